@@ -1,0 +1,2 @@
+//! Containers on a schedule, as code: **observe, plan, apply**.
+pub mod model;

@@ -1,0 +1,337 @@
+//! A job as declared: when it runs, under which policy, and the container it runs in.
+//!
+//! Everything is resolved here: project, zone, full volume and network names, the content of env
+//! files. What a manifest's keys look like is `manifest`'s affair, what the engine's request looks
+//! like is `engine`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ImageRef, JobName};
+
+/// One entry under `jobs:`, ready to be planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    pub name: JobName,
+    pub origin: Origin,
+    pub triggers: Triggers,
+    pub policy: Policy,
+    pub container: ContainerSpec,
+    /// The job as canonical Compose YAML, as written (`128m`, not bytes) and with sensitive values
+    /// masked: what the diff of a plan compares.
+    pub canonical: String,
+}
+
+/// Where a job was declared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// The manifest's path, relative to the watched directory.
+    pub file: String,
+    /// 1-based; 0 when unknown.
+    pub line: u32,
+    /// The git commit of the watched directory, when it is a checkout.
+    pub commit: Option<String>,
+}
+
+/// When a job starts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+pub struct Triggers {
+    /// Whether a person may start it with `trigger`.
+    pub manual: bool,
+    /// Several schedules of one job merge; an instant that two of them name is one slot.
+    pub schedule: Vec<Trigger>,
+}
+
+/// One rule that yields slots. Its texts were checked when the manifest was loaded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Trigger {
+    Cron {
+        /// Five fields or a macro, as written.
+        expression: String,
+        /// IANA name; never empty.
+        timezone: String,
+        /// How a day and a weekday field combine where cron dialects differ.
+        day_match: Option<DayMatch>,
+    },
+    /// A slot each `period`, anchored to the Unix epoch; whole seconds, at least one.
+    Every { period: Duration },
+}
+
+/// What two restricted day fields of a cron expression mean together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum DayMatch {
+    Any,
+    All,
+}
+
+/// How runs of a job relate to each other and to lost time. An edit of this alone replaces no
+/// container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    pub concurrency: Concurrency,
+    pub missed_fires: MissedFires,
+    /// A slot older than this is `missed` instead of started; without it, the job's next slot is
+    /// the limit.
+    pub starting_deadline: Option<Duration>,
+    /// Run time after which an attempt is stopped.
+    pub timeout: Option<Duration>,
+    /// Exit codes that count as success; never empty.
+    pub success_exit_codes: BTreeSet<i64>,
+    pub suspend: bool,
+    pub history: History,
+    /// How long an `unknown` run that may still be running holds its job.
+    pub unknown_hold: Option<Duration>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            concurrency: Concurrency::Forbid,
+            missed_fires: MissedFires::One,
+            starting_deadline: None,
+            timeout: None,
+            success_exit_codes: BTreeSet::from([0]),
+            suspend: false,
+            history: History::default(),
+            unknown_hold: None,
+        }
+    }
+}
+
+impl Policy {
+    /// The hold of an `unknown` run: `unknown_hold`, else the timeout, else one hour.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        self.unknown_hold
+            .or(self.timeout)
+            .unwrap_or(Duration::from_secs(3600))
+    }
+}
+
+/// What happens to a slot that is due while an earlier run of its job is active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Concurrency {
+    /// It is skipped.
+    Forbid,
+}
+
+/// What happens to slots that were due while the scheduler was down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissedFires {
+    /// The newest is started.
+    One,
+    /// None is started.
+    Skip,
+}
+
+/// How many finished containers of a job are kept; records and logs outlive them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    pub succeeded: u32,
+    pub failed: u32,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History {
+            succeeded: 3,
+            failed: 5,
+        }
+    }
+}
+
+/// A text that may hold a secret: it came from `.env`, an env file or the scheduler's own
+/// environment. `Debug` and `Display` never show such a value; [`Text::expose`] is for the engine
+/// and the spec hash alone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text {
+    value: String,
+    sensitive: bool,
+}
+
+impl Text {
+    #[must_use]
+    pub fn plain(value: impl Into<String>) -> Text {
+        Text {
+            value: value.into(),
+            sensitive: false,
+        }
+    }
+
+    #[must_use]
+    pub fn sensitive(value: impl Into<String>) -> Text {
+        Text {
+            value: value.into(),
+            sensitive: true,
+        }
+    }
+
+    #[must_use]
+    pub fn is_sensitive(&self) -> bool {
+        self.sensitive
+    }
+
+    /// The value itself. Never for a message, a log, a label or the ledger.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.value
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sensitive {
+            f.write_str("(masked)")
+        } else {
+            write!(f, "{:?}", self.value)
+        }
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sensitive {
+            f.write_str("(masked)")
+        } else {
+            f.pad(&self.value)
+        }
+    }
+}
+
+/// The container of each of a job's runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    pub image: ImageRef,
+    pub pull_policy: PullPolicy,
+    pub entrypoint: Option<Vec<Text>>,
+    pub command: Option<Vec<Text>>,
+    /// Env files and `environment` merged; the latter wins.
+    pub environment: BTreeMap<String, Text>,
+    pub labels: BTreeMap<String, Text>,
+    pub mounts: Vec<Mount>,
+    pub tmpfs: Vec<Tmpfs>,
+    /// Empty: the engine's default network, unless `network_mode` says otherwise.
+    pub networks: Vec<NetworkAttachment>,
+    pub network_mode: Option<String>,
+    pub extra_hosts: Vec<(String, String)>,
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub init: Option<bool>,
+    pub read_only: bool,
+    pub tty: bool,
+    pub mem_limit_bytes: Option<u64>,
+    /// Billionths of a CPU.
+    pub nano_cpus: Option<u64>,
+    pub ulimits: BTreeMap<String, Ulimit>,
+    pub cap_drop: Vec<String>,
+    pub logging: Option<Logging>,
+    pub stop_signal: Option<String>,
+    pub stop_grace_period: Option<Duration>,
+}
+
+impl ContainerSpec {
+    /// A container of that image and nothing else.
+    #[must_use]
+    pub fn of_image(image: ImageRef) -> ContainerSpec {
+        ContainerSpec {
+            image,
+            pull_policy: PullPolicy::Missing,
+            entrypoint: None,
+            command: None,
+            environment: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            mounts: Vec::new(),
+            tmpfs: Vec::new(),
+            networks: Vec::new(),
+            network_mode: None,
+            extra_hosts: Vec::new(),
+            user: None,
+            working_dir: None,
+            init: None,
+            read_only: false,
+            tty: false,
+            mem_limit_bytes: None,
+            nano_cpus: None,
+            ulimits: BTreeMap::new(),
+            cap_drop: Vec::new(),
+            logging: None,
+            stop_signal: None,
+            stop_grace_period: None,
+        }
+    }
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// At each arming.
+    Always,
+    /// When the engine does not have it.
+    Missing,
+    Never,
+    /// At an arming, when the last pull is at least this long ago.
+    Every(Duration),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mount {
+    pub kind: MountKind,
+    /// Absolute path in the container.
+    pub target: String,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MountKind {
+    Bind {
+        /// Absolute path on the engine's host.
+        source: PathBuf,
+        /// Compose's short form creates a missing folder.
+        create_host_path: bool,
+    },
+    Volume {
+        /// Full name on the engine; `None` is an anonymous volume.
+        name: Option<String>,
+        /// Not ours to create: a missing one fails arming.
+        external: bool,
+        nocopy: bool,
+    },
+    Tmpfs {
+        size_bytes: Option<u64>,
+        mode: Option<u32>,
+    },
+}
+
+/// Compose's `tmpfs:` key: a path, with mount options such as `size=64m,mode=1777`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tmpfs {
+    pub target: String,
+    pub options: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NetworkAttachment {
+    /// Full name on the engine.
+    pub name: String,
+    pub aliases: Vec<String>,
+    pub ipv4_address: Option<String>,
+    pub ipv6_address: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ulimit {
+    pub soft: i64,
+    pub hard: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    pub driver: String,
+    pub options: BTreeMap<String, String>,
+}

@@ -1,0 +1,27 @@
+//! Plain data that every other room shares: names, slots, jobs, runs, outcomes, and the two
+//! sides of a plan (what is declared, what is there).
+//!
+//! Nothing here reads a file, a clock or a socket, and nothing here is a public JSON format
+//! (that is `wire`).
+
+mod desired;
+mod job;
+mod names;
+mod observed;
+mod outcome;
+mod run;
+mod slot;
+
+pub use desired::{Desired, Removals};
+pub use job::{
+    Concurrency, ContainerSpec, DayMatch, History, Job, Logging, MissedFires, Mount, MountKind,
+    NetworkAttachment, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers, Ulimit,
+};
+pub use names::{ContainerName, ImageRef, Instance, InvalidName, JobName, RunId, validate_container_ref};
+pub use observed::{
+    ArmFailure, ArmedRecord, Claim, Container, ContainerStatus, EngineFacts, Gap, GapKind, ImageState,
+    JobRecord, Lane, Observed, Stamp,
+};
+pub use outcome::{Outcome, Reason};
+pub use run::{Intent, Owner, Peer, Run, RunTrigger};
+pub use slot::Slot;

@@ -1,0 +1,207 @@
+//! What engine and ledger hold, seen once before a decision is made.
+//!
+//! The collector (`observe`) records; picking among what it found is the planner's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{ContainerName, Instance, JobName, Origin, Policy, Run, Slot, Triggers};
+
+/// The whole world as one value.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    pub instance: Instance,
+    pub engine: EngineFacts,
+    /// Since when slots were watched without a break: a slot before it that has no record was due
+    /// while nobody looked.
+    pub up_since: Timestamp,
+    /// Times in which nobody could start anything, newest last: they give missed slots a reason.
+    pub gaps: Vec<Gap>,
+    /// The wall clock is not to be trusted: nothing is caught up or pruned.
+    pub clock_suspect: bool,
+    /// Every container with this instance's labels, whoever's ledger it names.
+    pub containers: BTreeMap<String, Container>,
+    /// The state of every image that a declared job names.
+    pub images: BTreeMap<String, ImageState>,
+    pub networks: BTreeSet<String>,
+    /// Volumes by name, for the external ones that jobs declare.
+    pub volumes: BTreeSet<String>,
+    /// What the ledger keeps of each job.
+    pub jobs: BTreeMap<JobName, JobRecord>,
+    /// Every run without outcome, every run whose container is not gone, and each job's newest.
+    pub runs: Vec<Run>,
+    /// Work that another task of this process is doing right now.
+    pub busy: BTreeSet<(JobName, Lane)>,
+}
+
+/// Two kinds of work of one job may go on beside each other, such as a long pull beside a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Create, replace and remove armed containers.
+    Arm,
+    /// Start, stop, settle and record runs.
+    Run,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// As printed: `docker 20.10.24`.
+    pub name: String,
+    pub version: String,
+}
+
+/// A time in which due slots could not be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub kind: GapKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapKind {
+    SchedulerDown,
+    EngineUnreachable,
+    ClockJumped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageState {
+    /// The image's ID.
+    Present(String),
+    Missing,
+}
+
+impl ImageState {
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            ImageState::Present(id) => Some(id),
+            ImageState::Missing => None,
+        }
+    }
+}
+
+/// A container as the engine shows it, with what our labels and our ledger say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Full ID.
+    pub id: String,
+    pub name: ContainerName,
+    pub status: ContainerStatus,
+    /// ID of the image it was made from.
+    pub image_id: String,
+    pub stamp: Stamp,
+    pub claim: Claim,
+}
+
+/// Our labels on a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    pub ledger: String,
+    pub job: JobName,
+    pub slot: Option<Slot>,
+    pub attempt: u32,
+    pub spec_hash: String,
+    pub nonce: String,
+}
+
+/// Whose ledger wrote a container's labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Ours, and our ledger knows its nonce.
+    Known,
+    /// It names our ledger, which does not know its nonce: the ledger was lost or restored.
+    Unrecorded,
+    /// A ledger that ours took over from.
+    Superseded,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerStatus {
+    /// Never started, as far as the engine says.
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    Removing,
+    Exited,
+    Dead,
+    /// A word that we do not know.
+    Other(String),
+}
+
+impl ContainerStatus {
+    /// From the engine's own word (`State` of a list, `State.Status` of an inspect).
+    #[must_use]
+    pub fn from_word(word: &str) -> ContainerStatus {
+        match word {
+            // Podman says `configured` and `initialized` of what Docker calls `created`.
+            "created" | "configured" | "initialized" => ContainerStatus::Created,
+            "running" => ContainerStatus::Running,
+            "paused" => ContainerStatus::Paused,
+            "restarting" => ContainerStatus::Restarting,
+            "removing" => ContainerStatus::Removing,
+            "exited" | "stopped" => ContainerStatus::Exited,
+            "dead" => ContainerStatus::Dead,
+            other => ContainerStatus::Other(other.to_owned()),
+        }
+    }
+
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(
+            self,
+            ContainerStatus::Running | ContainerStatus::Paused | ContainerStatus::Restarting
+        )
+    }
+}
+
+/// What the ledger keeps of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRecord {
+    pub name: JobName,
+    pub origin: Origin,
+    /// Canonical YAML with sensitive values masked, as of the last apply.
+    pub canonical: String,
+    pub triggers: Triggers,
+    pub policy: Policy,
+    /// The hash of the create body without the image's ID: tells a moved tag from an edit.
+    pub spec_hash: String,
+    /// When this job was first seen, or its schedule last edited: older slots do not exist for it.
+    pub baseline: Timestamp,
+    /// Every slot after the baseline and up to here has its record.
+    pub settled: Timestamp,
+    /// Recorded slots after "now": a clock that jumped back must not repeat them.
+    pub recorded_ahead: BTreeSet<Slot>,
+    /// The last failed attempt to arm, until one succeeds.
+    pub arm_failure: Option<ArmFailure>,
+    /// Containers that this ledger made for slots and has not started, by name.
+    pub armed: BTreeMap<ContainerName, ArmedRecord>,
+    /// Removed from the manifests; kept for its history.
+    pub removed: bool,
+}
+
+/// An armed container as the ledger recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArmedRecord {
+    pub nonce: String,
+    pub slot: Option<Slot>,
+    /// `None` while the create call has not been answered.
+    pub container: Option<String>,
+    pub spec_hash: String,
+    pub image_id: String,
+}
+
+/// An arming that failed, and when to look again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArmFailure {
+    pub at: Timestamp,
+    pub retry_at: Timestamp,
+    pub attempts: u32,
+    /// The engine's words, or the check that failed and what would mend it.
+    pub detail: String,
+    /// The spec that failed: an edited job is tried at once.
+    pub spec_hash: String,
+}

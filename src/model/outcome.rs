@@ -1,0 +1,166 @@
+//! The one final record of a slot, and why it is what it is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Slot;
+
+/// How a slot ended. Until then it is `running`, which is the absence of one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Succeeded,
+    Failed,
+    TimedOut,
+    StartFailed,
+    Cancelled,
+    Skipped,
+    Missed,
+    Suspended,
+    Dropped,
+    Unknown,
+}
+
+impl Outcome {
+    pub const ALL: [Outcome; 10] = [
+        Outcome::Succeeded,
+        Outcome::Failed,
+        Outcome::TimedOut,
+        Outcome::StartFailed,
+        Outcome::Cancelled,
+        Outcome::Skipped,
+        Outcome::Missed,
+        Outcome::Suspended,
+        Outcome::Dropped,
+        Outcome::Unknown,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::TimedOut => "timed_out",
+            Outcome::StartFailed => "start_failed",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Skipped => "skipped",
+            Outcome::Missed => "missed",
+            Outcome::Suspended => "suspended",
+            Outcome::Dropped => "dropped",
+            Outcome::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the run did what it should.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == Outcome::Succeeded
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Outcome, String> {
+        Outcome::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is not an outcome"))
+    }
+}
+
+/// Why a slot has its outcome. The text (`Display`) is what `history` shows and the ledger keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The process ended with this code.
+    Exit(i64),
+    OutOfMemory,
+    /// Ended by a signal or a deletion that was not ours, or with the daemon.
+    KilledExternally,
+    /// The engine refused the start; its words.
+    StartRefused(String),
+    /// The container could not be made in time; the last error.
+    NotArmed(String),
+    /// Stopped by us after this many seconds.
+    Timeout {
+        after_secs: u64,
+    },
+    /// `down`, or a person's `rm -f`.
+    StoppedByUser,
+    PreviousRunActive {
+        since: Timestamp,
+    },
+    UnknownRunMayStillRun,
+    SchedulerDown,
+    EngineUnreachable,
+    NewerSlotDue {
+        newer: Slot,
+    },
+    DeadlinePassed,
+    Suspended,
+    ClockJumped,
+    /// The daemon or the host died inside the start window.
+    EngineDiedAtStart,
+    /// Nothing is left that could tell.
+    Lost,
+    /// Its container was running or had ended before our start.
+    StartedByHand,
+    /// A container of ours that the ledger does not know.
+    LedgerLost,
+    /// The code was reported straight after a daemon restart.
+    EngineRestarted {
+        reported: i64,
+    },
+    /// The name is taken by a container that is not ours.
+    NameTaken(String),
+    /// The job was removed from the manifests while its container was gone.
+    Removed,
+    /// Text read back from a ledger that a newer version wrote.
+    Other(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Exit(code) => write!(f, "exit code {code}"),
+            Reason::OutOfMemory => f.write_str("killed: out of memory"),
+            Reason::KilledExternally => f.write_str("killed externally"),
+            Reason::StartRefused(why) => write!(f, "start refused: {why}"),
+            Reason::NotArmed(why) => write!(f, "no container in time: {why}"),
+            Reason::Timeout { after_secs } => write!(f, "stopped after its timeout of {after_secs}s"),
+            Reason::StoppedByUser => f.write_str("stopped by a person"),
+            Reason::PreviousRunActive { since } => write!(f, "previous run active since {since}"),
+            Reason::UnknownRunMayStillRun => f.write_str("unknown run may still be running"),
+            Reason::SchedulerDown => f.write_str("the scheduler was down"),
+            Reason::EngineUnreachable => f.write_str("the engine was unreachable"),
+            Reason::NewerSlotDue { newer } => write!(f, "superseded by the newer slot {newer}"),
+            Reason::DeadlinePassed => f.write_str("starting deadline passed"),
+            Reason::Suspended => f.write_str("the job is suspended"),
+            Reason::ClockJumped => f.write_str("the clock jumped over it"),
+            Reason::EngineDiedAtStart => f.write_str("the engine died while starting it"),
+            Reason::Lost => f.write_str("lost: the container vanished before its result was read"),
+            Reason::StartedByHand => f.write_str("started by hand"),
+            Reason::LedgerLost => f.write_str("ledger lost"),
+            Reason::EngineRestarted { reported } => {
+                write!(
+                    f,
+                    "exit code {reported} was reported straight after an engine restart"
+                )
+            }
+            Reason::NameTaken(name) => {
+                write!(f, "the name `{name}` is taken by a container that is not ours")
+            }
+            Reason::Removed => f.write_str("the job was removed"),
+            Reason::Other(text) => f.write_str(text),
+        }
+    }
+}
