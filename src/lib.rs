@@ -1,2 +1,3 @@
 //! Containers on a schedule, as code: **observe, plan, apply**.
 pub mod model;
+pub mod schedule;
