@@ -8,3 +8,4 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod schedule;
+pub mod watch;
