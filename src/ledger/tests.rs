@@ -124,6 +124,8 @@ fn finish(outcome: Outcome) -> Finish {
     }
 }
 
+mod faults;
+
 const NIGHT: &str = "2026-11-23T01:30:00Z";
 
 /// A run of `shop.backup` whose start was intended.
