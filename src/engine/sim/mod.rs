@@ -293,7 +293,7 @@ impl SimEngine {
     fn judge(&self, kind: RequestKind, subject: &str) -> (u64, Verdict) {
         let client = self.client;
         let request = self.change(|state| {
-            let found = state.find(subject);
+            let found = kind.is_about_a_container().then(|| state.find(subject)).flatten();
             let subject = match found {
                 Some(found) => format!("{} ({})", found.name, &found.id[..12]),
                 None => subject.to_owned(),
@@ -425,6 +425,7 @@ impl SimEngine {
             cursor.from = from;
             Some((Ok(chunk), (engine, cursor)))
         })
+        .fuse()
         .boxed()
     }
 }
@@ -586,6 +587,7 @@ impl Observe for SimEngine {
         Ok(stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|event| (event, receiver))
         })
+        .fuse()
         .boxed())
     }
 

@@ -345,6 +345,12 @@ impl SimEngine {
         self.change(|state| state.settings.live_restore = on);
     }
 
+    /// Whether a restarted daemon learns how a container ended meanwhile, as 20.10 does, or reports
+    /// 255, as 29 mostly does (off at first: the worse case). Live-restore always learns it.
+    pub fn set_keeps_exit_codes(&self, on: bool) {
+        self.change(|state| state.settings.keeps_exit_codes = on);
+    }
+
     /// The log driver of containers that name none (`json-file` at first).
     pub fn set_default_log_driver(&self, driver: &str) {
         self.change(|state| driver.clone_into(&mut state.settings.default_log_driver));

@@ -149,13 +149,13 @@ impl State {
         let wanted: Vec<usize> = (0..lines.len())
             .filter(|at| is_wanted(&lines[*at], options))
             .collect();
-        match options
-            .tail
-            .map(|tail| usize::try_from(tail).unwrap_or(usize::MAX))
-        {
-            Some(tail) if tail < wanted.len() => wanted[wanted.len() - tail],
-            _ => 0,
-        }
+        let Some(tail) = options.tail else {
+            return 0;
+        };
+        let skipped = wanted
+            .len()
+            .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+        wanted.get(skipped).copied().unwrap_or(lines.len())
     }
 
     /// The next line from `from` on, and where to go on after it.
