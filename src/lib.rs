@@ -1,5 +1,6 @@
 //! Containers on a schedule, as code: **observe, plan, apply**.
 pub mod model;
+pub mod schedule;
 
 pub mod manifest;
 pub mod policy;

@@ -10,13 +10,13 @@ use crate::model::{
     ContainerSpec, ImageRef, Logging, NetworkAttachment, PullPolicy, Text, Ulimit, validate_container_ref,
 };
 use crate::policy::{Ask, PathAsk, Refusal};
+use crate::schedule;
 
 use super::canonical::Used;
 use super::diagnostic::{Sink, code};
 use super::dotenv;
 use super::interpolate::Variables;
 use super::mounts;
-use super::time_shim as schedule;
 use super::values::{self, filled_text, flag, is_extension, shown, to_text, unknown_key};
 use super::yaml::{Entry, Kind, Node, Scalar, Value};
 use super::{EnvFile, ManifestFile, PathFact, Settings, Wants};

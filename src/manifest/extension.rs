@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::{Concurrency, DayMatch, History, MissedFires, Policy, Trigger, Triggers};
+use crate::schedule;
 
 use super::diagnostic::{Sink, code};
 use super::interpolate::inside;
-use super::time_shim as schedule;
 use super::values::{self, count, flag, integer, is_extension, unknown_key, whole_seconds};
 use super::yaml::{Entry, Node, Value};
 
@@ -70,7 +70,7 @@ impl Extension {
                     sink.error(code::VALUE, key.span.clone(), "`every` belongs to one job")
                         .help("write it under `x-scheduler` of the job");
                 }
-                "every" => out.every = whole_seconds(sink, value, "every"),
+                "every" => out.every = every(sink, value),
                 "timezone" => out.timezone = timezone(sink, value),
                 "concurrency" => out.concurrency = concurrency(sink, value, false),
                 "missed_fires" => out.missed_fires = missed_fires(sink, value, false),
@@ -269,14 +269,11 @@ fn cron(sink: &mut Sink<'_>, node: &Node, timezone: String, day_match: Option<Da
     let found = values::text(sink, node, "cron")?;
     if let Err(error) = schedule::parse_cron_matching(&found.text, day_match) {
         let at = inside(found, &node.span, &error.span, sink);
-        let message = if found.sensitive {
-            "this is not a cron expression".to_owned()
+        // Message and help quote the text.
+        if found.sensitive {
+            sink.error(code::CRON, at, "this is not a cron expression");
         } else {
-            error.message
-        };
-        let diagnostic = sink.error(code::CRON, at, message);
-        if let Some(help) = error.help {
-            diagnostic.help(help);
+            sink.error(code::CRON, at, error.message).help = error.help;
         }
         return None;
     }
@@ -293,14 +290,11 @@ pub(crate) fn timezone(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
     match schedule::check_timezone(&found.text) {
         Ok(_) => Some(found.text.clone()),
         Err(error) => {
-            let message = if found.sensitive {
-                "this is not a time zone".to_owned()
+            // Message and help quote the text.
+            if found.sensitive {
+                sink.error(code::TIMEZONE, node.span.clone(), "this is not a time zone");
             } else {
-                error.message
-            };
-            let diagnostic = sink.error(code::TIMEZONE, node.span.clone(), message);
-            if let Some(help) = error.help {
-                diagnostic.help(help);
+                sink.error(code::TIMEZONE, node.span.clone(), error.message).help = error.help;
             }
             None
         }
@@ -366,6 +360,15 @@ fn supported<T: Copy>(
         ),
     };
     None
+}
+
+fn every(sink: &mut Sink<'_>, node: &Node) -> Option<Duration> {
+    let period = values::duration(sink, node, "every")?;
+    if let Err(error) = schedule::check_every(period) {
+        sink.error(code::DURATION, node.span.clone(), format!("`every`: {error}"));
+        return None;
+    }
+    Some(period)
 }
 
 fn day_match(sink: &mut Sink<'_>, node: &Node) -> Option<DayMatch> {

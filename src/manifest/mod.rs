@@ -18,7 +18,6 @@ mod extension;
 mod file;
 mod interpolate;
 mod mounts;
-mod time_shim;
 pub(crate) mod values;
 pub(crate) mod yaml;
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::model::Text;
+use crate::schedule;
 
 use super::diagnostic::{Diagnostic, Sink, code};
-use super::time_shim as schedule;
+use super::interpolate::inside;
 use super::yaml::{Entry, Key, Kind, Node, Scalar, Value};
 
 /// What Compose allows wherever keys are its own.
@@ -143,14 +144,13 @@ pub(crate) fn duration(sink: &mut Sink<'_>, node: &Node, what: &str) -> Option<D
     match schedule::parse_duration(&found.text) {
         Ok(value) => Some(value),
         Err(error) => {
-            let message = if found.sensitive {
-                format!("`{what}` is not a duration")
+            let at = inside(found, &node.span, &error.span, sink);
+            // Message and help quote the text.
+            if found.sensitive {
+                sink.error(code::DURATION, at, format!("`{what}` is not a duration"));
             } else {
-                format!("`{what}`: {}", error.message)
-            };
-            let diagnostic = sink.error(code::DURATION, node.span.clone(), message);
-            if let Some(help) = error.help {
-                diagnostic.help(help);
+                let diagnostic = sink.error(code::DURATION, at, format!("`{what}`: {}", error.message));
+                diagnostic.help = error.help;
             }
             None
         }
