@@ -10,8 +10,8 @@
 //! Nothing decides anywhere else. The modules below stand in reading order.
 
 pub mod model;
-pub mod schedule;
 pub mod plan;
+pub mod schedule;
 
 pub mod manifest;
 pub mod policy;
