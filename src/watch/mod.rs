@@ -99,13 +99,14 @@ pub async fn watch(
     mut load: Load,
     mut wakes: mpsc::UnboundedReceiver<Wake>,
     directory: String,
+    take_over: bool,
 ) -> Result<(), WatchError> {
     let now = context.clock.now();
     let mut clocks = Clocks::new(context.clock.as_ref(), context.ledger.last_alive()?);
     note_downtime(&context.ledger, now)?;
     let (news, mut streams) = mpsc::unbounded_channel();
     let listener = tokio::spawn(listen(context.clone(), news));
-    let mut state = State::new(context.clone(), load());
+    let mut state = State::new(context.clone(), load(), take_over);
     state.announce(directory);
 
     let mut ended = None;
@@ -160,13 +161,16 @@ struct State {
     busy: BTreeSet<(JobName, Lane)>,
     /// Since when the engine is away; `None` while it is there.
     away_since: Option<Timestamp>,
+    /// The instance was found to be ours since the engine was last away.
     claimed: bool,
+    /// Asked for once, by the person who started this watch.
+    take_over: bool,
     heartbeat: Duration,
     told: BTreeMap<JobName, String>,
 }
 
 impl State {
-    fn new(context: Arc<Context>, declared: Declared) -> State {
+    fn new(context: Arc<Context>, declared: Declared, take_over: bool) -> State {
         let up_since = context.clock.now();
         State {
             context,
@@ -181,7 +185,8 @@ impl State {
             lanes: JoinSet::new(),
             busy: BTreeSet::new(),
             away_since: None,
-            claimed: true,
+            claimed: false,
+            take_over,
             heartbeat: Duration::ZERO,
             told: BTreeMap::new(),
         }
@@ -294,8 +299,9 @@ impl State {
         let context = self.context.clone();
         let monotonic = context.clock.monotonic();
         if !self.claimed {
-            claim(context.engine.as_ref(), &context.ledger, &context.instance, false).await?;
+            claim(context.engine.as_ref(), &context.ledger, &context.instance, self.take_over).await?;
             self.claimed = true;
+            self.take_over = false;
         }
         if self.facts.is_none() || monotonic.saturating_sub(self.looked) >= RESYNC {
             self.facts = Some(observe::facts(context.engine.as_ref(), &self.declared.desired).await?);
