@@ -716,6 +716,81 @@ async fn verdicts_hit_the_request_they_are_meant_for() {
 }
 
 #[tokio::test]
+async fn a_slow_engine_answers_in_its_time_and_a_hanging_one_not() {
+    let world = world();
+    let new = world.engine.publish(&image("busybox:2"), SimImage::default());
+    world.engine.inject(Fault::Each {
+        kind: RequestKind::Pull,
+        verdict: Verdict::Slow {
+            before: 20 * SECOND,
+            after: SECOND,
+        },
+    });
+    let wanted = image("busybox:2");
+    let mut pull = Box::pin(world.engine.pull(&wanted, &|_| ()));
+    assert!(pull.as_mut().now_or_never().is_none());
+    assert_eq!(world.engine.image_id(&wanted).await, Ok(None));
+    world.pass(20);
+    assert!(pull.as_mut().now_or_never().is_none());
+    assert_eq!(world.engine.image_id(&wanted).await, Ok(Some(new)));
+    world.pass(1);
+    assert_eq!(pull.await, Ok(()));
+
+    world.engine.inject(Fault::Each {
+        kind: RequestKind::Inspect,
+        verdict: Verdict::Hang(10 * SECOND),
+    });
+    let mut inspect = Box::pin(world.engine.inspect("shop.x.1"));
+    world.pass(9);
+    assert!(inspect.as_mut().now_or_never().is_none());
+    world.pass(10);
+    assert!(matches!(inspect.await, Err(EngineError::Unanswered { .. })));
+}
+
+#[tokio::test]
+async fn a_dead_daemon_answers_nothing_whatever_the_fault() {
+    let world = world();
+    let id = world.create("shop.x.1", &["true"]).await;
+    world.engine.crash();
+    for verdict in [
+        Verdict::DropReply,
+        Verdict::Delay(SECOND),
+        Verdict::Hang(SECOND),
+        Verdict::Crash(CrashPoint::After),
+    ] {
+        world.engine.inject(Fault::Nth {
+            kind: RequestKind::Start,
+            nth: 1,
+            verdict,
+        });
+        assert!(world.engine.start(&id).await.unwrap_err().is_unreachable());
+    }
+    world.engine.restart();
+    world.pass(60);
+    assert_eq!(world.engine.witness().len(), 0);
+}
+
+#[tokio::test]
+async fn podman_differs_where_it_was_measured_to() {
+    let world = world();
+    world.engine.imitate_podman();
+    let id = world.create("shop.x.1", &["true"]).await;
+    let again = world.engine.create(&request("shop.x.1", &["true"])).await;
+    assert_eq!(status_of(again), 500);
+    assert_eq!(world.engine.mark(&id).await, Ok(false));
+    let mut lost = request("shop.x.2", &["true"]);
+    lost.spec.network_mode = Some("nope".to_owned());
+    assert_eq!(status_of(world.engine.create(&lost).await), 500);
+    world.engine.start(&id).await.unwrap();
+    world.engine.restart();
+    let now = world.time.lock().unwrap().wall;
+    let remembered = world.engine.events(label(), None, Some(now)).await.unwrap();
+    assert_eq!(remembered.count().await, 3);
+    world.engine.hide_peer(true);
+    assert_eq!(world.engine.peer().await, None);
+}
+
+#[tokio::test]
 async fn a_hook_can_kill_the_caller_at_any_boundary() {
     for delivered in [false, true] {
         let world = world();

@@ -13,10 +13,14 @@ use crate::model::ContainerStatus;
 
 impl State {
     pub(super) fn info(&self) -> EngineInfo {
+        let (name, version) = match self.settings.podman {
+            true => ("simulated podman 4.3", "4.3"),
+            false => ("simulated 20.10", "20.10"),
+        };
         EngineInfo {
             kind: EngineKind::Simulated,
-            name: "simulated 20.10".to_owned(),
-            version: "20.10".to_owned(),
+            name: name.to_owned(),
+            version: version.to_owned(),
             api_version: "1.41".to_owned(),
             identity: "SIMULATED /var/lib/docker".to_owned(),
             system_time: Some(self.daemon_time()),
