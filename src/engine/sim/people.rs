@@ -352,7 +352,7 @@ impl SimEngine {
     }
 
     /// Behaves as Podman 4.3's Docker API in what matters here: a taken name is a 500, there is no
-    /// `mark`, a missing network fails at create, events outlive the daemon.
+    /// `mark`, a missing network fails at create, events outlive the daemon, `LogPath` is always set.
     pub fn imitate_podman(&self) {
         self.change(|state| state.settings.podman = true);
     }

@@ -175,7 +175,7 @@ async fn a_create_that_fails_late_held_its_name_and_leaves_nothing() {
     assert_eq!(status_of(world.engine.create(&asked).await), 409);
     assert_eq!(world.engine.inspect("shop.x.1").await, Ok(None));
     world.pass(15);
-    assert_eq!(status_of(late.await), 404);
+    assert_eq!(status_of(late.now_or_never().unwrap()), 404);
     world.create("shop.x.1", &["true"]).await;
 }
 
@@ -187,7 +187,10 @@ async fn a_create_under_way_dies_with_the_daemon() {
     let mut late = Box::pin(world.engine.create(&asked));
     assert!(late.as_mut().now_or_never().is_none());
     world.engine.restart();
-    assert!(matches!(late.await, Err(EngineError::Unanswered { .. })));
+    assert!(matches!(
+        late.now_or_never().unwrap(),
+        Err(EngineError::Unanswered { .. })
+    ));
     world.create("shop.x.1", &["true"]).await;
     world.pass(15);
     assert!(world.engine.inspect("shop.x.1").await.unwrap().is_some());
@@ -205,7 +208,7 @@ async fn a_missing_log_driver_blocks_its_caller_but_not_the_name() {
     assert!(late.as_mut().now_or_never().is_none());
     world.create("shop.x.1", &["true"]).await;
     world.pass(15);
-    assert_eq!(status_of(late.await), 400);
+    assert_eq!(status_of(late.now_or_never().unwrap()), 400);
 }
 
 #[tokio::test]
@@ -325,7 +328,7 @@ async fn stop_waits_for_the_end_and_kills_after_the_grace_period() {
     world.pass(4);
     assert!(stop.as_mut().now_or_never().is_none());
     world.pass(1);
-    assert_eq!(stop.await, Ok(()));
+    assert_eq!(stop.now_or_never().unwrap(), Ok(()));
     assert_eq!(world.see(&id).await.exit_code, 137);
 
     let script = "trap 'exit 0' TERM; sleep 60";
@@ -734,7 +737,7 @@ async fn a_slow_engine_answers_in_its_time_and_a_hanging_one_not() {
     assert!(pull.as_mut().now_or_never().is_none());
     assert_eq!(world.engine.image_id(&wanted).await, Ok(Some(new)));
     world.pass(1);
-    assert_eq!(pull.await, Ok(()));
+    assert_eq!(pull.now_or_never().unwrap(), Ok(()));
 
     world.engine.inject(Fault::Each {
         kind: RequestKind::Inspect,
@@ -744,7 +747,10 @@ async fn a_slow_engine_answers_in_its_time_and_a_hanging_one_not() {
     world.pass(9);
     assert!(inspect.as_mut().now_or_never().is_none());
     world.pass(10);
-    assert!(matches!(inspect.await, Err(EngineError::Unanswered { .. })));
+    assert!(matches!(
+        inspect.now_or_never().unwrap(),
+        Err(EngineError::Unanswered { .. })
+    ));
 }
 
 #[tokio::test]
@@ -778,6 +784,7 @@ async fn podman_differs_where_it_was_measured_to() {
     let again = world.engine.create(&request("shop.x.1", &["true"])).await;
     assert_eq!(status_of(again), 500);
     assert_eq!(world.engine.mark(&id).await, Ok(false));
+    assert_ne!(world.see(&id).await.log_path, "", "it says nothing there");
     let mut lost = request("shop.x.2", &["true"]);
     lost.spec.network_mode = Some("nope".to_owned());
     assert_eq!(status_of(world.engine.create(&lost).await), 500);

@@ -65,6 +65,9 @@ impl State {
             }
             Err(why) => return Reply::Now(Err(why)),
         };
+        if self.settings.podman {
+            self.open_log(&id);
+        }
         self.emit(&id, EventAction::Create);
         Reply::Now(Ok(Created {
             id,

@@ -13,12 +13,12 @@ use crate::model::ContainerStatus;
 
 impl State {
     pub(super) fn info(&self) -> EngineInfo {
-        let (name, version) = match self.settings.podman {
-            true => ("simulated podman 4.3", "4.3"),
-            false => ("simulated 20.10", "20.10"),
+        let (kind, name, version) = match self.settings.podman {
+            true => (EngineKind::Podman, "simulated podman 4.3", "4.3"),
+            false => (EngineKind::Simulated, "simulated 20.10", "20.10"),
         };
         EngineInfo {
-            kind: EngineKind::Simulated,
+            kind,
             name: name.to_owned(),
             version: version.to_owned(),
             api_version: "1.41".to_owned(),
