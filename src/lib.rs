@@ -1,4 +1,27 @@
 //! Containers on a schedule, as code: **observe, plan, apply**.
+//!
+//! ```text
+//! schedules.d/*.yaml ──> manifest ──> Desired ─┐
+//! engine + ledger ─────> observe ───> Observed ┼─> plan(&desired, &observed, now) ─> Plan ─┬─> printed
+//!                                     clock ───┘         pure, total, no async            └─> apply ─> engine, ledger
+//! ```
+//!
+//! A plan is a value: `plan` prints it, `apply` carries it out, `watch` does both for ever.
+//! Nothing decides anywhere else. The modules below stand in reading order.
+
+pub mod model;
+pub mod plan;
+pub mod schedule;
+
+pub mod manifest;
+pub mod policy;
+pub mod source;
+
 pub mod clock;
 pub mod engine;
-pub mod model;
+pub mod event;
+pub mod ledger;
+
+pub mod apply;
+pub mod observe;
+pub mod watch;

@@ -1,0 +1,222 @@
+//! Manifests in, lowered jobs or rendered diagnostics out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::model::Job;
+
+use super::*;
+
+/// One manifest at `/srv/jobs/a.yaml`, whose project is `jobs` unless it says otherwise.
+fn files(text: &str) -> Files {
+    Files {
+        manifests: vec![manifest("a.yaml", text)],
+        paths: BTreeMap::new(),
+    }
+}
+
+fn manifest(path: &str, text: &str) -> ManifestFile {
+    ManifestFile {
+        path: path.to_owned(),
+        folder: PathBuf::from("/srv/jobs"),
+        text: Ok(text.to_owned()),
+        dot_env: None,
+        env_files: BTreeMap::new(),
+        stale: false,
+    }
+}
+
+/// Answers every want as if each path existed and held nothing.
+fn load_all(mut input: Files, settings: &Settings) -> (Files, Loaded) {
+    loop {
+        let loaded = load(&input, settings);
+        if loaded.wants.is_empty() {
+            return (input, loaded);
+        }
+        for path in &loaded.wants.paths {
+            let fact = PathFact {
+                real: path.clone(),
+                exists: true,
+                holds: None,
+            };
+            input.paths.insert(path.clone(), fact);
+        }
+        for file in &mut input.manifests {
+            for path in loaded.wants.env_files.get(&file.path).into_iter().flatten() {
+                file.env_files.insert(path.clone(), EnvFile::Missing);
+            }
+        }
+    }
+}
+
+fn diagnostics_of(input: Files, settings: &Settings) -> String {
+    let (input, loaded) = load_all(input, settings);
+    render(&loaded.diagnostics, &input.texts(), "", false)
+}
+
+/// The diagnostics of a text, as a person reads them.
+fn check_errors(text: &str) -> String {
+    diagnostics_of(files(text), &Settings::default())
+}
+
+/// The only job of a text that has no errors.
+fn job(text: &str) -> Job {
+    job_with(files(text), &Settings::default())
+}
+
+fn job_with(input: Files, settings: &Settings) -> Job {
+    let (input, loaded) = load_all(input, settings);
+    assert!(
+        !loaded.has_errors(),
+        "{}",
+        render(&loaded.diagnostics, &input.texts(), "", false)
+    );
+    assert_eq!(loaded.desired.jobs.len(), 1);
+    loaded.desired.jobs.into_values().next().unwrap()
+}
+
+/// A job with these lines in its body.
+fn body(lines: &str) -> String {
+    let mut out = String::from("jobs:\n  j:\n    image: busybox\n    triggers: {manual: true}\n");
+    for line in lines.lines() {
+        writeln!(out, "    {line}").unwrap();
+    }
+    out
+}
+
+#[test]
+fn no_text_is_no_jobs_and_no_complaint() {
+    for text in [
+        "",
+        "# nothing yet\n",
+        "---\n",
+        "name: shop\n",
+        "services: {web: {image: x}}\n",
+    ] {
+        assert_eq!(check_errors(text), "", "{text:?}");
+    }
+}
+
+#[test]
+fn a_full_job_is_lowered_in_every_key() {
+    let text = include_str!("../../tests/data/manifests/full.yaml");
+    let mut input = files(text);
+    input.manifests[0].dot_env = Some(Ok("TAG=16\nPASSWORD=hunter2\n".to_owned()));
+    input.manifests[0].env_files.insert(
+        PathBuf::from("/srv/jobs/db.env"),
+        EnvFile::Text {
+            real: PathBuf::from("/srv/jobs/db.env"),
+            text: "A=from file\nB=from file\n".to_owned(),
+        },
+    );
+    let job = job_with(input, &Settings::default());
+    insta::assert_snapshot!("full_canonical", job.canonical);
+    insta::assert_debug_snapshot!(
+        "full_job",
+        Job {
+            canonical: String::new(),
+            ..job
+        }
+    );
+}
+
+#[test]
+fn a_message_shows_the_line_a_caret_and_help() {
+    insta::assert_snapshot!(check_errors("jobs:\n  nightly-backup:\n    image: busybox\n    triggers:\n      shedule: ['0 2 * * *']\n"), @r#"
+    error: unknown key `shedule` in job `nightly-backup`
+      --> a.yaml:5:7
+       |
+     5 |       shedule: ['0 2 * * *']
+       |       ^^^^^^^ not a key of `triggers`
+       = help: a key with a similar name exists: `schedule`
+
+    error: found 1 error in 1 of 1 manifest file
+    "#);
+}
+
+#[test]
+fn every_error_of_every_file_is_reported_together() {
+    let mut input = files(&body(
+        "comand: x\nmem_limit: much\nbuild: .\nports: ['80:80']\nrestart: always\nuser: 1000\ntty: yes",
+    ));
+    input
+        .manifests
+        .push(manifest("b.yaml", "jobs: {x: {image: '', triggers: []}}"));
+    input.manifests.push(manifest(
+        "c.yaml",
+        "jobs: {x: {image: busybox, triggers: {manual: true}}}",
+    ));
+    input.manifests.push(manifest(
+        "d.yaml",
+        "jobs: {x: {image: busybox, triggers: {manual: true}}}",
+    ));
+    insta::assert_snapshot!(diagnostics_of(input, &Settings::default()), @r#"
+    error: unknown key `comand` in job `j`
+      --> a.yaml:5:5
+       |
+     5 |     comand: x
+       |     ^^^^^^ not a key of a job
+       = help: a key with a similar name exists: `command`
+
+    error: `mem_limit` must be a number of bytes such as `128m` or `1gb`, not `much`
+      --> a.yaml:6:16
+       |
+     6 |     mem_limit: much
+       |                ^^^^
+
+    error: a job runs an image; it does not build one
+      --> a.yaml:7:5
+       |
+     7 |     build: .
+       |     ^^^^^
+       = help: build and push it elsewhere, and name it under `image`
+
+    error: `ports` in job `j` is known, but not supported yet
+      --> a.yaml:8:5
+       |
+     8 |     ports: ['80:80']
+       |     ^^^^^ this version cannot carry it out, and nothing is silently dropped
+
+    error: `restart` is for services, not for jobs
+      --> a.yaml:9:5
+       |
+     9 |     restart: always
+       |     ^^^^^^^ a job runs to its end
+
+    error: `user` must be a text
+       --> a.yaml:10:11
+        |
+     10 |     user: 1000
+        |           ^^^^ this is a number
+        = help: put it into quotes: `"1000"`
+
+    error: `tty` must be `true` or `false`
+       --> a.yaml:11:10
+        |
+     11 |     tty: yes
+        |          ^^^ this is a text
+        = help: this word is a text in YAML 1.2; write `true`
+
+    error: `(empty)` is not a valid image reference: it is empty
+      --> b.yaml:1:19
+       |
+     1 | jobs: {x: {image: '', triggers: []}}
+       |                   ^^
+
+    error: `triggers` must be a mapping
+      --> b.yaml:1:33
+       |
+     1 | jobs: {x: {image: '', triggers: []}}
+       |                                 ^^ this is a list
+
+    error: job `jobs.x` is already declared in `c.yaml`
+      --> d.yaml:1:8
+       |
+     1 | jobs: {x: {image: busybox, triggers: {manual: true}}}
+       |        ^
+       = help: the first file in the order of paths keeps a job; rename or remove this one
+
+    error: found 10 errors in 3 of 4 manifest files
+    "#);
+}

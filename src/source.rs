@@ -1,0 +1,678 @@
+//! The watched directory: reading it safely, keeping what was last good, noticing changes.
+//!
+//! Whoever writes to the directory is not trusted: links that lead out of it are not followed, files
+//! are read to a bound, and nothing but regular files is opened. What the texts mean is `manifest`'s
+//! affair.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio::time::Sleep;
+
+use crate::manifest::{self, EnvFile, Files, Loaded, MAX_BYTES, ManifestFile, PathFact, Settings, Wants};
+use crate::model::{Desired, JobName, Removals};
+
+/// A tree of manifests is shallow; deeper ones are a mistake or an attack.
+const MAX_FOLDER_DEPTH: usize = 16;
+/// Enough for any real set, and a bound on what a hostile one costs.
+const MAX_MANIFESTS: usize = 10_000;
+
+/// Why the directory could not be read at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    #[error("the directory `{}` does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("`{}` is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    #[error("cannot read `{}`: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
+}
+
+/// Reads and loads every manifest below `dir`. The files are for [`manifest::render`].
+///
+/// # Errors
+/// When the directory is missing or cannot be listed; what is wrong in a file is a diagnostic.
+pub fn load(dir: &Path, settings: &Settings) -> Result<(Files, Loaded), SourceError> {
+    let mut files = read(dir)?;
+    let loaded = settle(&mut files, settings);
+    Ok((files, loaded))
+}
+
+/// Loads until everything that the manifests refer to was looked at.
+fn settle(files: &mut Files, settings: &Settings) -> Loaded {
+    loop {
+        let loaded = manifest::load(files, settings);
+        // Each round answers every want, so the second or third one has none.
+        if loaded.wants.is_empty() {
+            return loaded;
+        }
+        satisfy(files, &loaded.wants);
+    }
+}
+
+/// Reads every manifest below `dir`, in the order of their paths, each with the `.env` beside it.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(dir: &Path) -> Result<Files, SourceError> {
+    let root = match fs::canonicalize(dir) {
+        Ok(root) => root,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(SourceError::Missing(dir.to_owned()));
+        }
+        Err(error) => return Err(unreadable(dir, &error)),
+    };
+    if !root.is_dir() {
+        return Err(SourceError::NotADirectory(dir.to_owned()));
+    }
+    let mut walk = Walk {
+        root: root.clone(),
+        seen: BTreeSet::new(),
+        found: Vec::new(),
+    };
+    walk.folder(&root, "", 0)?;
+    walk.found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Files {
+        manifests: walk.found,
+        paths: BTreeMap::new(),
+    })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+    SourceError::Unreadable {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+struct Walk {
+    root: PathBuf,
+    /// Real paths of the folders that were entered: links may form a circle.
+    seen: BTreeSet<PathBuf>,
+    found: Vec<ManifestFile>,
+}
+
+impl Walk {
+    /// `relative` is the folder's path as written, with a `/` at its end unless empty.
+    fn folder(&mut self, folder: &Path, relative: &str, depth: usize) -> Result<(), SourceError> {
+        if !self.seen.insert(folder.to_owned()) {
+            return Ok(());
+        }
+        let listing = match fs::read_dir(folder) {
+            Ok(listing) => listing,
+            // Removed while we were reading: as if it had never been there.
+            Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unreadable(folder, &error)),
+        };
+        let mut names = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(|error| unreadable(folder, &error))?;
+            // A name that is not UTF-8 cannot be named in a message or a label.
+            if let Ok(name) = entry.file_name().into_string()
+                && !is_ignored(&name)
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        let mut dot_env = None;
+        for name in names {
+            self.entry(folder, relative, &name, depth, &mut dot_env)?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        folder: &Path,
+        relative: &str,
+        name: &str,
+        depth: usize,
+        dot_env: &mut Option<Option<Result<String, String>>>,
+    ) -> Result<(), SourceError> {
+        let path = folder.join(name);
+        let is_manifest = name.ends_with(".yaml") || name.ends_with(".yml");
+        let real = fs::canonicalize(&path);
+        if let Ok(real) = &real
+            && real.is_dir()
+        {
+            if depth < MAX_FOLDER_DEPTH && real.starts_with(&self.root) {
+                self.folder(real, &format!("{relative}{name}/"), depth + 1)?;
+            }
+            return Ok(());
+        }
+        if !is_manifest || self.found.len() >= MAX_MANIFESTS {
+            return Ok(());
+        }
+        let text = match real {
+            Ok(real) if !real.starts_with(&self.root) => {
+                Err("this link leads out of the watched directory; it is not followed".to_owned())
+            }
+            Ok(real) => read_text(&real),
+            Err(_) if !is_link(&path) => return Ok(()),
+            Err(error) => Err(format!("this link cannot be followed: {error}")),
+        };
+        let dot_env = dot_env.get_or_insert_with(|| self.dot_env(folder)).clone();
+        self.found.push(ManifestFile {
+            path: format!("{relative}{name}"),
+            folder: folder.to_owned(),
+            text,
+            dot_env,
+            env_files: BTreeMap::new(),
+            stale: false,
+        });
+        Ok(())
+    }
+
+    fn dot_env(&self, folder: &Path) -> Option<Result<String, String>> {
+        let path = folder.join(".env");
+        match fs::canonicalize(&path) {
+            Ok(real) if !real.starts_with(&self.root) => Some(Err(
+                "this link leads out of the watched directory; it is not followed".to_owned(),
+            )),
+            Ok(real) => Some(read_text(&real)),
+            Err(_) if !is_link(&path) => None,
+            Err(error) => Some(Err(format!("this link cannot be followed: {error}"))),
+        }
+    }
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|data| data.is_symlink())
+}
+
+/// Hidden files, and what editors leave beside the file they write.
+fn is_ignored(name: &str) -> bool {
+    name.starts_with('.')
+        || name.ends_with('~')
+        || (name.starts_with('#') && name.ends_with('#'))
+        || name == "4913"
+}
+
+/// A regular file as a text of at most [`MAX_BYTES`]; else why not. `real` has no links in it: one that
+/// was put there since is not followed, and a pipe does not hold us up.
+fn read_text(real: &Path) -> Result<String, String> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(real)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let data = file
+        .metadata()
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if !data.is_file() {
+        return Err("this is not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let too_large = || format!("larger than {} MiB", MAX_BYTES >> 20);
+    if data.len() > MAX_BYTES {
+        return Err(too_large());
+    }
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(too_large());
+    }
+    text_of(bytes)
+}
+
+fn text_of(mut bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("this is UTF-16; write it as UTF-8".to_owned());
+    }
+    if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
+        bytes.drain(..3);
+    }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(format!("byte {} is NUL: this is not a text", at + 1));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to() + 1))
+}
+
+/// Looks at what the manifests refer to.
+fn satisfy(files: &mut Files, wants: &Wants) {
+    for file in &mut files.manifests {
+        for path in wants.env_files.get(&file.path).into_iter().flatten() {
+            file.env_files.insert(path.clone(), read_env_file(path));
+        }
+    }
+    for path in &wants.paths {
+        let fact = look_at(path, &files.manifests);
+        files.paths.insert(path.clone(), fact);
+    }
+}
+
+fn read_env_file(path: &Path) -> EnvFile {
+    match fs::canonicalize(path) {
+        Ok(real) => match read_text(&real) {
+            Ok(text) => EnvFile::Text { real, text },
+            Err(why) => EnvFile::Unreadable(why),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => EnvFile::Missing,
+        Err(error) => EnvFile::Unreadable(error.to_string()),
+    }
+}
+
+fn look_at(path: &Path, manifests: &[ManifestFile]) -> PathFact {
+    let (real, exists) = resolve(path);
+    let holds = holds(&real, manifests);
+    PathFact { real, exists, holds }
+}
+
+/// The path without links, as far as it exists.
+fn resolve(path: &Path) -> (PathBuf, bool) {
+    if let Ok(real) = fs::canonicalize(path) {
+        return (real, true);
+    }
+    let mut rest = Vec::new();
+    let mut existing = path;
+    while let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) {
+        rest.push(name);
+        existing = parent;
+        if let Ok(real) = fs::canonicalize(existing) {
+            return (rest.iter().rev().fold(real, |real, name| real.join(name)), false);
+        }
+    }
+    (path.to_owned(), false)
+}
+
+/// What a job that mounts `real` could read or rewrite, and must not.
+fn holds(real: &Path, manifests: &[ManifestFile]) -> Option<String> {
+    let manifest = manifests.iter().find(|file| {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let path = file.folder.join(name);
+        path.starts_with(real) || fs::canonicalize(&path).is_ok_and(|path| path.starts_with(real))
+    });
+    if let Some(manifest) = manifest {
+        return Some(format!("the manifest `{}`", manifest.path));
+    }
+    let is_env = |path: &Path| {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        name == ".env" || name.starts_with(".env.")
+    };
+    let in_folder = || {
+        let listing = fs::read_dir(real).ok()?;
+        listing
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| is_env(path))
+    };
+    if is_env(real) || in_folder().is_some() {
+        return Some("a `.env` file".to_owned());
+    }
+    let env_file = manifests
+        .iter()
+        .flat_map(|file| file.env_files.values())
+        .any(|file| match file {
+            EnvFile::Text { real: path, .. } => path.starts_with(real),
+            EnvFile::Missing | EnvFile::Unreadable(_) => false,
+        });
+    env_file.then(|| "an env file".to_owned())
+}
+
+/// The newest version of each manifest that had no errors, with the env texts that belong to it. Kept
+/// on disk, so that a broken file keeps its jobs over a restart too.
+#[derive(Debug, Default)]
+pub struct LastGood {
+    /// `None` keeps them in memory alone.
+    folder: Option<PathBuf>,
+    files: BTreeMap<String, ManifestFile>,
+}
+
+impl LastGood {
+    /// Reads what an earlier process kept in `folder`, and makes the folder (0700) if need be. A file
+    /// that cannot be read is as good as none.
+    ///
+    /// # Errors
+    /// When the folder can be neither made nor listed.
+    pub fn open(folder: &Path) -> io::Result<LastGood> {
+        let mut builder = fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.recursive(true).create(folder)?;
+        let mut files = BTreeMap::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let kept = File::open(&path)
+                .map_err(|error| error.to_string())
+                .and_then(|file| {
+                    serde_json::from_reader::<_, ManifestFile>(io::BufReader::new(file))
+                        .map_err(|error| error.to_string())
+                });
+            match kept {
+                Ok(file) => drop(files.insert(file.path.clone(), file)),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a last good manifest is unreadable")
+                }
+            }
+        }
+        Ok(LastGood {
+            folder: Some(folder.to_owned()),
+            files,
+        })
+    }
+
+    /// Takes over every file without errors, and forgets the files that are gone.
+    fn update(&mut self, files: &Files, loaded: &Loaded) -> io::Result<()> {
+        let mut result = Ok(());
+        for file in &files.manifests {
+            let good = loaded
+                .files
+                .get(&file.path)
+                .is_some_and(|outcome| !outcome.has_errors);
+            if good && self.files.get(&file.path) != Some(file) {
+                result = result.and(self.write(file));
+                self.files.insert(file.path.clone(), file.clone());
+            }
+        }
+        let gone: Vec<String> = self
+            .files
+            .keys()
+            .filter(|path| !loaded.files.contains_key(*path))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.files.remove(&path);
+            if let Some(kept) = self.path_of(&path) {
+                match fs::remove_file(kept) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => result = result.and(Err(error)),
+                    _ => {}
+                }
+            }
+        }
+        result
+    }
+
+    fn path_of(&self, manifest: &str) -> Option<PathBuf> {
+        let name = hex::encode(Sha256::digest(manifest.as_bytes()));
+        self.folder
+            .as_ref()
+            .map(|folder| folder.join(format!("{name}.json")))
+    }
+
+    /// Atomic, and readable by nobody else: env texts are secrets.
+    fn write(&self, file: &ManifestFile) -> io::Result<()> {
+        let Some(path) = self.path_of(&file.path) else {
+            return Ok(());
+        };
+        let temporary = path.with_extension("new");
+        let mut out = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        out.write_all(&serde_json::to_vec(file)?)?;
+        out.sync_all()?;
+        fs::rename(&temporary, &path)
+    }
+}
+
+/// What [`load_with_last_good`] found.
+#[derive(Debug)]
+pub struct Current {
+    pub files: Files,
+    /// Diagnostics are those of the files as they are; jobs of a file with errors are those of its
+    /// last good version.
+    pub loaded: Loaded,
+    /// The last good versions could not be kept: a restart would lose them.
+    pub unkept: Option<io::Error>,
+}
+
+/// As [`load`]; a file with errors keeps the jobs of its last good version while the others proceed.
+///
+/// # Errors
+/// As [`load`]; what was last good is then still there.
+pub fn load_with_last_good(
+    dir: &Path,
+    last_good: &mut LastGood,
+    settings: &Settings,
+) -> Result<Current, SourceError> {
+    let (files, mut loaded) = load(dir, settings)?;
+    let unkept = last_good.update(&files, &loaded).err();
+    let mut standing_in = false;
+    let mut mixed = files.clone();
+    for file in &mut mixed.manifests {
+        let broken = loaded
+            .files
+            .get(&file.path)
+            .is_some_and(|outcome| outcome.has_errors);
+        if let Some(good) = last_good.files.get(&file.path)
+            && broken
+        {
+            *file = ManifestFile {
+                stale: true,
+                ..good.clone()
+            };
+            standing_in = true;
+        }
+    }
+    if standing_in {
+        let substitute = settle(&mut mixed, settings);
+        for (path, outcome) in &mut loaded.files {
+            if let Some(now) = substitute.files.get(path) {
+                outcome.jobs.clone_from(&now.jobs);
+                outcome.last_good = now.last_good && !now.has_errors;
+            }
+        }
+        loaded.desired = substitute.desired;
+    }
+    Ok(Current {
+        files,
+        loaded,
+        unkept,
+    })
+}
+
+/// What the directory itself looks like, for [`guard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirState {
+    Missing,
+    /// There, without a single manifest.
+    Empty,
+    Present,
+}
+
+/// Whether jobs that are no longer declared may be removed. A missing mount or a bad checkout must not
+/// look like a decision to delete everything.
+#[must_use]
+pub fn guard(previous: &BTreeSet<JobName>, now: &Desired, dir: DirState) -> Removals {
+    let lost = previous
+        .iter()
+        .filter(|name| !now.jobs.contains_key(*name))
+        .count();
+    if lost == 0 {
+        return Removals::Allowed;
+    }
+    match dir {
+        DirState::Missing => Removals::Held("the directory of the manifests is missing".to_owned()),
+        DirState::Empty => Removals::Held("the directory holds no manifest any more".to_owned()),
+        DirState::Present if lost >= 3 && lost * 2 > previous.len() => {
+            Removals::Held(format!("{lost} of {} jobs are gone at once", previous.len()))
+        }
+        DirState::Present => Removals::Allowed,
+    }
+}
+
+/// How long nothing must change before a change is reported: editors and checkouts write in steps.
+const QUIET: Duration = Duration::from_millis(250);
+/// A directory that never falls quiet is read all the same.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Pace of the watcher that asks instead of being told.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Notices that something below a directory may have changed. What changed is found by reading again.
+pub struct Watcher {
+    dir: PathBuf,
+    inner: Box<dyn notify::Watcher + Send>,
+    /// Whether it polls: asked for, or because the system's watches are used up.
+    polls: bool,
+    dirty: Arc<Notify>,
+    /// Runs out [`MAX_WAIT`] after the first change that is not reported yet; kept here so that a
+    /// cancelled [`Watcher::changed`] forgets nothing.
+    pending: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watcher {
+    /// # Errors
+    /// When neither the system's watcher nor polling can be set up.
+    pub fn new(dir: &Path, poll: bool) -> Result<Watcher, notify::Error> {
+        // Events name paths below what was watched, so that must be told apart from its parent.
+        let dir = &std::path::absolute(dir)?;
+        let dirty = Arc::new(Notify::new());
+        if !poll {
+            match Watcher::native(dir, &dirty) {
+                Ok(watcher) => return Ok(watcher),
+                Err(error) if watches_used_up(&error) => {
+                    tracing::warn!(%error, "no file watches left: looking every {}s instead", POLL.as_secs());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Watcher::polling(dir, &dirty)
+    }
+
+    fn native(dir: &Path, dirty: &Arc<Notify>) -> Result<Watcher, notify::Error> {
+        let inner = Box::new(RecommendedWatcher::new(
+            handler(dir, dirty),
+            notify::Config::default(),
+        )?);
+        Watcher::watching(dir, inner, false, dirty)
+    }
+
+    fn polling(dir: &Path, dirty: &Arc<Notify>) -> Result<Watcher, notify::Error> {
+        let config = notify::Config::default()
+            .with_poll_interval(POLL)
+            .with_compare_contents(true);
+        let inner = Box::new(notify::PollWatcher::new(handler(dir, dirty), config)?);
+        Watcher::watching(dir, inner, true, dirty)
+    }
+
+    fn watching(
+        dir: &Path,
+        inner: Box<dyn notify::Watcher + Send>,
+        polls: bool,
+        dirty: &Arc<Notify>,
+    ) -> Result<Watcher, notify::Error> {
+        let mut watcher = Watcher {
+            dir: dir.to_owned(),
+            inner,
+            polls,
+            dirty: Arc::clone(dirty),
+            pending: None,
+        };
+        watcher.watch()?;
+        Ok(watcher)
+    }
+
+    /// Whether it asks instead of being told.
+    #[must_use]
+    pub fn polls(&self) -> bool {
+        self.polls
+    }
+
+    /// Returns once something may have changed and has been quiet since. Cancel-safe: a change that was
+    /// seen by a cancelled call is reported by the next one.
+    pub async fn changed(&mut self) {
+        if self.pending.is_none() {
+            self.dirty.notified().await;
+        }
+        let limit = self
+            .pending
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(MAX_WAIT)));
+        loop {
+            tokio::select! {
+                () = limit.as_mut() => break,
+                () = tokio::time::sleep(QUIET) => break,
+                () = self.dirty.notified() => {}
+            }
+        }
+        self.pending = None;
+        self.watch_again();
+    }
+
+    /// New folders, and a directory that was removed and made again, need watches of their own.
+    /// Before the change is reported: whatever is read afterwards is watched already.
+    fn watch_again(&mut self) {
+        if self.polls {
+            return;
+        }
+        let _ = self.inner.unwatch(&self.dir);
+        if let Err(error) = self.watch() {
+            if watches_used_up(&error)
+                && let Ok(polling) = Watcher::polling(&self.dir, &self.dirty)
+            {
+                *self = polling;
+            }
+            tracing::warn!(%error, polls = self.polls, "cannot watch every folder");
+        }
+    }
+
+    fn watch(&mut self) -> Result<(), notify::Error> {
+        // The parent tells when the directory itself is removed and made again.
+        let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent
+            && !self.polls
+        {
+            match self.inner.watch(parent, RecursiveMode::NonRecursive) {
+                Err(error) if watches_used_up(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        if !self.polls && !self.dir.exists() {
+            return Ok(());
+        }
+        self.inner.watch(&self.dir, RecursiveMode::Recursive)
+    }
+}
+
+/// Anything but a mere access makes the directory dirty; an error might hide a change. The parent's
+/// other entries are none of our business.
+fn handler(dir: &Path, dirty: &Arc<Notify>) -> impl FnMut(notify::Result<notify::Event>) + Send + use<> {
+    let (dir, dirty) = (dir.to_owned(), Arc::clone(dirty));
+    move |event| {
+        let elsewhere =
+            |paths: &[PathBuf]| !paths.is_empty() && !paths.iter().any(|path| path.starts_with(&dir));
+        match &event {
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
+            Ok(event) if !event.need_rescan() && elsewhere(&event.paths) => {}
+            Ok(_) | Err(_) => dirty.notify_one(),
+        }
+    }
+}
+
+/// `fs.inotify.max_user_watches`, or no file descriptor left for an inotify instance.
+fn watches_used_up(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => true,
+        notify::ErrorKind::Io(error) => {
+            let code = error.raw_os_error();
+            [
+                rustix::io::Errno::MFILE,
+                rustix::io::Errno::NFILE,
+                rustix::io::Errno::NOSPC,
+            ]
+            .iter()
+            .any(|errno| code == Some(errno.raw_os_error()))
+        }
+        _ => false,
+    }
+}
