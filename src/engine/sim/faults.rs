@@ -133,6 +133,11 @@ pub enum Verdict {
     /// The caller gives up (`Unanswered`) and the engine carries it out that much later, unless it
     /// has died by then.
     Delay(Duration),
+    /// Carried out after `before`, answered `after` that: a slow registry, a busy disk. A caller
+    /// that gives up before the first is over has sent nothing.
+    Slow { before: Duration, after: Duration },
+    /// Not carried out, and the caller gives up (`Unanswered`) after that long.
+    Hang(Duration),
     /// A create that holds its name that long, then fails and leaves nothing, as with a missing
     /// volume driver (15 s, then 404). Any other request passes.
     FailLate {

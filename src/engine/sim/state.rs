@@ -111,6 +111,10 @@ pub(super) struct Settings {
     pub(super) live_restore: bool,
     /// A restarted daemon learns how a container ended meanwhile.
     pub(super) keeps_exit_codes: bool,
+    /// Behaves as Podman 4.3's Docker API where that differs.
+    pub(super) podman: bool,
+    /// Nobody can tell the daemon's process from another one's (a proxy, socket activation).
+    pub(super) hides_peer: bool,
     pub(super) default_log_driver: String,
     /// The daemon's clock against ours.
     pub(super) skew: SignedDuration,
@@ -202,6 +206,8 @@ impl State {
             settings: Settings {
                 live_restore: false,
                 keeps_exit_codes: false,
+                podman: false,
+                hides_peer: false,
                 default_log_driver: "json-file".to_owned(),
                 skew: SignedDuration::ZERO,
             },
@@ -484,7 +490,9 @@ impl State {
         let claimed: Vec<u64> = self.containers.values().filter_map(|c| c.process).collect();
         claimed.into_iter().for_each(|number| self.copy_output(number));
         self.daemon.up = false;
-        self.daemon.ring.clear();
+        if !self.settings.podman {
+            self.daemon.ring.clear();
+        }
         self.daemon.swapped = None;
         for listener in self.daemon.listeners.drain(..) {
             // A listener that has gone by itself needs no word.

@@ -175,7 +175,7 @@ async fn a_create_that_fails_late_held_its_name_and_leaves_nothing() {
     assert_eq!(status_of(world.engine.create(&asked).await), 409);
     assert_eq!(world.engine.inspect("shop.x.1").await, Ok(None));
     world.pass(15);
-    assert_eq!(status_of(late.await), 404);
+    assert_eq!(status_of(late.now_or_never().unwrap()), 404);
     world.create("shop.x.1", &["true"]).await;
 }
 
@@ -187,7 +187,10 @@ async fn a_create_under_way_dies_with_the_daemon() {
     let mut late = Box::pin(world.engine.create(&asked));
     assert!(late.as_mut().now_or_never().is_none());
     world.engine.restart();
-    assert!(matches!(late.await, Err(EngineError::Unanswered { .. })));
+    assert!(matches!(
+        late.now_or_never().unwrap(),
+        Err(EngineError::Unanswered { .. })
+    ));
     world.create("shop.x.1", &["true"]).await;
     world.pass(15);
     assert!(world.engine.inspect("shop.x.1").await.unwrap().is_some());
@@ -205,7 +208,7 @@ async fn a_missing_log_driver_blocks_its_caller_but_not_the_name() {
     assert!(late.as_mut().now_or_never().is_none());
     world.create("shop.x.1", &["true"]).await;
     world.pass(15);
-    assert_eq!(status_of(late.await), 400);
+    assert_eq!(status_of(late.now_or_never().unwrap()), 400);
 }
 
 #[tokio::test]
@@ -325,7 +328,7 @@ async fn stop_waits_for_the_end_and_kills_after_the_grace_period() {
     world.pass(4);
     assert!(stop.as_mut().now_or_never().is_none());
     world.pass(1);
-    assert_eq!(stop.await, Ok(()));
+    assert_eq!(stop.now_or_never().unwrap(), Ok(()));
     assert_eq!(world.see(&id).await.exit_code, 137);
 
     let script = "trap 'exit 0' TERM; sleep 60";
@@ -713,6 +716,85 @@ async fn verdicts_hit_the_request_they_are_meant_for() {
         ]
     );
     assert_eq!(engine.request_count(), 6);
+}
+
+#[tokio::test]
+async fn a_slow_engine_answers_in_its_time_and_a_hanging_one_not() {
+    let world = world();
+    let new = world.engine.publish(&image("busybox:2"), SimImage::default());
+    world.engine.inject(Fault::Each {
+        kind: RequestKind::Pull,
+        verdict: Verdict::Slow {
+            before: 20 * SECOND,
+            after: SECOND,
+        },
+    });
+    let wanted = image("busybox:2");
+    let mut pull = Box::pin(world.engine.pull(&wanted, &|_| ()));
+    assert!(pull.as_mut().now_or_never().is_none());
+    assert_eq!(world.engine.image_id(&wanted).await, Ok(None));
+    world.pass(20);
+    assert!(pull.as_mut().now_or_never().is_none());
+    assert_eq!(world.engine.image_id(&wanted).await, Ok(Some(new)));
+    world.pass(1);
+    assert_eq!(pull.now_or_never().unwrap(), Ok(()));
+
+    world.engine.inject(Fault::Each {
+        kind: RequestKind::Inspect,
+        verdict: Verdict::Hang(10 * SECOND),
+    });
+    let mut inspect = Box::pin(world.engine.inspect("shop.x.1"));
+    world.pass(9);
+    assert!(inspect.as_mut().now_or_never().is_none());
+    world.pass(10);
+    assert!(matches!(
+        inspect.now_or_never().unwrap(),
+        Err(EngineError::Unanswered { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_dead_daemon_answers_nothing_whatever_the_fault() {
+    let world = world();
+    let id = world.create("shop.x.1", &["true"]).await;
+    world.engine.crash();
+    for verdict in [
+        Verdict::DropReply,
+        Verdict::Delay(SECOND),
+        Verdict::Hang(SECOND),
+        Verdict::Crash(CrashPoint::After),
+    ] {
+        world.engine.inject(Fault::Nth {
+            kind: RequestKind::Start,
+            nth: 1,
+            verdict,
+        });
+        assert!(world.engine.start(&id).await.unwrap_err().is_unreachable());
+    }
+    world.engine.restart();
+    world.pass(60);
+    assert_eq!(world.engine.witness().len(), 0);
+}
+
+#[tokio::test]
+async fn podman_differs_where_it_was_measured_to() {
+    let world = world();
+    world.engine.imitate_podman();
+    let id = world.create("shop.x.1", &["true"]).await;
+    let again = world.engine.create(&request("shop.x.1", &["true"])).await;
+    assert_eq!(status_of(again), 500);
+    assert_eq!(world.engine.mark(&id).await, Ok(false));
+    assert_ne!(world.see(&id).await.log_path, "", "it says nothing there");
+    let mut lost = request("shop.x.2", &["true"]);
+    lost.spec.network_mode = Some("nope".to_owned());
+    assert_eq!(status_of(world.engine.create(&lost).await), 500);
+    world.engine.start(&id).await.unwrap();
+    world.engine.restart();
+    let now = world.time.lock().unwrap().wall;
+    let remembered = world.engine.events(label(), None, Some(now)).await.unwrap();
+    assert_eq!(remembered.count().await, 3);
+    world.engine.hide_peer(true);
+    assert_eq!(world.engine.peer().await, None);
 }
 
 #[tokio::test]

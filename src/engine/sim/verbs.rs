@@ -65,6 +65,9 @@ impl State {
             }
             Err(why) => return Reply::Now(Err(why)),
         };
+        if self.settings.podman {
+            self.open_log(&id);
+        }
         self.emit(&id, EventAction::Create);
         Reply::Now(Ok(Created {
             id,
@@ -110,6 +113,13 @@ impl State {
         }
         let image = self.image(&request.spec.image).cloned();
         let image = image.ok_or_else(|| refused(404, format!("No such image: {}", request.spec.image)))?;
+        let absent = networks(&request.spec).find(|network| !self.networks.contains(*network));
+        if let Some(network) = absent.filter(|_| self.settings.podman) {
+            return Err(refused(
+                500,
+                format!("unable to find network with name or ID {network}: network not found"),
+            ));
+        }
         if argv(&request.spec, &image).is_empty() {
             return Err(refused(400, "No command specified"));
         }
@@ -131,7 +141,8 @@ impl State {
                 "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". \
                  You have to remove (or rename) that container to be able to reuse that name."
             );
-            return Err(refused(409, why));
+            let status = if self.settings.podman { 500 } else { 409 };
+            return Err(refused(status, why));
         }
         self.names.insert(name.clone(), id.clone());
         Ok((name, id))
@@ -433,6 +444,9 @@ impl State {
                 "Cannot update container {id}: Container is marked for removal and cannot be \"update\"."
             );
             return Err(refused(409, why));
+        }
+        if self.settings.podman {
+            return Ok(false);
         }
         self.emit(&id, EventAction::Update);
         Ok(true)

@@ -13,10 +13,14 @@ use crate::model::ContainerStatus;
 
 impl State {
     pub(super) fn info(&self) -> EngineInfo {
+        let (kind, name, version) = match self.settings.podman {
+            true => (EngineKind::Podman, "simulated podman 4.3", "4.3"),
+            false => (EngineKind::Simulated, "simulated 20.10", "20.10"),
+        };
         EngineInfo {
-            kind: EngineKind::Simulated,
-            name: "simulated 20.10".to_owned(),
-            version: "20.10".to_owned(),
+            kind,
+            name: name.to_owned(),
+            version: version.to_owned(),
             api_version: "1.41".to_owned(),
             identity: "SIMULATED /var/lib/docker".to_owned(),
             system_time: Some(self.daemon_time()),
