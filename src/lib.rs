@@ -1,3 +1,4 @@
 //! Containers on a schedule, as code: **observe, plan, apply**.
 pub mod engine;
 pub mod model;
+pub mod schedule;

@@ -1,0 +1,1 @@
+//! A slow second implementation, for tests alone.
