@@ -1,4 +1,5 @@
 //! Containers on a schedule, as code: **observe, plan, apply**.
+pub mod clock;
 pub mod engine;
 pub mod model;
 pub mod schedule;
