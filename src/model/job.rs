@@ -39,6 +39,7 @@ pub struct Origin {
 
 /// When a job starts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Triggers {
     /// Whether a person may start it with `trigger`.
     pub manual: bool,
@@ -71,6 +72,7 @@ pub enum DayMatch {
 /// How runs of a job relate to each other and to lost time. An edit of this alone replaces no
 /// container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Policy {
     pub concurrency: Concurrency,
     pub missed_fires: MissedFires,
@@ -132,6 +134,7 @@ pub enum MissedFires {
 
 /// How many finished containers of a job are kept; records and logs outlive them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct History {
     pub succeeded: u32,
     pub failed: u32,

@@ -1,0 +1,110 @@
+//! The ledger's folder: who may read it, and the key that masks sensitive values.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::{LedgerError, Result};
+
+pub(super) const DATABASE: &str = "ledger.db";
+pub(super) const LOGS: &str = "logs";
+pub(super) const LAST_GOOD: &str = "last-good";
+const KEY: &str = "key";
+
+/// As long as the output of SHA-256: more adds nothing to an HMAC.
+pub(super) type Key = [u8; 32];
+
+/// Makes a folder (and its parents) that nobody else can read; an existing one is tightened.
+pub(super) fn private_dir(dir: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(LedgerError::io(dir))?;
+    let mode = fs::metadata(dir)
+        .map_err(LedgerError::io(dir))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(LedgerError::io(dir))?;
+    }
+    Ok(())
+}
+
+/// Makes a file that nobody else can read, if it is not there; an existing one keeps its content.
+pub(super) fn private_file(path: &Path) -> Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(LedgerError::io(path))?;
+    let mode = file
+        .metadata()
+        .map_err(LedgerError::io(path))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))
+            .map_err(LedgerError::io(path))?;
+    }
+    Ok(file)
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(LedgerError::io(dir))
+}
+
+/// The key of an existing ledger.
+pub(super) fn read_key(dir: &Path) -> Result<Key> {
+    let path = dir.join(KEY);
+    let corrupt = |why: &str| LedgerError::Corrupt {
+        path: path.clone(),
+        why: why.to_owned(),
+    };
+    match fs::read(&path) {
+        Ok(bytes) => Key::try_from(bytes).map_err(|_| corrupt("the key must have 32 bytes")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(corrupt("the key is missing")),
+        Err(error) => Err(LedgerError::io(&path)(error)),
+    }
+}
+
+/// The key, made at the first open. A lost one is made anew: every masked value then differs once
+/// from what the ledger recorded, and shows as an edit.
+pub(super) fn read_or_make_key(dir: &Path) -> Result<Key> {
+    let path = dir.join(KEY);
+    if !path.try_exists().map_err(LedgerError::io(&path))? {
+        make_key(dir, &path)?;
+    }
+    read_key(dir)
+}
+
+fn make_key(dir: &Path, path: &Path) -> Result<()> {
+    let mut key: Key = [0; 32];
+    let random = Path::new("/dev/urandom");
+    File::open(random)
+        .and_then(|mut file| file.read_exact(&mut key))
+        .map_err(LedgerError::io(random))?;
+    let draft: PathBuf = dir.join(format!("{KEY}.{}", uuid::Uuid::new_v4().simple()));
+    let written = private_file(&draft).and_then(|mut file| {
+        file.write_all(&key)
+            .and_then(|()| file.sync_all())
+            .map_err(LedgerError::io(&draft))
+    });
+    // A link never replaces: of two processes at their first open, the slower one takes the
+    // other's key. And a crash on the way leaves a draft, never half a key.
+    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(LedgerError::io(path)(error)),
+        _ => Ok(()),
+    });
+    let removed = fs::remove_file(&draft).map_err(LedgerError::io(&draft));
+    linked?;
+    removed?;
+    sync_dir(dir)
+}

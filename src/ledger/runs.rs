@@ -1,0 +1,521 @@
+//! What is written about a run: the intent before its start request, and how it ended.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Params, Transaction};
+
+use crate::model::{Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
+
+use super::containers::{self, ContainerRow, ContainerState};
+use super::error::{Fault, LedgerError, Result};
+use super::history::{COLUMNS, run_of};
+use super::sql::{At, Json, at, count};
+use super::{Ledger, jobs};
+
+/// A start that is about to be requested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewIntent {
+    pub nonce: String,
+    /// Full ID.
+    pub container: String,
+    pub due_at: Timestamp,
+    pub intent: Intent,
+}
+
+/// Whether the start may be requested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intended {
+    /// It is recorded, and this caller alone may send the request, once.
+    New,
+    /// The container was started before, or its slot's attempt has a record: no request.
+    AlreadyRecorded(Box<Run>),
+}
+
+/// A slot (or a series of them, or a manual trigger) that never became a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRun {
+    pub id: RunId,
+    pub job: JobName,
+    pub slot: Option<Slot>,
+    /// Of a series, its newest slot.
+    pub slot_last: Option<Slot>,
+    /// Of a series, how many slots it stands for.
+    pub count: Option<u64>,
+    pub attempt: u32,
+    pub outcome: Outcome,
+    /// Text of a [`crate::model::Reason`].
+    pub reason: String,
+    pub due_at: Timestamp,
+    /// When this is recorded.
+    pub at: Timestamp,
+    pub origin: Origin,
+    pub trigger: RunTrigger,
+    pub image: Option<String>,
+    pub spec_hash: Option<String>,
+}
+
+/// A container that ran, or may have run, without a record here: the ledger was lost or restored,
+/// or it belongs to a superseded one. It is never started by this ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    pub id: RunId,
+    pub job: JobName,
+    pub slot: Option<Slot>,
+    pub attempt: u32,
+    pub trigger: RunTrigger,
+    /// Full ID.
+    pub container: String,
+    pub due_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub image: Option<String>,
+    pub spec_hash: Option<String>,
+    pub origin: Origin,
+    /// `None` while it runs.
+    pub finish: Option<Finish>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    pub outcome: Outcome,
+    /// Text of a [`crate::model::Reason`].
+    pub reason: String,
+    pub exit_code: Option<i64>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// When this is recorded.
+    pub at: Timestamp,
+    /// Of an `unknown` run that may still be running: how long it holds its job.
+    pub held_until: Option<Timestamp>,
+    pub note: Option<String>,
+}
+
+impl Ledger {
+    /// Step 5 of the launch protocol: after [`Intended::New`] the start may be requested once,
+    /// whatever happens to this process.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotUsable`] when the nonce is not known, was discarded, or belongs to another
+    /// container; and when the database cannot be written: no ledger, no start.
+    pub fn intend(&self, intent: &NewIntent) -> Result<Intended> {
+        let NewIntent {
+            nonce,
+            container,
+            due_at,
+            intent,
+        } = intent;
+        self.write(|tx| {
+            let row = containers::require(tx, nonce)?;
+            if let Some(run) = in_the_way(tx, &row, container)? {
+                return Ok(Intended::AlreadyRecorded(Box::new(run)));
+            }
+            row.check_id(tx, container)?;
+            match row.state {
+                ContainerState::Creating | ContainerState::Armed => {}
+                ContainerState::Discarded => {
+                    return Err(LedgerError::not_usable(nonce, "it was discarded").into());
+                }
+                // Its run was pruned from history, so it is long over.
+                ContainerState::Intended => {
+                    return Err(LedgerError::not_usable(nonce, "its start was intended before").into());
+                }
+            }
+            tx.prepare_cached("UPDATE containers SET state = 'intended', container = ?2 WHERE nonce = ?1")?
+                .execute((nonce, container))?;
+            insert(
+                tx,
+                &NewRun {
+                    id: &row.name,
+                    job: &row.job,
+                    slot: row.slot,
+                    series: None,
+                    attempt: row.attempt,
+                    trigger: row.trigger,
+                    due_at: *due_at,
+                    intent: Some(intent),
+                    started_at: None,
+                    nonce: Some(nonce),
+                    container: Some(container),
+                    image: Some(&row.image_id),
+                    spec_hash: Some(&row.spec_hash),
+                    origin: &row.origin,
+                },
+                None,
+            )?;
+            Ok(Intended::New)
+        })
+    }
+
+    /// Proof was found that an intended start never happened, and the container was removed
+    /// without force: the intent is taken back, so that the attempt may be made anew with another
+    /// container. `false` when the run has an outcome: that stays.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn never_ran(&self, run: &RunId) -> Result<bool> {
+        self.write(|tx| {
+            let found: Option<(Option<Outcome>, Option<String>)> = tx
+                .prepare_cached("SELECT outcome, nonce FROM runs WHERE id = ?1")?
+                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            match found {
+                None => Err(no_such(run)),
+                // Adopted, not intended: there is nothing to take back.
+                Some((Some(_), _) | (None, None)) => Ok(false),
+                Some((None, Some(nonce))) => {
+                    tx.prepare_cached("DELETE FROM runs WHERE id = ?1")?
+                        .execute([run])?;
+                    containers::discard(tx, &nonce)?;
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    /// Records a slot that never became a run. `false` when its attempt has a record already
+    /// (or, for a series, when a recorded series covers all of it): that stays.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn record(&self, slot: &NotRun) -> Result<bool> {
+        self.write(|tx| record(tx, slot))
+    }
+
+    /// Records many slots and then moves the job's pointer, all or nothing: a crash in between
+    /// could otherwise count a part of a series twice. Returns how many rows were new.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`] and [`Ledger::settle`].
+    pub fn record_all(&self, slots: &[NotRun], settle: Option<(&JobName, Timestamp)>) -> Result<usize> {
+        self.write(|tx| {
+            let mut new = 0;
+            for slot in slots {
+                new += usize::from(record(tx, slot)?);
+            }
+            if let Some((job, until)) = settle {
+                jobs::settle(tx, job, until)?;
+            }
+            Ok(new)
+        })
+    }
+
+    /// Records a container of ours that this ledger did not make. `false` when the container, or
+    /// its slot's attempt, has a record already.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn adopt(&self, adopted: &Adopted) -> Result<bool> {
+        let Adopted {
+            id,
+            job,
+            slot,
+            attempt,
+            trigger,
+            container,
+            due_at,
+            started_at,
+            image,
+            spec_hash,
+            origin,
+            finish,
+        } = adopted;
+        self.write(|tx| {
+            if by_container(tx, container)?.is_some()
+                || occupied(tx, id, job, *slot, None, *attempt)?.is_some()
+            {
+                return Ok(false);
+            }
+            insert(
+                tx,
+                &NewRun {
+                    id,
+                    job,
+                    slot: *slot,
+                    series: None,
+                    attempt: *attempt,
+                    trigger: *trigger,
+                    due_at: *due_at,
+                    intent: None,
+                    started_at: *started_at,
+                    nonce: None,
+                    container: Some(container),
+                    image: image.as_deref(),
+                    spec_hash: spec_hash.as_deref(),
+                    origin,
+                },
+                finish.as_ref(),
+            )?;
+            Ok(true)
+        })
+    }
+
+    /// The engine shows when the run started; its first start counts.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn started(&self, run: &RunId, at: Timestamp) -> Result<()> {
+        self.touch(
+            run,
+            "UPDATE runs SET started_at = coalesce(started_at, ?2) WHERE id = ?1",
+            (run, At(at)),
+        )
+    }
+
+    /// Records which outcome the run's end will mean, before it is asked to stop. The first such
+    /// word counts: `false` when there was one, or the run is over.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn request_stop(&self, run: &RunId, outcome: Outcome) -> Result<bool> {
+        self.write(|tx| {
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE runs SET stop_requested = ?2
+                     WHERE id = ?1 AND outcome IS NULL AND stop_requested IS NULL",
+                )?
+                .execute((run, outcome))?;
+            changed_or_known(tx, run, changed)
+        })
+    }
+
+    /// Records how a run ended. A final outcome is never overwritten (`false`); an `unknown` one is
+    /// settled by a later definite one as long as it holds its job, that is until
+    /// [`Ledger::release`], however late.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn finish(&self, run: &RunId, finish: &Finish) -> Result<bool> {
+        self.write(|tx| write_finish(tx, run, finish))
+    }
+
+    /// The run's container was removed.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn container_gone(&self, run: &RunId) -> Result<()> {
+        self.touch(run, "UPDATE runs SET container_gone = 1 WHERE id = ?1", [run])
+    }
+
+    /// An `unknown` run holds its job no longer: its end was seen, or a person looked at it.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn release(&self, run: &RunId) -> Result<()> {
+        self.touch(run, "UPDATE runs SET held_until = NULL WHERE id = ?1", [run])
+    }
+
+    fn touch(&self, run: &RunId, statement: &str, params: impl Params) -> Result<()> {
+        self.write(|tx| match tx.prepare_cached(statement)?.execute(params)? {
+            0 => Err(no_such(run)),
+            _ => Ok(()),
+        })
+    }
+}
+
+fn no_such(run: &RunId) -> Fault {
+    LedgerError::NoSuchRun(run.to_string()).into()
+}
+
+fn changed_or_known(tx: &Transaction<'_>, run: &RunId, changed: usize) -> std::result::Result<bool, Fault> {
+    if changed > 0 {
+        return Ok(true);
+    }
+    if tx
+        .prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?
+        .exists([run])?
+    {
+        Ok(false)
+    } else {
+        Err(no_such(run))
+    }
+}
+
+fn write_finish(tx: &Transaction<'_>, run: &RunId, finish: &Finish) -> std::result::Result<bool, Fault> {
+    let Finish {
+        outcome,
+        reason,
+        exit_code,
+        started_at,
+        finished_at,
+        at: recorded_at,
+        held_until,
+        note,
+    } = finish;
+    let held_until = held_until.filter(|_| *outcome == Outcome::Unknown);
+    let changed = tx
+        .prepare_cached(
+            "UPDATE runs SET outcome = ?2, reason = ?3, exit_code = ?4, started_at = coalesce(?5, started_at),
+                 finished_at = ?6, recorded_at = ?7, held_until = ?8, note = coalesce(?9, note)
+             WHERE id = ?1
+               AND (outcome IS NULL OR (outcome = 'unknown' AND held_until IS NOT NULL AND ?2 <> 'unknown'))",
+        )?
+        .execute((
+            run,
+            outcome,
+            reason,
+            exit_code,
+            at(*started_at),
+            at(*finished_at),
+            At(*recorded_at),
+            at(held_until),
+            note,
+        ))?;
+    changed_or_known(tx, run, changed)
+}
+
+fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
+    let NotRun {
+        id,
+        job,
+        slot,
+        slot_last,
+        count,
+        attempt,
+        outcome,
+        reason,
+        due_at,
+        at,
+        origin,
+        trigger,
+        image,
+        spec_hash,
+    } = slot;
+    if occupied(tx, id, job, *slot, *slot_last, *attempt)?.is_some() {
+        return Ok(false);
+    }
+    let finish = Finish {
+        outcome: *outcome,
+        reason: reason.clone(),
+        exit_code: None,
+        started_at: None,
+        finished_at: None,
+        at: *at,
+        held_until: None,
+        note: None,
+    };
+    insert(
+        tx,
+        &NewRun {
+            id,
+            job,
+            slot: *slot,
+            series: slot_last.map(|last| (last, count.unwrap_or(1))),
+            attempt: *attempt,
+            trigger: *trigger,
+            due_at: *due_at,
+            intent: None,
+            started_at: None,
+            nonce: None,
+            container: None,
+            image: image.as_deref(),
+            spec_hash: spec_hash.as_deref(),
+            origin,
+        },
+        Some(&finish),
+    )?;
+    Ok(true)
+}
+
+/// A row to be inserted.
+struct NewRun<'a> {
+    id: &'a RunId,
+    job: &'a JobName,
+    slot: Option<Slot>,
+    /// Newest slot, and how many there are.
+    series: Option<(Slot, u64)>,
+    attempt: u32,
+    trigger: RunTrigger,
+    due_at: Timestamp,
+    intent: Option<&'a Intent>,
+    started_at: Option<Timestamp>,
+    nonce: Option<&'a str>,
+    container: Option<&'a str>,
+    image: Option<&'a str>,
+    spec_hash: Option<&'a str>,
+    origin: &'a Origin,
+}
+
+fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> std::result::Result<(), Fault> {
+    let last_due_at = new
+        .series
+        .map_or(new.due_at, |(last, _)| last.at().max(new.due_at));
+    tx.prepare_cached(
+        "INSERT INTO runs (id, job, project, slot, slot_last, count, attempt, trigger_kind, due_at, last_due_at,
+                           intent, started_at, nonce, container, image, spec_hash, origin,
+                           outcome, reason, recorded_at, exit_code, finished_at, held_until, note, container_gone)
+         VALUES (:id, :job, :project, :slot, :slot_last, :count, :attempt, :trigger_kind, :due_at, :last_due_at,
+                 :intent, :started_at, :nonce, :container, :image, :spec_hash, :origin,
+                 :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note, 0)",
+    )?
+    .execute(rusqlite::named_params! {
+        ":id": new.id,
+        ":job": new.job,
+        ":project": new.job.project(),
+        ":slot": new.slot,
+        ":slot_last": new.series.map(|(last, _)| last),
+        ":count": new.series.map(|(_, slots)| count(slots)),
+        ":attempt": new.attempt,
+        ":trigger_kind": new.trigger,
+        ":due_at": At(new.due_at),
+        ":last_due_at": At(last_due_at),
+        ":intent": new.intent.map(Json),
+        ":started_at": at(finish.and_then(|finish| finish.started_at).or(new.started_at)),
+        ":nonce": new.nonce,
+        ":container": new.container,
+        ":image": new.image,
+        ":spec_hash": new.spec_hash,
+        ":origin": Json(new.origin),
+        ":outcome": finish.map(|finish| finish.outcome),
+        ":reason": finish.map_or("", |finish| finish.reason.as_str()),
+        ":recorded_at": at(finish.map(|finish| finish.at)),
+        ":exit_code": finish.and_then(|finish| finish.exit_code),
+        ":finished_at": at(finish.and_then(|finish| finish.finished_at)),
+        ":held_until": at(finish.filter(|f| f.outcome == Outcome::Unknown).and_then(|f| f.held_until)),
+        ":note": finish.and_then(|finish| finish.note.as_deref()),
+    })?;
+    Ok(())
+}
+
+/// The row that forbids a start of this container.
+fn in_the_way(
+    tx: &Transaction<'_>,
+    row: &ContainerRow,
+    container: &str,
+) -> std::result::Result<Option<Run>, Fault> {
+    match by_container(tx, container)? {
+        Some(run) => Ok(Some(run)),
+        None => occupied(tx, &row.name, &row.job, row.slot, None, row.attempt),
+    }
+}
+
+fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {
+    Ok(tx
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM runs WHERE container = ?1"))?
+        .query_row([container], run_of)
+        .optional()?)
+}
+
+/// The row that has this name or this attempt of the slot, or a series that covers it.
+fn occupied(
+    tx: &Transaction<'_>,
+    id: &RunId,
+    job: &JobName,
+    slot: Option<Slot>,
+    slot_last: Option<Slot>,
+    attempt: u32,
+) -> std::result::Result<Option<Run>, Fault> {
+    let exact = tx
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM runs WHERE id = ?1 OR (job = ?2 AND slot = ?3 AND attempt = ?4)"
+        ))?
+        .query_row((id, job, slot, attempt), run_of)
+        .optional()?;
+    if exact.is_some() {
+        return Ok(exact);
+    }
+    Ok(tx
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM runs WHERE job = ?1 AND slot <= ?2 AND slot_last >= ?3 AND attempt = ?4"
+        ))?
+        .query_row((job, slot, slot_last.or(slot), attempt), run_of)
+        .optional()?)
+}
