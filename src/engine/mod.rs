@@ -18,6 +18,8 @@ use jiff::Timestamp;
 
 use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, Peer};
 
+pub mod sim;
+
 /// A connected engine, shared by every task.
 pub type SharedEngine = Arc<dyn Engine>;
 

@@ -25,7 +25,7 @@ mod files;
 mod history;
 mod jobs;
 mod lock;
-mod logs;
+pub mod logs;
 mod runs;
 mod schema;
 mod sql;

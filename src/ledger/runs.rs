@@ -19,6 +19,9 @@ pub struct NewIntent {
     pub container: String,
     pub due_at: Timestamp,
     pub intent: Intent,
+    /// `forbid`: not while another run of the job is active. Decided in the same transaction, so
+    /// that two processes cannot both find the job free.
+    pub exclusive: bool,
 }
 
 /// Whether the start may be requested.
@@ -28,6 +31,8 @@ pub enum Intended {
     New,
     /// The container was started before, or its slot's attempt has a record: no request.
     AlreadyRecorded(Box<Run>),
+    /// The intent was exclusive, and this other run of the job is active: no request.
+    Active(Box<Run>),
 }
 
 /// A slot (or a series of them, or a manual trigger) that never became a run.
@@ -102,6 +107,7 @@ impl Ledger {
             container,
             due_at,
             intent,
+            exclusive,
         } = intent;
         self.write(|tx| {
             let row = containers::require(tx, nonce)?;
@@ -118,6 +124,9 @@ impl Ledger {
                 ContainerState::Intended => {
                     return Err(LedgerError::not_usable(nonce, "its start was intended before").into());
                 }
+            }
+            if *exclusive && let Some(run) = active(tx, &row.job, intent.at)? {
+                return Ok(Intended::Active(Box::new(run)));
             }
             tx.prepare_cached("UPDATE containers SET state = 'intended', container = ?2 WHERE nonce = ?1")?
                 .execute((nonce, container))?;
@@ -485,6 +494,20 @@ fn in_the_way(
         Some(run) => Ok(Some(run)),
         None => occupied(tx, &row.name, &row.job, row.slot, None, row.attempt),
     }
+}
+
+/// A run of the job that is active at that moment.
+fn active(tx: &Transaction<'_>, job: &JobName, at: Timestamp) -> std::result::Result<Option<Run>, Fault> {
+    let mut open = tx.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM runs WHERE job = ?1 AND (outcome IS NULL OR held_until IS NOT NULL)"
+    ))?;
+    for run in open.query_map([job], run_of)? {
+        let run = run?;
+        if run.is_active(at) {
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
 }
 
 fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {

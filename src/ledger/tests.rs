@@ -88,6 +88,7 @@ fn intent_of(nonce: &str, container: &str) -> NewIntent {
                 pid_started: 100,
             }),
         },
+        exclusive: false,
     }
 }
 
@@ -493,6 +494,27 @@ fn a_container_is_intended_once_and_so_is_a_slot() {
         .creating(&new_container("n4", "shop.backup", slot(NIGHT), 1))
         .unwrap();
     assert_eq!(ledger.intend(&intent_of("n4", "c4")).unwrap(), Intended::New);
+}
+
+#[test]
+fn an_exclusive_intent_waits_for_the_jobs_active_run() {
+    let (_dir, ledger) = open();
+    let (first, second) = (slot("2026-11-23T01:30:00Z"), slot("2026-11-23T02:30:00Z"));
+    let run = running(&ledger, "n1", "c1", first);
+    ledger
+        .creating(&new_container("n2", "shop.backup", second, 0))
+        .unwrap();
+    ledger.created("n2", "c2").unwrap();
+    let exclusive = NewIntent {
+        exclusive: true,
+        ..intent_of("n2", "c2")
+    };
+    let Intended::Active(active) = ledger.intend(&exclusive).unwrap() else {
+        panic!("the job is active")
+    };
+    assert_eq!(active.id, run);
+    ledger.finish(&run, &finish(Outcome::Succeeded)).unwrap();
+    assert_eq!(ledger.intend(&exclusive).unwrap(), Intended::New);
 }
 
 #[test]

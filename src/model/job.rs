@@ -9,7 +9,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ImageRef, JobName};
 
@@ -187,6 +188,53 @@ impl Text {
     }
 }
 
+/// As kept in the ledger: a plain value is a string; a sensitive one must have been masked before
+/// (see [`ContainerSpec::map_texts`]) and is written as `{"masked": "hmac:…"}`.
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.sensitive {
+            return serializer.serialize_str(&self.value);
+        }
+        if !self.value.starts_with(MASKED) {
+            return Err(serde::ser::Error::custom(
+                "a sensitive value must be masked before it is written",
+            ));
+        }
+        BTreeMap::from([("masked", &self.value)]).serialize(serializer)
+    }
+}
+
+/// What a masked value begins with.
+const MASKED: &str = "hmac:";
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, or `masked: hmac:…`")
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Text, E> {
+                Ok(Text::plain(value))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
+                let Some((key, value)) = map.next_entry::<String, String>()? else {
+                    return Err(serde::de::Error::missing_field("masked"));
+                };
+                if key != "masked" {
+                    return Err(serde::de::Error::unknown_field(&key, &["masked"]));
+                }
+                Ok(Text::sensitive(value))
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.sensitive {
@@ -208,7 +256,7 @@ impl fmt::Display for Text {
 }
 
 /// The container of each of a job's runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     pub image: ImageRef,
     pub pull_policy: PullPolicy,
@@ -270,6 +318,26 @@ impl ContainerSpec {
     }
 }
 
+impl ContainerSpec {
+    /// Every text that may be sensitive, replaced by what `change` makes of it.
+    ///
+    /// # Errors
+    /// The first error of `change`.
+    pub fn map_texts<E>(&self, mut change: impl FnMut(&Text) -> Result<Text, E>) -> Result<ContainerSpec, E> {
+        let mut spec = self.clone();
+        let lists = spec
+            .entrypoint
+            .iter_mut()
+            .chain(spec.command.iter_mut())
+            .flatten();
+        let maps = spec.environment.values_mut().chain(spec.labels.values_mut());
+        for text in lists.chain(maps) {
+            *text = change(text)?;
+        }
+        Ok(spec)
+    }
+}
+
 /// When an image is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PullPolicy {
@@ -282,7 +350,7 @@ pub enum PullPolicy {
     Every(Duration),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mount {
     pub kind: MountKind,
     /// Absolute path in the container.
@@ -290,7 +358,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MountKind {
     Bind {
         /// Absolute path on the engine's host.
@@ -312,13 +380,13 @@ pub enum MountKind {
 }
 
 /// Compose's `tmpfs:` key: a path, with mount options such as `size=64m,mode=1777`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tmpfs {
     pub target: String,
     pub options: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetworkAttachment {
     /// Full name on the engine.
     pub name: String,
@@ -327,14 +395,34 @@ pub struct NetworkAttachment {
     pub ipv6_address: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ulimit {
     pub soft: i64,
     pub hard: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logging {
     pub driver: String,
     pub options: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sensitive_value_is_shown_nowhere_and_written_only_masked() {
+        let text = Text::sensitive("hunter2");
+        assert!(!format!("{text} {text:?}").contains("hunter2"));
+        assert!(serde_json::to_string(&text).is_err());
+        let mut spec = ContainerSpec::of_image("busybox".parse().unwrap());
+        spec.environment.insert("PASSWORD".into(), text);
+        let masked = spec
+            .map_texts(|_| Ok::<_, ()>(Text::sensitive("hmac:00ff")))
+            .unwrap();
+        let written = serde_json::to_string(&masked).unwrap();
+        assert!(!written.contains("hunter2"));
+        assert_eq!(serde_json::from_str::<ContainerSpec>(&written).unwrap(), masked);
+    }
 }

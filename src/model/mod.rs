@@ -11,6 +11,7 @@ mod observed;
 mod outcome;
 mod run;
 mod slot;
+mod stamp;
 
 pub use desired::{Desired, Removals};
 pub use job::{
@@ -20,8 +21,9 @@ pub use job::{
 pub use names::{ContainerName, ImageRef, Instance, InvalidName, JobName, RunId, validate_container_ref};
 pub use observed::{
     ArmFailure, ArmedRecord, Claim, Container, ContainerStatus, EngineFacts, Gap, GapKind, ImageState,
-    JobRecord, Lane, Observed, Stamp,
+    JobRecord, Lane, Observed,
 };
 pub use outcome::{Outcome, Reason};
 pub use run::{Intent, Owner, Peer, Run, RunTrigger};
 pub use slot::Slot;
+pub use stamp::{LABEL_INSTANCE, LABEL_LEDGER, LABEL_MANAGED_BY, LABEL_TRIGGER, MANAGED_BY, Stamp};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{ContainerName, Instance, JobName, Origin, Policy, Run, Slot, Triggers};
+use super::{ContainerName, Instance, JobName, Origin, Policy, Run, Slot, Stamp, Triggers};
 
 /// The whole world as one value.
 #[derive(Debug, Clone, Default)]
@@ -92,19 +92,9 @@ pub struct Container {
     pub status: ContainerStatus,
     /// ID of the image it was made from.
     pub image_id: String,
+    pub created: Timestamp,
     pub stamp: Stamp,
     pub claim: Claim,
-}
-
-/// Our labels on a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
-    pub ledger: String,
-    pub job: JobName,
-    pub slot: Option<Slot>,
-    pub attempt: u32,
-    pub spec_hash: String,
-    pub nonce: String,
 }
 
 /// Whose ledger wrote a container's labels.

@@ -124,6 +124,10 @@ pub enum Reason {
     NameTaken(String),
     /// The job was removed from the manifests while its container was gone.
     Removed,
+    /// Its schedule was edited before anybody looked at it.
+    ScheduleEdited,
+    /// A container of this job runs that no run of ours started.
+    StrayRunning(String),
     /// Text read back from a ledger that a newer version wrote.
     Other(String),
 }
@@ -160,6 +164,8 @@ impl fmt::Display for Reason {
                 write!(f, "the name `{name}` is taken by a container that is not ours")
             }
             Reason::Removed => f.write_str("the job was removed"),
+            Reason::ScheduleEdited => f.write_str("the schedule was edited"),
+            Reason::StrayRunning(name) => write!(f, "container {name} of this job runs, not started by us"),
             Reason::Other(text) => f.write_str(text),
         }
     }

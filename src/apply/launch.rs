@@ -1,0 +1,601 @@
+//! The launch protocol: CREATING, create, arming checks, mark, intent, start.
+//!
+//! Guarantees: a container is started at most once, only by the process that wrote its intent, and
+//! only after that intent is on disk. A create or start whose reply was lost is never repeated
+//! blindly: the engine is asked what became of it.
+//!
+//! Crash points, in order, and what a restart finds:
+//! 1. after CREATING, before create: a nonce without a container; its row is discarded later;
+//! 2. after create, before its ID is recorded: a container with a known nonce, armed all the same;
+//! 3. after arming: an armed container, kept;
+//! 4. after the mark: the same;
+//! 5. after the intent, before or after the start request: the fence (`settle`) finds out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::claim::still_ours;
+use super::{ApplyError, Context, LaneReport, record_unknown, remove};
+use crate::engine::{ContainerState, CreateRequest, EngineError, PathStat};
+use crate::event::What;
+use crate::ledger::{Intended, NewContainer, NewIntent};
+use crate::model::{ArmFailure, ContainerSpec, Intent, PullPolicy, Reason, RunId, RunTrigger, Stamp, Text};
+use crate::plan::{Launch, Target};
+
+/// How long a refused create is asked about before it counts as failed. A create that fails late
+/// held its name for 15 s (measured, missing volume driver).
+const NAME_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A start that hangs gives its place among [`super::STARTS_AT_ONCE`] back after this time.
+const START_PLACE: Duration = Duration::from_secs(10);
+
+/// First and longest pause before a failed arming is tried again.
+const ARM_RETRY_FIRST_SECS: i64 = 5;
+const ARM_RETRY_LONGEST_SECS: i64 = 300;
+
+/// Makes the container of a coming slot, after taking away what stands in its place.
+pub(super) async fn arm(
+    context: &Context,
+    launch: &Launch,
+    old: &[Target],
+    report: &mut LaneReport,
+) -> Result<(), ApplyError> {
+    let made = prepare(context, launch, old, RunTrigger::Schedule).await;
+    note_arming(context, launch, &made)?;
+    report.progress = made.is_ok();
+    made.map(drop)
+}
+
+/// Starts a due slot's container, making it first when none is armed.
+pub(super) async fn start(
+    context: &Context,
+    launch: &Launch,
+    armed: Option<&Target>,
+    discard: &[Target],
+    report: &mut LaneReport,
+) -> Result<(), ApplyError> {
+    let target = match armed {
+        Some(target) => {
+            for old in discard {
+                remove(context, &launch.job, old, None, "made for an older declaration").await?;
+            }
+            target.clone()
+        }
+        None => {
+            let made = prepare(context, launch, discard, RunTrigger::Schedule).await;
+            note_arming(context, launch, &made)?;
+            made?
+        }
+    };
+    match start_target(context, launch, &target).await? {
+        Launched::Started => report.started.push(target.name),
+        Launched::Vanished | Launched::AlreadyRecorded | Launched::NotOurs | Launched::Unconfirmed => {}
+        Launched::Active(run) => {
+            return Err(ApplyError::Active {
+                job: launch.job.clone(),
+                run,
+            });
+        }
+    }
+    report.progress = true;
+    Ok(())
+}
+
+/// A manual run: made and started at once, beside the schedule.
+///
+/// # Errors
+/// When the container cannot be made, another run of the job is active, or the ledger fails.
+pub async fn launch_now(
+    context: &Context,
+    launch: &Launch,
+    trigger: RunTrigger,
+) -> Result<RunId, ApplyError> {
+    let target = prepare(context, launch, &[], trigger).await?;
+    match start_target(context, launch, &target).await? {
+        Launched::Started | Launched::Unconfirmed | Launched::AlreadyRecorded => Ok(target.name),
+        Launched::Active(run) => {
+            remove(context, &launch.job, &target, None, "another run is active").await?;
+            Err(ApplyError::Active {
+                job: launch.job.clone(),
+                run,
+            })
+        }
+        Launched::Vanished | Launched::NotOurs => Err(ApplyError::CannotArm(format!(
+            "container {} was removed or started by somebody else before its start",
+            target.name
+        ))),
+    }
+}
+
+/// What came of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Launched {
+    Started,
+    /// The container is gone: the slot may be armed again.
+    Vanished,
+    /// The ledger has a record of this slot or container already.
+    AlreadyRecorded,
+    /// Somebody else started the container; recorded as such.
+    NotOurs,
+    /// No reply: `settle` finds out.
+    Unconfirmed,
+    /// `forbid`: that run is active.
+    Active(RunId),
+}
+
+/// Keeps the job's arming failure in the ledger, where plans see it, until an arming succeeds.
+fn note_arming(
+    context: &Context,
+    launch: &Launch,
+    made: &Result<Target, ApplyError>,
+) -> Result<(), ApplyError> {
+    let detail = match made {
+        Ok(_) => {
+            context.ledger.arm_succeeded(&launch.job)?;
+            return Ok(());
+        }
+        // The whole engine is away, or the instance is lost: that is not this job's failure.
+        Err(ApplyError::Engine(error)) if error.is_unreachable() => return Ok(()),
+        Err(ApplyError::Ledger(_) | ApplyError::TakenOver { .. } | ApplyError::Active { .. }) => {
+            return Ok(());
+        }
+        Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_))) => error.to_string(),
+    };
+    let jobs = context.ledger.jobs()?;
+    let before = jobs
+        .get(&launch.job)
+        .and_then(|record| record.arm_failure.as_ref());
+    let attempts = before
+        .filter(|before| before.spec_hash == launch.spec_hash)
+        .map_or(0, |before| before.attempts);
+    let at = context.clock.now();
+    let pause = (ARM_RETRY_FIRST_SECS << attempts.min(10)).min(ARM_RETRY_LONGEST_SECS);
+    let retry_at = at.saturating_add(SignedDuration::from_secs(pause)).unwrap_or(at);
+    let failure = ArmFailure {
+        at,
+        retry_at,
+        attempts: attempts + 1,
+        detail: detail.clone(),
+        spec_hash: launch.spec_hash.clone(),
+    };
+    context.ledger.arm_failed(&launch.job, &failure)?;
+    context.say(Some(&launch.job), What::ArmFailed { detail, retry_at });
+    Ok(())
+}
+
+/// Image, then old containers away, then the new one, then the arming checks.
+async fn prepare(
+    context: &Context,
+    launch: &Launch,
+    old: &[Target],
+    trigger: RunTrigger,
+) -> Result<Target, ApplyError> {
+    // The image first: while a new one cannot be had, what is armed stays.
+    let image_id = image(context, launch).await?;
+    for target in old {
+        remove(context, &launch.job, target, None, "replaced").await?;
+    }
+    still_ours(context).await?;
+    let target = create(context, launch, trigger, &image_id).await?;
+    if let Err(error) = check_executable(context, &target, launch).await {
+        remove(context, &launch.job, &target, None, "it could not start").await?;
+        return Err(error);
+    }
+    context.say(
+        Some(&launch.job),
+        What::Armed {
+            container: target.name.clone(),
+            slot: launch.slot,
+        },
+    );
+    Ok(target)
+}
+
+/// The image's ID, after a pull where the policy asks for one.
+async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError> {
+    let image = &launch.spec.image;
+    let present = context.engine.image_id(image).await?;
+    let pull = match (launch.pull, &present) {
+        (PullPolicy::Never, None) => {
+            return Err(ApplyError::CannotArm(format!(
+                "no image {image}, and `pull_policy: never` forbids a pull"
+            )));
+        }
+        (PullPolicy::Never, Some(_)) | (PullPolicy::Missing | PullPolicy::Every(_), Some(_)) => false,
+        (PullPolicy::Always, _) | (PullPolicy::Missing | PullPolicy::Every(_), None) => true,
+    };
+    if pull {
+        context.say(
+            Some(&launch.job),
+            What::Pulling {
+                image: image.to_string(),
+            },
+        );
+        let pulled = context.engine.pull(image, &|_| {}).await;
+        match (pulled, &present) {
+            (Ok(()), _) => {}
+            // A registry that is away must not cost the night its backup: what is there runs.
+            (Err(error), Some(_)) => {
+                let text = format!("cannot pull {image}: {error}; going on with the image that is here");
+                context.say(Some(&launch.job), What::Trouble { text });
+            }
+            (Err(error), None) if error.is_unreachable() => return Err(error.into()),
+            (Err(error), None) => {
+                return Err(ApplyError::CannotArm(format!("cannot pull {image}: {error}")));
+            }
+        }
+    }
+    let found = context.engine.image_id(image).await?;
+    found.ok_or_else(|| ApplyError::CannotArm(format!("no image {image} after a pull that reported success")))
+}
+
+/// Steps 0 to 2: a container under its deterministic name, ours by its nonce.
+async fn create(
+    context: &Context,
+    launch: &Launch,
+    trigger: RunTrigger,
+    image_id: &str,
+) -> Result<Target, ApplyError> {
+    let began = context.clock.monotonic();
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let stamp = stamp(context, launch, trigger);
+        context
+            .ledger
+            .creating(&new_container(context, launch, &stamp, image_id)?)?;
+        let error = match context.engine.create(&request(context, launch, &stamp)).await {
+            Ok(created) => {
+                context.ledger.created(&stamp.nonce, &created.id)?;
+                return Ok(Target {
+                    id: created.id,
+                    name: launch.name.clone(),
+                    nonce: stamp.nonce,
+                });
+            }
+            Err(error) => error,
+        };
+        // Nothing was made: the request never left, or the engine says what is missing.
+        let certain = error.is_unreachable()
+            || matches!(
+                &error,
+                EngineError::Refused {
+                    status: 404 | 400,
+                    ..
+                } | EngineError::Invalid(_)
+            );
+        if certain {
+            context.ledger.discarded(&stamp.nonce)?;
+            return Err(refused(error));
+        }
+        // Any other answer is no result: who holds the name is asked by name.
+        if let Some(target) = holder(context, launch, &stamp).await? {
+            return Ok(target);
+        }
+        if context.clock.monotonic().saturating_sub(began) > NAME_PATIENCE {
+            context.ledger.discarded(&stamp.nonce)?;
+            return Err(refused(error));
+        }
+        context.sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+fn refused(error: EngineError) -> ApplyError {
+    match error {
+        EngineError::Refused { message, .. } => ApplyError::CannotArm(message),
+        other => ApplyError::Engine(other),
+    }
+}
+
+/// Who has the name after a create without a clear answer: our container, one that this ledger made
+/// for the same slot, nobody (`None`: create again), or somebody else.
+async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Option<Target>, ApplyError> {
+    let Some(state) = context.engine.inspect(launch.name.as_str()).await? else {
+        return Ok(None);
+    };
+    let found = Stamp::read(&state.labels, &context.instance);
+    let taken = |why: &str| {
+        Err(ApplyError::CannotArm(format!(
+            "the name {} is taken by {why}; it is left alone",
+            launch.name
+        )))
+    };
+    match found {
+        Some(found) if found.nonce == stamp.nonce => {
+            context.ledger.created(&stamp.nonce, &state.id)?;
+            Ok(Some(Target {
+                id: state.id,
+                name: launch.name.clone(),
+                nonce: found.nonce,
+            }))
+        }
+        Some(found) if found.ledger == context.ledger.id() && found.slot == launch.slot => {
+            context.ledger.discarded(&stamp.nonce)?;
+            let known = context.ledger.container(&found.nonce)?.is_some();
+            if known && found.spec_hash == launch.spec_hash {
+                return Ok(Some(Target {
+                    id: state.id,
+                    name: launch.name.clone(),
+                    nonce: found.nonce,
+                }));
+            }
+            taken("a container of this instance that was made from another declaration")
+        }
+        Some(_) => {
+            context.ledger.discarded(&stamp.nonce)?;
+            taken("a container of another ledger")
+        }
+        None => {
+            context.ledger.discarded(&stamp.nonce)?;
+            taken("a container that is not ours")
+        }
+    }
+}
+
+fn stamp(context: &Context, launch: &Launch, trigger: RunTrigger) -> Stamp {
+    Stamp {
+        ledger: context.ledger.id().to_owned(),
+        job: launch.job.clone(),
+        slot: launch.slot,
+        attempt: launch.attempt,
+        trigger,
+        spec_hash: launch.spec_hash.clone(),
+        nonce: uuid::Uuid::new_v4().simple().to_string(),
+        origin: launch.origin.clone(),
+    }
+}
+
+fn new_container(
+    context: &Context,
+    launch: &Launch,
+    stamp: &Stamp,
+    image_id: &str,
+) -> Result<NewContainer, ApplyError> {
+    Ok(NewContainer {
+        nonce: stamp.nonce.clone(),
+        name: launch.name.clone(),
+        job: launch.job.clone(),
+        slot: launch.slot,
+        attempt: launch.attempt,
+        trigger: stamp.trigger,
+        spec_hash: launch.spec_hash.clone(),
+        image_id: image_id.to_owned(),
+        at: context.clock.now(),
+        origin: launch.origin.clone(),
+        spec: masked_spec(context, &launch.spec)?,
+    })
+}
+
+/// What `rerun` will need, with sensitive values as keyed hashes.
+fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<String, ApplyError> {
+    let mask = |text: &Text| -> Result<Text, std::convert::Infallible> {
+        if text.is_sensitive() {
+            Ok(Text::sensitive(context.ledger.mask(text)))
+        } else {
+            Ok(text.clone())
+        }
+    };
+    let Ok(masked) = spec.map_texts(mask);
+    serde_json::to_string(&masked)
+        .map_err(|error| ApplyError::CannotArm(format!("its specification cannot be recorded: {error}")))
+}
+
+fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {
+    let environment = BTreeMap::from([
+        ("SCHEDULER_JOB".to_owned(), launch.job.to_string()),
+        (
+            "SCHEDULER_SLOT".to_owned(),
+            launch.slot.map(|slot| slot.to_string()).unwrap_or_default(),
+        ),
+        ("SCHEDULER_ATTEMPT".to_owned(), launch.attempt.to_string()),
+        ("SCHEDULER_RUN_ID".to_owned(), launch.name.to_string()),
+    ]);
+    CreateRequest {
+        name: Some(launch.name.clone()),
+        spec: launch.spec.clone(),
+        labels: stamp.labels(&context.instance),
+        environment,
+        attach: false,
+    }
+}
+
+/// Whether the command exists in the armed container: a real engine finds that out only at start.
+/// What cannot be asked is not held against the job.
+async fn check_executable(context: &Context, target: &Target, launch: &Launch) -> Result<(), ApplyError> {
+    let Some(state) = context.engine.inspect(&target.id).await? else {
+        return Err(ApplyError::CannotArm(
+            "the container vanished right after it was made".to_owned(),
+        ));
+    };
+    let Some(program) = state.entrypoint.first().or(state.command.first()) else {
+        return Err(ApplyError::CannotArm(format!(
+            "image {} names no command, and the job gives none",
+            launch.spec.image
+        )));
+    };
+    match context.engine.stat_path(&target.id, "/").await {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            return Err(ApplyError::CannotArm(
+                "its mounts cannot be made: does the source of every bind mount exist?".to_owned(),
+            ));
+        }
+        Err(error) if error.is_unreachable() => return Err(error.into()),
+        Err(_) => return Ok(()),
+    }
+    let mut found_not_executable = None;
+    for path in candidates(program, &state) {
+        match lookup(context, &target.id, &path).await {
+            Ok(Some(stat)) if !stat.is_dir && stat.mode & 0o111 != 0 => return Ok(()),
+            Ok(Some(_)) => found_not_executable = Some(path),
+            Ok(None) => {}
+            Err(error) if error.is_unreachable() => return Err(error.into()),
+            Err(_) => return Ok(()),
+        }
+    }
+    Err(ApplyError::CannotArm(match found_not_executable {
+        Some(path) => format!("{path} in image {} is not executable", launch.spec.image),
+        None => format!("no command `{program}` in image {}", launch.spec.image),
+    }))
+}
+
+/// Where a program would be found: itself when it is a path, else along PATH.
+fn candidates(program: &str, state: &ContainerState) -> Vec<String> {
+    let in_dir = |dir: &str, name: &str| format!("{}/{name}", dir.trim_end_matches('/'));
+    if program.starts_with('/') {
+        return vec![program.to_owned()];
+    }
+    if program.contains('/') {
+        return vec![in_dir(
+            if state.working_dir.is_empty() {
+                "/"
+            } else {
+                &state.working_dir
+            },
+            program,
+        )];
+    }
+    let path = state
+        .environment
+        .iter()
+        .rev()
+        .find_map(|pair| pair.strip_prefix("PATH="));
+    // The engine's own default for an image without one.
+    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path.split(':')
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| in_dir(dir, program))
+        .collect()
+}
+
+/// Follows symbolic links inside the container, a few of them.
+async fn lookup(context: &Context, id: &str, path: &str) -> Result<Option<PathStat>, EngineError> {
+    let mut path = path.to_owned();
+    for _ in 0..8 {
+        let Some(stat) = context.engine.stat_path(id, &path).await? else {
+            return Ok(None);
+        };
+        if stat.link_target.is_empty() {
+            return Ok(Some(stat));
+        }
+        path = if stat.link_target.starts_with('/') {
+            stat.link_target
+        } else {
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            format!("{parent}/{}", stat.link_target)
+        };
+    }
+    Ok(None)
+}
+
+/// Steps 3 to 6.
+async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Result<Launched, ApplyError> {
+    let place = context
+        .starts
+        .acquire()
+        .await
+        .map_err(|closed| ApplyError::CannotArm(format!("no more starts: {closed}")))?;
+    wait_until(context, launch.due_at).await;
+    still_ours(context).await?;
+    match context.engine.mark(&target.id).await {
+        Ok(_) => {}
+        Err(EngineError::Refused { status: 404, .. }) => {
+            context.ledger.discarded(&target.nonce)?;
+            return Ok(Launched::Vanished);
+        }
+        // A refused mark is no reason not to look: the inspect decides.
+        Err(EngineError::Refused { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let Some(state) = context.engine.inspect(&target.id).await? else {
+        context.ledger.discarded(&target.nonce)?;
+        return Ok(Launched::Vanished);
+    };
+    let ours = Stamp::read(&state.labels, &context.instance).is_some_and(|stamp| stamp.nonce == target.nonce);
+    if !ours || !state.is_pristine() {
+        record_unknown(context, launch, &Reason::StartedByHand)?;
+        return Ok(Launched::NotOurs);
+    }
+    let intent = Intent {
+        at: context.clock.now(),
+        owner: context.owner.clone(),
+        engine_peer: context.engine.peer().await,
+    };
+    let new = NewIntent {
+        nonce: target.nonce.clone(),
+        container: target.id.clone(),
+        due_at: launch.due_at,
+        intent: intent.clone(),
+        exclusive: launch.exclusive,
+    };
+    match context.ledger.intend(&new)? {
+        Intended::New => {}
+        Intended::AlreadyRecorded(_) => {
+            settle_slot(context, launch)?;
+            return Ok(Launched::AlreadyRecorded);
+        }
+        Intended::Active(run) => return Ok(Launched::Active(run.id)),
+    }
+    settle_slot(context, launch)?;
+    let started = start_once(context, launch, target, &intent).await;
+    drop(place);
+    started
+}
+
+fn settle_slot(context: &Context, launch: &Launch) -> Result<(), ApplyError> {
+    if let Some(slot) = launch.slot {
+        context.ledger.settle(&launch.job, slot.at())?;
+    }
+    Ok(())
+}
+
+/// Never early, also when the wake was.
+async fn wait_until(context: &Context, due: Timestamp) {
+    loop {
+        let left = due.duration_since(context.clock.now());
+        if left <= SignedDuration::ZERO {
+            return;
+        }
+        let step = Duration::try_from(left)
+            .unwrap_or_default()
+            .min(Duration::from_secs(1));
+        context.sleep(step).await;
+    }
+}
+
+/// The one start request that this intent allows.
+async fn start_once(
+    context: &Context,
+    launch: &Launch,
+    target: &Target,
+    intent: &Intent,
+) -> Result<Launched, ApplyError> {
+    let request = context.engine.start(&target.id);
+    let reply = tokio::select! {
+        reply = request => reply,
+        () = context.sleep(START_PLACE) => Err(EngineError::Unanswered { why: "no reply within 10s".to_owned() }),
+    };
+    match reply {
+        Ok(()) => {
+            let at = context.clock.now();
+            let seen = context.engine.inspect(&target.id).await.ok().flatten();
+            let started_at = seen.and_then(|state| state.started_at).unwrap_or(at);
+            context.ledger.started(&target.name, started_at)?;
+            let late_ms = i64::try_from(at.duration_since(launch.due_at).as_millis()).unwrap_or(i64::MAX);
+            context.say(
+                Some(&launch.job),
+                What::Started {
+                    run: target.name.clone(),
+                    late_ms,
+                },
+            );
+            Ok(Launched::Started)
+        }
+        Err(EngineError::Refused { message, .. }) => {
+            super::settle::refused_start(context, launch, target, intent, &message).await
+        }
+        Err(_) => Ok(Launched::Unconfirmed),
+    }
+}

@@ -1,0 +1,371 @@
+//! Walks a plan: the only place that changes the world.
+//!
+//! Ledger writes of a plan come first and in order; then each job's work goes on in its own two
+//! lanes, so that one job's slow pull or stubborn container holds up no other job. Nothing here
+//! decides what is to be done, and nothing is tried twice: a failure is reported, and the next plan
+//! sees what is still missing.
+//!
+//! The launch protocol is in `launch` (create, arm, start) and `settle` (results, and the fence
+//! around a start that was never confirmed).
+
+pub mod claim;
+mod launch;
+pub mod owner;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::engine::{EngineError, Removal, SharedEngine};
+use crate::event::{Event, What};
+use crate::ledger::{JobUpsert, Ledger, LedgerError};
+use crate::model::{ContainerName, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
+use crate::plan::{Action, Launch, NotRun, Plan, Step, Target, describe_cause};
+pub use launch::{Launched, launch_now};
+pub use settle::wait_for_end;
+
+/// As many starts at once as a small engine does best (measured on two cores: 4 at once reach 7.2
+/// starts per second, more only queue inside the daemon).
+pub const STARTS_AT_ONCE: usize = 4;
+
+/// Everything that carrying out a step needs.
+pub struct Context {
+    pub engine: SharedEngine,
+    pub ledger: Arc<Ledger>,
+    pub instance: Instance,
+    pub clock: Arc<dyn Clock>,
+    pub owner: Owner,
+    pub report: Box<dyn Fn(Event) + Send + Sync>,
+    pub starts: Semaphore,
+    pub stream: StreamWitness,
+}
+
+/// Since when the engine's event stream is unbroken: as long as it is, the daemon that an intent was
+/// written under still lives.
+#[derive(Debug, Default)]
+pub struct StreamWitness(AtomicI64);
+
+impl StreamWitness {
+    /// 0 stands for "not connected": nothing was started in 1970.
+    pub fn connected(&self, since: Timestamp) {
+        self.0.store(since.as_millisecond(), Ordering::SeqCst);
+    }
+
+    pub fn broken(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether the stream was connected at that moment and has not broken since.
+    #[must_use]
+    pub fn unbroken_since(&self, at: Timestamp) -> bool {
+        let since = self.0.load(Ordering::SeqCst);
+        since != 0 && since <= at.as_millisecond()
+    }
+}
+
+/// Why a step did not succeed. None of these is retried here.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("cannot write the ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The instance was taken over by another ledger: this process must end.
+    #[error("instance `{instance}` was taken over by ledger {ledger}")]
+    TakenOver { instance: Instance, ledger: String },
+    /// The container of a slot cannot be made; the text says what would mend it.
+    #[error("{0}")]
+    CannotArm(String),
+    #[error("job {job} has an active run: {run}")]
+    Active { job: JobName, run: RunId },
+}
+
+/// What came of one lane's steps.
+#[derive(Debug, Default)]
+pub struct LaneReport {
+    /// Something changed, so that planning again at once is worth it.
+    pub progress: bool,
+    pub error: Option<ApplyError>,
+    /// Runs that were started.
+    pub started: Vec<RunId>,
+}
+
+impl Context {
+    pub(crate) fn say(&self, job: Option<&JobName>, what: What) {
+        (self.report)(Event {
+            at: self.clock.now(),
+            job: job.cloned(),
+            what,
+        });
+    }
+
+    pub(crate) async fn sleep(&self, how_long: Duration) {
+        self.clock.sleep(how_long).await;
+    }
+}
+
+/// Carries out a whole plan and waits for it.
+///
+/// # Errors
+/// Only for the ledger, without which nothing may be started; what fails for one job is in its
+/// lane's report.
+pub async fn apply(context: &Context, plan: &Plan) -> Result<Vec<LaneReport>, ApplyError> {
+    write(context, plan)?;
+    let lanes = lanes(plan).into_values().map(|steps| carry_out(context, steps));
+    Ok(join_all(lanes).await)
+}
+
+/// A plan's engine work, by job and lane.
+#[must_use]
+pub fn lanes(plan: &Plan) -> BTreeMap<(JobName, Lane), Vec<Step>> {
+    let mut lanes: BTreeMap<(JobName, Lane), Vec<Step>> = BTreeMap::new();
+    for step in &plan.steps {
+        if let Some(lane) = step.action.lane() {
+            lanes
+                .entry((step.job.clone(), lane))
+                .or_default()
+                .push(step.clone());
+        }
+    }
+    lanes
+}
+
+/// The plan's ledger writes, in its order.
+///
+/// # Errors
+/// When the ledger cannot be written: then nothing else of the plan may be done.
+pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
+    let mut sights = Vec::new();
+    for step in &plan.steps {
+        match &step.action {
+            // The records of an edited schedule's past belong to the old row: they come first.
+            Action::See(sight) => sights.push((step, sight)),
+            Action::Record(not_run) => record(context, &step.job, not_run)?,
+            Action::Forget => {
+                context.ledger.remove_job(&step.job, plan.at)?;
+                context.say(Some(&step.job), What::Forgotten);
+            }
+            Action::Update
+            | Action::Create(_)
+            | Action::Replace { .. }
+            | Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Remove { .. }
+            | Action::Settle { .. }
+            | Action::Adopt { .. } => {}
+        }
+    }
+    for (step, sight) in sights {
+        let known = JobUpsert {
+            name: step.job.clone(),
+            origin: sight.origin.clone(),
+            canonical: sight.canonical.clone(),
+            triggers: sight.triggers.clone(),
+            policy: sight.policy.clone(),
+            spec_hash: sight.spec_hash.clone(),
+            baseline: sight.baseline,
+        };
+        context.ledger.upsert_job(&known)?;
+        context.say(
+            Some(&step.job),
+            What::Declared {
+                cause: describe_cause(step),
+            },
+        );
+    }
+    Ok(())
+}
+
+fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), ApplyError> {
+    let NotRun {
+        name,
+        slot,
+        series,
+        outcome,
+        reason,
+        origin,
+    } = not_run;
+    let row = crate::ledger::NotRun {
+        id: name.clone(),
+        job: job.clone(),
+        slot: Some(*slot),
+        slot_last: series.map(|(last, _)| last),
+        count: series.map(|(_, count)| count),
+        attempt: 0,
+        outcome: *outcome,
+        reason: reason.to_string(),
+        due_at: slot.at(),
+        at: context.clock.now(),
+        origin: origin.clone(),
+        trigger: crate::model::RunTrigger::Schedule,
+        image: None,
+        spec_hash: None,
+    };
+    let new = context.ledger.record(&row)?;
+    let last = series.map_or(*slot, |(last, _)| last);
+    context.ledger.settle(job, last.at())?;
+    if new {
+        let count = series.map_or(1, |(_, count)| count);
+        let what = What::NotRun {
+            slot: *slot,
+            count,
+            outcome: *outcome,
+            reason: reason.to_string(),
+        };
+        context.say(Some(job), what);
+    }
+    Ok(())
+}
+
+/// One lane's steps, in order. A failed one does not keep the next from being tried, unless the
+/// engine or the ledger is away or the instance is lost.
+pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
+    let mut report = LaneReport::default();
+    for step in steps {
+        match carry_out_step(context, &step, &mut report).await {
+            Ok(()) => {}
+            Err(error) => {
+                let fatal = match &error {
+                    ApplyError::Engine(error) => error.is_unreachable(),
+                    ApplyError::Ledger(_) | ApplyError::TakenOver { .. } => true,
+                    ApplyError::CannotArm(_) | ApplyError::Active { .. } => false,
+                };
+                if !matches!(error, ApplyError::CannotArm(_)) {
+                    let word = step.action.word();
+                    context.say(
+                        Some(&step.job),
+                        What::Trouble {
+                            text: format!("cannot {word}: {error}"),
+                        },
+                    );
+                }
+                report.error = Some(error);
+                if fatal {
+                    break;
+                }
+            }
+        }
+    }
+    report
+}
+
+async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport) -> Result<(), ApplyError> {
+    match &step.action {
+        Action::Create(new) => launch::arm(context, new, &[], report).await,
+        Action::Replace { old, new } => launch::arm(context, new, old, report).await,
+        Action::Start {
+            launch,
+            armed,
+            discard,
+        } => launch::start(context, launch, armed.as_ref(), discard, report).await,
+        Action::Stop {
+            run,
+            container,
+            grace,
+            outcome,
+        } => {
+            let why = describe_cause(step);
+            stop(context, &step.job, run, container, *grace, *outcome, why).await?;
+            report.progress = true;
+            settle::settle(context, run, report).await
+        }
+        Action::Remove { target, run } => {
+            if remove(context, &step.job, target, run.as_ref(), &describe_cause(step)).await? {
+                report.progress = true;
+            }
+            Ok(())
+        }
+        Action::Settle { run } => settle::settle(context, run, report).await,
+        Action::Adopt {
+            target,
+            slot,
+            attempt,
+            lost,
+        } => {
+            settle::adopt(context, &step.job, target, *slot, *attempt, *lost).await?;
+            report.progress = true;
+            Ok(())
+        }
+        Action::Update | Action::See(_) | Action::Forget | Action::Record(_) => Ok(()),
+    }
+}
+
+/// Asks for a run's end; its exit then gets `outcome`. The wish is durable before the request, so
+/// that a crash in between cannot turn a stop into a failure of the job.
+///
+/// # Errors
+/// When the ledger cannot be written or the engine refuses.
+pub async fn stop(
+    context: &Context,
+    job: &JobName,
+    run: &RunId,
+    container: &str,
+    grace: Option<Duration>,
+    outcome: Outcome,
+    why: String,
+) -> Result<(), ApplyError> {
+    context.ledger.request_stop(run, outcome)?;
+    context.say(
+        Some(job),
+        What::StopRequested {
+            run: run.clone(),
+            why,
+        },
+    );
+    Ok(context.engine.stop(container, grace).await?)
+}
+
+/// Removes a container that is not running. Returns whether it is gone.
+async fn remove(
+    context: &Context,
+    job: &JobName,
+    target: &Target,
+    run: Option<&RunId>,
+    cause: &str,
+) -> Result<bool, ApplyError> {
+    let removal: Removal = context.engine.remove(&target.id, true).await?;
+    match run {
+        Some(run) => context.ledger.container_gone(run)?,
+        None => context.ledger.discarded(&target.nonce)?,
+    }
+    if removal == Removal::Removed {
+        let what = What::Removed {
+            container: target.name.clone(),
+            cause: cause.to_owned(),
+        };
+        context.say(Some(job), what);
+    }
+    Ok(true)
+}
+
+/// A slot whose container turned out to have been started by somebody else.
+fn record_unknown(context: &Context, launch: &Launch, reason: &Reason) -> Result<(), ApplyError> {
+    let Some(slot) = launch.slot else { return Ok(()) };
+    let not_run = NotRun {
+        name: launch.name.clone(),
+        slot,
+        series: None,
+        outcome: Outcome::Unknown,
+        reason: reason.clone(),
+        origin: launch.origin.clone(),
+    };
+    record(context, &launch.job, &not_run)
+}
+
+/// Eight letters and digits that no other run of this job has.
+fn short_unique() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
+}
+
+/// The name of a new manual run.
+#[must_use]
+pub fn manual_name(instance: &Instance, job: &JobName) -> ContainerName {
+    ContainerName::of_manual(instance, job, &short_unique())
+}

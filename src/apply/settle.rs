@@ -1,0 +1,488 @@
+//! Results of runs, and the fence around a start that was never confirmed.
+//!
+//! Guarantees: an outcome is durable before its container may be pruned; a start is never repeated;
+//! a run of which nobody can say whether it ran is `unknown`, and it is neither started nor deleted.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+
+use super::launch::Launched;
+use super::{ApplyError, Context, LaneReport, owner};
+use crate::engine::{ContainerState, EngineError, EngineKind, EventAction, LogOptions, LogStream, Removal};
+use crate::event::What;
+use crate::ledger::logs::{LogWriter, Output};
+use crate::ledger::{Adopted, Finish};
+use crate::model::{
+    ContainerStatus, GapKind, Intent, JobName, LABEL_INSTANCE, Outcome, Policy, Reason, Run, RunId, Slot,
+    Stamp,
+};
+use crate::plan::{Launch, Target};
+
+/// How long a start without a reply may still be under way inside the engine.
+const START_WINDOW: SignedDuration = SignedDuration::from_secs(10);
+
+/// Pause between two looks at a container whose start is not confirmed.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Between two pieces of a log; a log driver that blocks must not keep the outcome from the ledger.
+const LOG_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Logs are for people: what is beyond this was never going to be read, and a job that prints for
+/// ever must not fill the ledger's disk.
+const LOG_LIMIT_BYTES: u64 = 100 * 1024 * 1024;
+
+/// Finds out what became of a run and writes it down.
+pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneReport) -> Result<(), ApplyError> {
+    let Some(run) = context.ledger.run(id)? else {
+        return Ok(());
+    };
+    let Some(container) = run.container.clone() else {
+        return Ok(());
+    };
+    let Some(state) = context.engine.inspect(&container).await? else {
+        report.progress = true;
+        return vanished(context, &run);
+    };
+    if run.outcome.is_some_and(|outcome| outcome != Outcome::Unknown) {
+        return Ok(());
+    }
+    if state.status.is_live() {
+        if run.started_at.is_none()
+            && let Some(at) = state.started_at
+        {
+            context.ledger.started(id, at)?;
+            report.progress = true;
+        }
+        return Ok(());
+    }
+    if state.started_at.is_some() || state.finished_at.is_some() {
+        report.progress = true;
+        return collect(context, &run, &state).await;
+    }
+    if run.outcome.is_some() {
+        return Ok(());
+    }
+    match &run.intent {
+        // Another process of ours is starting it at this moment.
+        Some(intent) if intent.owner != context.owner && owner::is_alive(&intent.owner) => Ok(()),
+        Some(intent) => {
+            report.progress = true;
+            fence(context, &run, &container, intent).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Its container is gone.
+fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
+    if run.outcome.is_none() {
+        let outcome = match run.stop_requested {
+            Some(asked) => (asked, Reason::StoppedByUser),
+            None => (Outcome::Unknown, Reason::Lost),
+        };
+        finish(context, run, outcome, None, None)?;
+    }
+    Ok(context.ledger.container_gone(&run.id)?)
+}
+
+/// Step 8: logs, then the outcome.
+async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result<(), ApplyError> {
+    let note = capture_logs(context, run, state).await;
+    let policy = policy_of(context, &run.job)?;
+    let restarted = engine_restarted_since(context, run).await?;
+    let (outcome, reason) = verdict(run, state, &policy, restarted);
+    finish(context, run, (outcome, reason), Some(state), note)
+}
+
+/// The meaning of an exit code that inspect shows.
+fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) -> (Outcome, Reason) {
+    let code = state.exit_code;
+    match run.stop_requested {
+        Some(Outcome::TimedOut) => {
+            let after = policy.timeout.map_or(0, |timeout| timeout.as_secs());
+            return (Outcome::TimedOut, Reason::Timeout { after_secs: after });
+        }
+        Some(asked) => return (asked, Reason::StoppedByUser),
+        None => {}
+    }
+    // A daemon that comes back reports 255 (or 137) for jobs that may have ended well.
+    if restarted && (code == 255 || code == 137) {
+        return (Outcome::Unknown, Reason::EngineRestarted { reported: code });
+    }
+    if state.oom_killed {
+        return (Outcome::Failed, Reason::OutOfMemory);
+    }
+    if policy.success_exit_codes.contains(&code) {
+        return (Outcome::Succeeded, Reason::Exit(code));
+    }
+    if code == 137 {
+        return (Outcome::Failed, Reason::KilledExternally);
+    }
+    (Outcome::Failed, Reason::Exit(code))
+}
+
+fn finish(
+    context: &Context,
+    run: &Run,
+    (outcome, reason): (Outcome, Reason),
+    state: Option<&ContainerState>,
+    note: Option<String>,
+) -> Result<(), ApplyError> {
+    finish_held(context, run, (outcome, reason), state, note, None)
+}
+
+fn finish_held(
+    context: &Context,
+    run: &Run,
+    (outcome, reason): (Outcome, Reason),
+    state: Option<&ContainerState>,
+    note: Option<String>,
+    held_until: Option<Timestamp>,
+) -> Result<(), ApplyError> {
+    let started_at = state.and_then(|state| state.started_at).or(run.started_at);
+    let finished_at = state.and_then(|state| state.finished_at);
+    let ran = started_at.is_some() && outcome != Outcome::StartFailed;
+    let finish = Finish {
+        outcome,
+        reason: reason.to_string(),
+        exit_code: state.filter(|_| ran).map(|state| state.exit_code),
+        started_at,
+        finished_at,
+        at: context.clock.now(),
+        held_until,
+        note,
+    };
+    if context.ledger.finish(&run.id, &finish)? {
+        let secs = started_at
+            .zip(finished_at)
+            .map(|(from, to)| to.duration_since(from).as_secs());
+        let what = What::Ended {
+            run: run.id.clone(),
+            outcome,
+            reason: finish.reason,
+            secs,
+        };
+        context.say(Some(&run.job), what);
+    }
+    Ok(())
+}
+
+fn policy_of(context: &Context, job: &JobName) -> Result<Policy, ApplyError> {
+    Ok(context
+        .ledger
+        .jobs()?
+        .remove(job)
+        .map(|record| record.policy)
+        .unwrap_or_default())
+}
+
+/// Whether the daemon is known to be another process than the one that the run was started under.
+async fn engine_restarted_since(context: &Context, run: &Run) -> Result<bool, ApplyError> {
+    let Some(intent) = &run.intent else {
+        return Ok(false);
+    };
+    if context.stream.unbroken_since(intent.at) {
+        return Ok(false);
+    }
+    if let (Some(then), Some(now)) = (&intent.engine_peer, context.engine.peer().await) {
+        return Ok(*then != now);
+    }
+    let gaps = context.ledger.gaps()?;
+    Ok(gaps
+        .iter()
+        .any(|gap| gap.kind == GapKind::EngineUnreachable && gap.to > intent.at))
+}
+
+/// An error reply to our own start. With the same daemon and nothing started it is definite.
+pub(super) async fn refused_start(
+    context: &Context,
+    launch: &Launch,
+    target: &Target,
+    intent: &Intent,
+    message: &str,
+) -> Result<Launched, ApplyError> {
+    let Some(run) = context.ledger.run(&target.name)? else {
+        return Ok(Launched::Unconfirmed);
+    };
+    let Some(state) = context.engine.inspect(&target.id).await? else {
+        return Ok(Launched::Unconfirmed);
+    };
+    let same_daemon = same_daemon(context, intent).await;
+    if state.started_at.is_some() || state.status != ContainerStatus::Created || !same_daemon {
+        return Ok(Launched::Unconfirmed);
+    }
+    let reason = Reason::StartRefused(message.trim().to_owned());
+    finish(context, &run, (Outcome::StartFailed, reason), Some(&state), None)?;
+    debug_assert_eq!(launch.name, target.name);
+    Ok(Launched::Started)
+}
+
+/// Evidence that the daemon has not restarted since the intent.
+async fn same_daemon(context: &Context, intent: &Intent) -> bool {
+    context.stream.unbroken_since(intent.at)
+        || (intent.engine_peer.is_some() && intent.engine_peer == context.engine.peer().await)
+}
+
+/// Step 7: no reply to a start, or its owner died. Never started again; perhaps made anew.
+async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -> Result<(), ApplyError> {
+    context.say(Some(&run.job), What::Fencing { run: run.id.clone() });
+    let mut state = wait_out_start(context, container, intent).await?;
+    if let Some(state) = &state
+        && state.is_pristine()
+        && let Some(evidence) = evidence(context, state, intent).await?
+    {
+        match context.engine.remove(container, true).await {
+            Ok(Removal::Removed)
+                if !evidence.needs_events || !started_since(context, container, intent).await? =>
+            {
+                context.ledger.never_ran(&run.id)?;
+                context.say(Some(&run.job), What::NeverRan { run: run.id.clone() });
+                return Ok(());
+            }
+            Ok(_) => {
+                let reason = (Outcome::Unknown, Reason::Lost);
+                finish(context, run, reason, None, None)?;
+                return Ok(context.ledger.container_gone(&run.id)?);
+            }
+            // It runs after all.
+            Err(EngineError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // Whatever happened meanwhile is looked at once more.
+    state = context.engine.inspect(container).await?.or(state);
+    match state {
+        None => vanished(context, run),
+        Some(state) if state.status.is_live() => Ok(()),
+        Some(state) if state.started_at.is_some() || state.finished_at.is_some() => {
+            collect(context, run, &state).await
+        }
+        Some(state) if !state.error.is_empty() => {
+            let reason = Reason::StartRefused(state.error.trim().to_owned());
+            finish(context, run, (Outcome::StartFailed, reason), Some(&state), None)
+        }
+        Some(_) => {
+            let hold =
+                SignedDuration::try_from(policy_of(context, &run.job)?.hold()).unwrap_or(SignedDuration::MAX);
+            let until = context.clock.now().saturating_add(hold).unwrap_or(Timestamp::MAX);
+            let reason = (Outcome::Unknown, Reason::EngineDiedAtStart);
+            finish_held(context, run, reason, None, None, Some(until))
+        }
+    }
+}
+
+/// Looks until the start can no longer be under way, or until something shows.
+async fn wait_out_start(
+    context: &Context,
+    container: &str,
+    intent: &Intent,
+) -> Result<Option<ContainerState>, ApplyError> {
+    loop {
+        let state = context.engine.inspect(container).await?;
+        let pristine = state.as_ref().is_some_and(ContainerState::is_pristine);
+        if !pristine || context.clock.now().duration_since(intent.at).abs() >= START_WINDOW {
+            return Ok(state);
+        }
+        context.sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Why a container that shows no start can be believed.
+struct Evidence {
+    /// The same daemon: then its events, too, must show no start.
+    needs_events: bool,
+}
+
+async fn evidence(
+    context: &Context,
+    state: &ContainerState,
+    intent: &Intent,
+) -> Result<Option<Evidence>, ApplyError> {
+    let info = context.engine.info().await?;
+    if info.kind == EngineKind::Podman {
+        // Podman's events outlive its service, and a start always leaves one.
+        return Ok(Some(Evidence { needs_events: true }));
+    }
+    if same_daemon(context, intent).await || mark_remembered(context, &state.id, intent).await? {
+        return Ok(Some(Evidence { needs_events: true }));
+    }
+    // The daemon restarted, or nobody knows. `json-file` writes LogPath before it starts anything.
+    let local = context.engine.host().starts_with("unix://") || info.kind == EngineKind::Simulated;
+    let same_boot = !intent.owner.boot_id.is_empty() && intent.owner.boot_id == owner::boot_id();
+    if local && same_boot && state.log_driver == "json-file" && state.log_path.is_empty() {
+        return Ok(Some(Evidence { needs_events: false }));
+    }
+    Ok(None)
+}
+
+/// Whether the daemon still remembers our mark: it forgets its events when it restarts.
+async fn mark_remembered(context: &Context, container: &str, intent: &Intent) -> Result<bool, ApplyError> {
+    any_event(context, container, intent, |action| {
+        *action == EventAction::Update
+    })
+    .await
+}
+
+async fn started_since(context: &Context, container: &str, intent: &Intent) -> Result<bool, ApplyError> {
+    any_event(context, container, intent, |action| *action == EventAction::Start).await
+}
+
+async fn any_event(
+    context: &Context,
+    container: &str,
+    intent: &Intent,
+    wanted: impl Fn(&EventAction) -> bool,
+) -> Result<bool, ApplyError> {
+    // The mark comes just before the intent, by the engine's clock.
+    let since = intent
+        .at
+        .saturating_sub(SignedDuration::from_mins(2))
+        .unwrap_or(intent.at);
+    let until = context
+        .clock
+        .now()
+        .saturating_add(SignedDuration::from_secs(1))
+        .unwrap_or(Timestamp::MAX);
+    let label = (LABEL_INSTANCE.to_owned(), context.instance.to_string());
+    let mut events = context.engine.events(label, Some(since), Some(until)).await?;
+    let mut found = false;
+    let read = async {
+        while let Some(event) = events.next().await {
+            if let Ok(event) = event {
+                found |= event.container == container && wanted(&event.action);
+            }
+        }
+    };
+    // The stream ends at `until`; an engine that keeps it open must not hold the fence up.
+    tokio::select! {
+        () = read => {}
+        () = context.sleep(Duration::from_secs(5)) => {}
+    }
+    Ok(found)
+}
+
+/// Copies a run's output to the state folder. A log that cannot be read changes no outcome; the
+/// note says so.
+async fn capture_logs(context: &Context, run: &Run, state: &ContainerState) -> Option<String> {
+    match copy_logs(context, run, state).await {
+        Ok(None) => None,
+        Ok(Some(note)) => Some(note),
+        Err(why) => Some(format!("logs not readable: {why}")),
+    }
+}
+
+async fn copy_logs(context: &Context, run: &Run, state: &ContainerState) -> Result<Option<String>, String> {
+    let options = LogOptions {
+        timestamps: true,
+        ..LogOptions::default()
+    };
+    let mut chunks = context
+        .engine
+        .logs(&state.id, &options)
+        .await
+        .map_err(|error| error.to_string())?;
+    let path = context.ledger.log_path(&run.id);
+    let mut writer = LogWriter::create(&path).map_err(|error| error.to_string())?;
+    loop {
+        let chunk = tokio::select! {
+            chunk = chunks.next() => chunk,
+            () = context.sleep(LOG_PATIENCE) => return Err("the engine stopped answering".to_owned()),
+        };
+        let Some(chunk) = chunk else { break };
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        let output = match chunk.stream {
+            LogStream::Stdout => Output::Stdout,
+            LogStream::Stderr => Output::Stderr,
+        };
+        writer
+            .write(output, &chunk.bytes)
+            .map_err(|error| error.to_string())?;
+        if writer.bytes() > LOG_LIMIT_BYTES {
+            writer.finish().map_err(|error| error.to_string())?;
+            return Ok(Some(format!("logs cut after {LOG_LIMIT_BYTES} bytes")));
+        }
+    }
+    writer.finish().map_err(|error| error.to_string())?;
+    Ok(None)
+}
+
+/// A container that another ledger (superseded, or ours before it was lost) had made: what became of
+/// it is recorded, then it is removed.
+pub(super) async fn adopt(
+    context: &Context,
+    job: &JobName,
+    target: &Target,
+    slot: Option<Slot>,
+    attempt: u32,
+    lost: bool,
+) -> Result<(), ApplyError> {
+    let Some(state) = context.engine.inspect(&target.id).await? else {
+        return Ok(());
+    };
+    let Some(stamp) = Stamp::read(&state.labels, &context.instance) else {
+        return Ok(());
+    };
+    let at = context.clock.now();
+    let ran = state.started_at.is_some();
+    let (outcome, reason) = if lost {
+        (Outcome::Unknown, Reason::LedgerLost)
+    } else if state.exit_code == 0 {
+        (Outcome::Succeeded, Reason::Exit(0))
+    } else {
+        (Outcome::Failed, Reason::Exit(state.exit_code))
+    };
+    let adopted = Adopted {
+        id: target.name.clone(),
+        job: job.clone(),
+        slot,
+        attempt,
+        trigger: stamp.trigger,
+        container: target.id.clone(),
+        due_at: slot.map(Slot::at).or(state.started_at).unwrap_or(at),
+        started_at: state.started_at,
+        image: Some(state.image.clone()),
+        spec_hash: Some(stamp.spec_hash),
+        origin: stamp.origin,
+        finish: Some(Finish {
+            outcome,
+            reason: reason.to_string(),
+            exit_code: ran.then_some(state.exit_code),
+            started_at: state.started_at,
+            finished_at: state.finished_at,
+            at,
+            held_until: None,
+            note: None,
+        }),
+    };
+    if context.ledger.adopt(&adopted)? {
+        let what = What::Ended {
+            run: target.name.clone(),
+            outcome,
+            reason: reason.to_string(),
+            secs: None,
+        };
+        context.say(Some(job), what);
+    }
+    context.engine.remove(&target.id, true).await?;
+    Ok(context.ledger.container_gone(&target.name)?)
+}
+
+/// Follows a run to its end and writes its outcome; returns it. A `watch` beside this process may
+/// do so first.
+///
+/// # Errors
+/// When ledger or engine fail.
+pub async fn wait_for_end(context: &Context, id: &RunId) -> Result<Run, ApplyError> {
+    loop {
+        let mut report = LaneReport::default();
+        settle(context, id, &mut report).await?;
+        if let Some(run) = context.ledger.run(id)?
+            && run.outcome.is_some()
+        {
+            return Ok(run);
+        }
+        context.sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,220 @@
+//! What happened, as a closed list: the lines of the log, and what alerts will be made of.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::model::{ContainerName, JobName, Outcome, RunId, Slot};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub at: Timestamp,
+    /// `None` when it concerns the whole instance.
+    pub job: Option<JobName>,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// Ready to run: what `watch` says first.
+    Ready {
+        version: String,
+        engine: String,
+        jobs: usize,
+        directory: String,
+    },
+    Stopping {
+        signal: &'static str,
+    },
+    ManifestsChanged {
+        jobs: usize,
+        errors: usize,
+    },
+    ManifestsBroken {
+        text: String,
+    },
+    Declared {
+        cause: String,
+    },
+    Forgotten,
+    Armed {
+        container: ContainerName,
+        slot: Option<Slot>,
+    },
+    ArmFailed {
+        detail: String,
+        retry_at: Timestamp,
+    },
+    Started {
+        run: RunId,
+        late_ms: i64,
+    },
+    Ended {
+        run: RunId,
+        outcome: Outcome,
+        reason: String,
+        secs: Option<i64>,
+    },
+    NotRun {
+        slot: Slot,
+        count: u64,
+        outcome: Outcome,
+        reason: String,
+    },
+    StopRequested {
+        run: RunId,
+        why: String,
+    },
+    Removed {
+        container: ContainerName,
+        cause: String,
+    },
+    Fencing {
+        run: RunId,
+    },
+    NeverRan {
+        run: RunId,
+    },
+    Pulling {
+        image: String,
+    },
+    EngineLost {
+        why: String,
+    },
+    EngineBack {
+        away_secs: i64,
+    },
+    ClockJumped {
+        by_secs: i64,
+    },
+    ClockSkew {
+        by_secs: i64,
+    },
+    Trouble {
+        text: String,
+    },
+}
+
+/// How loud an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl What {
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            What::Removed { .. } => Level::Debug,
+            What::Ended { outcome, .. } | What::NotRun { outcome, .. } => match outcome {
+                Outcome::Succeeded | Outcome::Suspended | Outcome::Cancelled => Level::Info,
+                Outcome::Skipped | Outcome::Missed | Outcome::Dropped => Level::Warn,
+                Outcome::Failed | Outcome::TimedOut | Outcome::StartFailed | Outcome::Unknown => Level::Error,
+            },
+            What::Ready { .. }
+            | What::Stopping { .. }
+            | What::ManifestsChanged { errors: 0, .. }
+            | What::Declared { .. }
+            | What::Forgotten
+            | What::Armed { .. }
+            | What::Started { .. }
+            | What::Pulling { .. }
+            | What::EngineBack { .. }
+            | What::NeverRan { .. } => Level::Info,
+            What::ManifestsChanged { .. }
+            | What::StopRequested { .. }
+            | What::Fencing { .. }
+            | What::ClockJumped { .. }
+            | What::ClockSkew { .. }
+            | What::ArmFailed { .. }
+            | What::Trouble { .. } => Level::Warn,
+            What::ManifestsBroken { .. } | What::EngineLost { .. } => Level::Error,
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Ready {
+                version,
+                engine,
+                jobs,
+                directory,
+            } => {
+                write!(
+                    f,
+                    "docker-scheduler {version} watches {jobs} jobs in {directory} on {engine}"
+                )
+            }
+            What::Stopping { signal } => {
+                write!(f, "{signal}: no more starts; running containers go on")
+            }
+            What::ManifestsChanged { jobs, errors: 0 } => write!(f, "manifests read again: {jobs} jobs"),
+            What::ManifestsChanged { jobs, errors } => {
+                write!(
+                    f,
+                    "manifests read again: {jobs} jobs, {errors} errors; broken files keep their last good version"
+                )
+            }
+            What::ManifestsBroken { text } => f.write_str(text.trim_end()),
+            What::Declared { cause } => f.write_str(cause),
+            What::Forgotten => f.write_str("no longer declared"),
+            What::Armed { container, .. } => write!(f, "armed {container}"),
+            What::ArmFailed { detail, retry_at } => {
+                write!(f, "cannot be armed: {detail}; again at {retry_at:.0}")
+            }
+            What::Started { run, late_ms } => write!(f, "started {run}, {late_ms} ms after its time"),
+            What::Ended {
+                run,
+                outcome,
+                reason,
+                secs: Some(secs),
+            } => {
+                write!(f, "{outcome} {run} after {secs}s: {reason}")
+            }
+            What::Ended {
+                run,
+                outcome,
+                reason,
+                secs: None,
+            } => write!(f, "{outcome} {run}: {reason}"),
+            What::NotRun {
+                slot,
+                count: 1,
+                outcome,
+                reason,
+            } => write!(f, "{outcome} {slot}: {reason}"),
+            What::NotRun {
+                slot,
+                count,
+                outcome,
+                reason,
+            } => {
+                write!(f, "{outcome} {count} slots from {slot} on: {reason}")
+            }
+            What::StopRequested { run, why } => write!(f, "stopping {run}: {why}"),
+            What::Removed { container, cause } => write!(f, "removed {container}: {cause}"),
+            What::Fencing { run } => write!(
+                f,
+                "the start of {run} was not confirmed; finding out whether it ran"
+            ),
+            What::NeverRan { run } => write!(f, "{run} never ran; its slot may still start"),
+            What::Pulling { image } => write!(f, "pulling {image}"),
+            What::EngineLost { why } => write!(f, "engine lost: {why}"),
+            What::EngineBack { away_secs } => write!(f, "engine back after {away_secs}s"),
+            What::ClockJumped { by_secs } => write!(f, "the wall clock jumped by {by_secs}s"),
+            What::ClockSkew { by_secs } => {
+                write!(
+                    f,
+                    "the engine's clock differs from this machine's by {by_secs}s; ours decides"
+                )
+            }
+            What::Trouble { text } => f.write_str(text),
+        }
+    }
+}

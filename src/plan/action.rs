@@ -1,0 +1,358 @@
+//! What a plan says: actions, non-actions, and the cause of each.
+//!
+//! An [`Action`] holds all that `apply` needs to carry it out, so that no choice is left for then.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::{
+    ContainerName, ContainerSpec, JobName, Lane, Origin, Outcome, Policy, PullPolicy, Reason, RunId, Slot,
+    Triggers,
+};
+
+/// The difference between what is declared and what is there, and what follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub at: Timestamp,
+    /// As printed: `docker 20.10.24`.
+    pub engine: String,
+    /// In the order in which one job's steps are to be done; jobs in order of their names.
+    pub steps: Vec<Step>,
+    pub waiting: Vec<Waiting>,
+    pub unchanged: Vec<JobName>,
+    /// When something is to be done that no event announces.
+    pub next_wake: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Everything that `apply` would do to the engine, and policy-only edits; never bookkeeping.
+    pub fn changes(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| !step.action.is_bookkeeping())
+    }
+}
+
+/// One thing to do for one job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub job: JobName,
+    pub action: Action,
+    pub cause: Cause,
+    /// Unified diff of the job's canonical YAML, when an edit is the cause.
+    pub diff: Option<String>,
+    pub next_before: Option<NextFire>,
+    pub next_after: Option<NextFire>,
+}
+
+/// A coming slot, in its job's zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextFire {
+    pub slot: Slot,
+    pub timezone: String,
+    /// `gap` or `fold`.
+    pub note: Option<&'static str>,
+}
+
+/// The closed list of what can be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Make the container of a coming slot, without starting it.
+    Create(Box<Launch>),
+    /// The same, after removing unstarted ones.
+    Replace { old: Vec<Target>, new: Box<Launch> },
+    /// Start a due slot's container; made first when none is armed.
+    Start {
+        launch: Box<Launch>,
+        armed: Option<Target>,
+        discard: Vec<Target>,
+    },
+    /// Stop a running container; its exit will get that outcome.
+    Stop {
+        run: RunId,
+        container: String,
+        grace: Option<Duration>,
+        outcome: Outcome,
+    },
+    /// Remove a container that is not running.
+    Remove { target: Target, run: Option<RunId> },
+    /// An edit that needs nothing of the engine.
+    Update,
+    /// Write the job's row, with a new baseline when its schedule is new.
+    See(Box<Sight>),
+    /// The job is no longer declared.
+    Forget,
+    /// Slots that never became runs.
+    Record(Box<NotRun>),
+    /// Read a run's result, or find out what became of it.
+    Settle { run: RunId },
+    /// Record what became of a container that another ledger, or a lost one, had made; then remove
+    /// it.
+    Adopt {
+        target: Target,
+        slot: Option<Slot>,
+        attempt: u32,
+        lost: bool,
+    },
+}
+
+impl Action {
+    /// Whether this leaves the engine alone, so that it does not count as a change.
+    #[must_use]
+    pub fn is_bookkeeping(&self) -> bool {
+        match self {
+            Action::Create(_)
+            | Action::Replace { .. }
+            | Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Remove { .. }
+            | Action::Adopt { .. }
+            | Action::Update => false,
+            Action::See(_) | Action::Forget | Action::Record(_) | Action::Settle { .. } => true,
+        }
+    }
+
+    /// Which of a job's two lanes does it; `None`: a ledger write, done at once.
+    #[must_use]
+    pub fn lane(&self) -> Option<Lane> {
+        match self {
+            Action::Create(_) | Action::Replace { .. } | Action::Remove { run: None, .. } => Some(Lane::Arm),
+            Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Remove { run: Some(_), .. }
+            | Action::Settle { .. }
+            | Action::Adopt { .. } => Some(Lane::Run),
+            Action::Update | Action::See(_) | Action::Forget | Action::Record(_) => None,
+        }
+    }
+
+    /// The word that people and JSON see.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Action::Create(_) => "create",
+            Action::Replace { .. } => "replace",
+            Action::Start { .. } => "start",
+            Action::Stop { .. } => "stop",
+            Action::Remove { .. } | Action::Adopt { .. } => "remove",
+            Action::Update => "update",
+            Action::See(_) => "see",
+            Action::Forget => "forget",
+            Action::Record(_) => "record",
+            Action::Settle { .. } => "settle",
+        }
+    }
+}
+
+/// A container to act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub id: String,
+    pub name: ContainerName,
+    pub nonce: String,
+}
+
+/// A container to make, and later start, for one slot or manual run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    pub job: JobName,
+    pub name: ContainerName,
+    pub slot: Option<Slot>,
+    pub attempt: u32,
+    pub due_at: Timestamp,
+    pub spec: ContainerSpec,
+    pub spec_hash: String,
+    pub pull: PullPolicy,
+    pub origin: Origin,
+    /// `forbid`: not beside another active run of this job.
+    pub exclusive: bool,
+}
+
+/// What the ledger is to know of a declared job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sight {
+    pub origin: Origin,
+    pub canonical: String,
+    pub triggers: Triggers,
+    pub policy: Policy,
+    pub spec_hash: String,
+    /// New for a new job and for an edited schedule; otherwise as it was.
+    pub baseline: Timestamp,
+}
+
+/// One slot, or a series of equal ones, that never became a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotRun {
+    pub name: ContainerName,
+    pub slot: Slot,
+    /// Of a collapsed series: its newest slot and how many there are.
+    pub series: Option<(Slot, u64)>,
+    pub outcome: Outcome,
+    pub reason: Reason,
+    pub origin: Origin,
+}
+
+/// Why something is done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    NewJob,
+    /// The job's own container was started or its slot decided: the next one is armed.
+    NextSlot,
+    /// The armed container is gone.
+    ArmedMissing,
+    /// It was not among the nearest jobs before.
+    WithinArmLimit,
+    Resumed,
+    SpecChanged,
+    /// The tag names another image today.
+    ImageMoved {
+        image: String,
+        from: String,
+        to: String,
+    },
+    ScheduleChanged,
+    PolicyChanged,
+    /// The armed slot was decided without a run.
+    SlotPassed,
+    Due {
+        late_secs: i64,
+        /// Why it is late, where that is known.
+        why: Option<Reason>,
+    },
+    TimedOut {
+        timeout: Duration,
+    },
+    JobRemoved,
+    JobSuspended,
+    NotDue,
+    /// More finished containers than `history` keeps.
+    Retention,
+    Superseded,
+    LedgerLost,
+    /// The container ended, or vanished, or its start was never confirmed.
+    ResultPending,
+    SlotDecided,
+    BeyondArmLimit,
+}
+
+/// Something that is not done now, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    pub job: JobName,
+    pub cause: WaitCause,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum WaitCause {
+    PreviousRunActive {
+        since: Timestamp,
+        run: RunId,
+    },
+    UnknownRunHeld {
+        run: RunId,
+        until: Timestamp,
+    },
+    ArmFailed {
+        detail: String,
+        retry_at: Timestamp,
+        attempts: u32,
+    },
+    ImageMissing {
+        image: String,
+    },
+    NetworkMissing {
+        network: String,
+    },
+    VolumeMissing {
+        volume: String,
+    },
+    NameTaken {
+        name: ContainerName,
+    },
+    /// A slot is due, and its container is still being made.
+    BeingArmed {
+        slot: Slot,
+    },
+    RemovalsHeld {
+        why: String,
+    },
+    Suspended,
+    BeyondArmLimit {
+        limit: usize,
+    },
+    ClockSuspect,
+    BadSchedule {
+        why: String,
+    },
+}
+
+impl WaitCause {
+    /// The word that JSON carries.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            WaitCause::PreviousRunActive { .. } => "PreviousRunActive",
+            WaitCause::UnknownRunHeld { .. } => "UnknownRunHeld",
+            WaitCause::ArmFailed { .. } => "ArmFailed",
+            WaitCause::ImageMissing { .. } => "ImageMissing",
+            WaitCause::NetworkMissing { .. } => "NetworkMissing",
+            WaitCause::VolumeMissing { .. } => "VolumeMissing",
+            WaitCause::NameTaken { .. } => "NameTaken",
+            WaitCause::BeingArmed { .. } => "BeingArmed",
+            WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
+            WaitCause::Suspended => "Suspended",
+            WaitCause::BeyondArmLimit { .. } => "BeyondArmLimit",
+            WaitCause::ClockSuspect => "ClockSuspect",
+            WaitCause::BadSchedule { .. } => "BadSchedule",
+        }
+    }
+
+    /// Whether a person must do something before this goes on.
+    #[must_use]
+    pub fn is_problem(&self) -> bool {
+        match self {
+            WaitCause::ArmFailed { .. }
+            | WaitCause::ImageMissing { .. }
+            | WaitCause::NetworkMissing { .. }
+            | WaitCause::VolumeMissing { .. }
+            | WaitCause::NameTaken { .. }
+            | WaitCause::RemovalsHeld { .. }
+            | WaitCause::UnknownRunHeld { .. }
+            | WaitCause::BadSchedule { .. }
+            | WaitCause::ClockSuspect => true,
+            WaitCause::PreviousRunActive { .. }
+            | WaitCause::BeingArmed { .. }
+            | WaitCause::Suspended
+            | WaitCause::BeyondArmLimit { .. } => false,
+        }
+    }
+}
+
+impl Cause {
+    /// The word that JSON carries.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Cause::NewJob => "NewJob",
+            Cause::NextSlot => "NextSlot",
+            Cause::ArmedMissing => "ArmedMissing",
+            Cause::WithinArmLimit => "WithinArmLimit",
+            Cause::Resumed => "Resumed",
+            Cause::SpecChanged => "SpecChanged",
+            Cause::ImageMoved { .. } => "ImageMoved",
+            Cause::ScheduleChanged => "ScheduleChanged",
+            Cause::PolicyChanged => "PolicyChanged",
+            Cause::SlotPassed => "SlotPassed",
+            Cause::Due { .. } => "Due",
+            Cause::TimedOut { .. } => "TimedOut",
+            Cause::JobRemoved => "JobRemoved",
+            Cause::JobSuspended => "JobSuspended",
+            Cause::NotDue => "NotDue",
+            Cause::Retention => "Retention",
+            Cause::Superseded => "Superseded",
+            Cause::LedgerLost => "LedgerLost",
+            Cause::ResultPending => "ResultPending",
+            Cause::SlotDecided => "SlotDecided",
+            Cause::BeyondArmLimit => "BeyondArmLimit",
+        }
+    }
+}

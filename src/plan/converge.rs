@@ -1,0 +1,313 @@
+//! Declared against armed: create, replace, remove, and what keeps a job from being armed.
+
+use jiff::SignedDuration;
+
+use super::action::{Action, Cause, Sight, Target, WaitCause};
+use super::due::{Decision, launch, looks_unstarted, miss_all_of_record, target};
+use super::fingerprint::spec_hash;
+use super::view::{Draft, JobView, is_idle};
+use super::{ARM_LIMIT, diff};
+use crate::model::{Claim, Container, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals, Slot};
+use crate::schedule::Fire;
+
+/// Within this time after its creation, a manual run's container is somebody's who is about to start
+/// it: a pull comes before the creation, so only seconds pass.
+const MANUAL_START_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// Tells the ledger what is declared, when that is news.
+pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
+    let Some(job) = view.job else { return };
+    let hash = spec_hash(&job.container);
+    let baseline = match view.record {
+        Some(record) if !view.schedule_edited() => record.baseline,
+        _ => view.now,
+    };
+    let known = view.record.is_some_and(|record| {
+        record.origin == job.origin
+            && record.canonical == job.canonical
+            && record.triggers == job.triggers
+            && record.policy == job.policy
+            && record.spec_hash == hash
+    });
+    if known {
+        return;
+    }
+    let sight = Sight {
+        origin: job.origin.clone(),
+        canonical: job.canonical.clone(),
+        triggers: job.triggers.clone(),
+        policy: job.policy.clone(),
+        spec_hash: hash,
+        baseline,
+    };
+    // The slots of an edited schedule's past are recorded under the old one first.
+    let cause = if view.is_first_sight() {
+        Cause::NewJob
+    } else {
+        edit_cause(view, job)
+    };
+    draft.act(Action::See(Box::new(sight)), cause);
+    if let Some(record) = view.record {
+        draft.diff = diff::unified(&record.canonical, &job.canonical);
+    }
+}
+
+/// An edit that changed nothing on the engine is still shown.
+pub(super) fn show_edit(view: &JobView<'_>, draft: &mut Draft) {
+    let Some(job) = view.job else { return };
+    let shown = draft.steps.iter().any(|(action, _)| {
+        matches!(
+            action,
+            Action::Create(_) | Action::Replace { .. } | Action::Update
+        )
+    });
+    if shown {
+        return;
+    }
+    if view.is_first_sight() && draft.waiting.is_empty() {
+        draft.act(Action::Update, Cause::NewJob);
+    } else if draft.diff.is_some() {
+        draft.act(Action::Update, edit_cause(view, job));
+    }
+}
+
+fn edit_cause(view: &JobView<'_>, job: &Job) -> Cause {
+    let edited_spec = view
+        .record
+        .is_some_and(|record| record.spec_hash != spec_hash(&job.container));
+    if edited_spec {
+        Cause::SpecChanged
+    } else if view.schedule_edited() {
+        Cause::ScheduleChanged
+    } else {
+        Cause::PolicyChanged
+    }
+}
+
+/// Makes the container of the next slot, and takes away what stands for another.
+pub(super) fn arm(view: &JobView<'_>, decision: &Decision, within_limit: bool, draft: &mut Draft) {
+    let Some(job) = view.job else { return };
+    if view.busy(Lane::Arm) {
+        return;
+    }
+    let hash = spec_hash(&job.container);
+    let mut idle: Vec<&Container> = idle_without_run(view);
+    match decision {
+        Decision::Clear => {}
+        // Its own containers are `Start`'s to use or discard.
+        Decision::Starting(slot) => idle.retain(|container| container.stamp.slot != Some(*slot)),
+        Decision::Pending(slot) => {
+            idle.retain(|container| container.stamp.slot != Some(*slot));
+            remove_all(&idle, &Cause::SlotPassed, draft);
+            return;
+        }
+    }
+    let Some(fire) = view.next_fire() else {
+        if view.suspended() {
+            draft.wait(WaitCause::Suspended);
+            remove_all(&idle, &Cause::JobSuspended, draft);
+        } else {
+            remove_all(&idle, &Cause::ScheduleChanged, draft);
+        }
+        return;
+    };
+    if !within_limit {
+        draft.wait(WaitCause::BeyondArmLimit { limit: ARM_LIMIT });
+        remove_all(&idle, &Cause::BeyondArmLimit, draft);
+        return;
+    }
+    let armed = view.container_for(fire.slot).filter(|armed| {
+        // One that a person started is found out when its slot is due.
+        !looks_unstarted(&armed.status) || view.is_current(armed, job, &hash)
+    });
+    if let Some(armed) = armed {
+        idle.retain(|container| container.id != armed.id);
+        remove_all(&idle, &Cause::SlotPassed, draft);
+        missing_parts(view, job)
+            .into_iter()
+            .for_each(|missing| draft.wait(missing));
+        return;
+    }
+    arm_anew(view, job, &fire, hash, *decision, &idle, draft);
+}
+
+fn arm_anew(
+    view: &JobView<'_>,
+    job: &Job,
+    fire: &Fire,
+    hash: String,
+    decision: Decision,
+    idle: &[&Container],
+    draft: &mut Draft,
+) {
+    if let Some(obstacle) = cannot_arm(view, job, &hash, draft) {
+        draft.wait(obstacle);
+        return;
+    }
+    let cause = arm_cause(view, job, fire.slot, &hash, decision, idle);
+    let new = Box::new(launch(view, job, fire.slot, hash));
+    if idle.is_empty() {
+        draft.act(Action::Create(new), cause);
+    } else {
+        draft.act(
+            Action::Replace {
+                old: idle.iter().map(|container| target(container)).collect(),
+                new,
+            },
+            cause,
+        );
+    }
+}
+
+fn arm_cause(
+    view: &JobView<'_>,
+    job: &Job,
+    slot: Slot,
+    hash: &str,
+    decision: Decision,
+    idle: &[&Container],
+) -> Cause {
+    let Some(record) = view.record else {
+        return Cause::NewJob;
+    };
+    if let Some(old) = idle.iter().find(|old| old.stamp.spec_hash != hash) {
+        return match old.claim {
+            Claim::Known => Cause::SpecChanged,
+            Claim::Unrecorded => Cause::LedgerLost,
+            Claim::Superseded => Cause::Superseded,
+        };
+    }
+    if record.spec_hash != hash {
+        return Cause::SpecChanged;
+    }
+    if view.schedule_edited() {
+        return Cause::ScheduleChanged;
+    }
+    let today = view
+        .world
+        .images
+        .get(job.container.image.as_str())
+        .and_then(ImageState::id);
+    if let (Some(old), Some(today)) = (idle.first(), today)
+        && old.image_id != today
+    {
+        return Cause::ImageMoved {
+            image: job.container.image.to_string(),
+            from: old.image_id.clone(),
+            to: today.to_owned(),
+        };
+    }
+    if record.policy.suspend {
+        return Cause::Resumed;
+    }
+    let was_armed = record
+        .armed
+        .values()
+        .any(|armed| armed.slot == Some(slot) && armed.container.is_some());
+    match decision {
+        _ if was_armed && idle.is_empty() => Cause::ArmedMissing,
+        Decision::Starting(_) => Cause::NextSlot,
+        _ if idle.is_empty() => Cause::NextSlot,
+        _ => Cause::SlotPassed,
+    }
+}
+
+/// Why a container for this job cannot be made now, if so.
+pub(super) fn cannot_arm(view: &JobView<'_>, job: &Job, hash: &str, draft: &mut Draft) -> Option<WaitCause> {
+    if let Some(failure) = view.record.and_then(|record| record.arm_failure.as_ref())
+        && failure.spec_hash == hash
+        && failure.retry_at > view.now
+    {
+        draft.wake_at(failure.retry_at);
+        return Some(WaitCause::ArmFailed {
+            detail: failure.detail.clone(),
+            retry_at: failure.retry_at,
+            attempts: failure.attempts,
+        });
+    }
+    let image = view.world.images.get(job.container.image.as_str());
+    if image == Some(&ImageState::Missing) && job.container.pull_policy == PullPolicy::Never {
+        return Some(WaitCause::ImageMissing {
+            image: job.container.image.to_string(),
+        });
+    }
+    missing_parts(view, job).into_iter().next()
+}
+
+/// Networks and external volumes that a start would miss. They are never created by us.
+fn missing_parts(view: &JobView<'_>, job: &Job) -> Vec<WaitCause> {
+    let networks = job
+        .container
+        .networks
+        .iter()
+        .filter(|network| !view.world.networks.contains(&network.name))
+        .map(|network| WaitCause::NetworkMissing {
+            network: network.name.clone(),
+        });
+    let volumes = job.container.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume {
+            name: Some(name),
+            external: true,
+            ..
+        } if !view.world.volumes.contains(name) => Some(WaitCause::VolumeMissing { volume: name.clone() }),
+        _ => None,
+    });
+    networks.chain(volumes).collect()
+}
+
+/// A job that is no longer declared: its armed container goes, unless removals are held. Returns
+/// whether what it kept may be pruned.
+pub(super) fn forget(view: &JobView<'_>, removals: &Removals, draft: &mut Draft) -> bool {
+    if let (Removals::Held(why), Some(_)) = (removals, view.record) {
+        draft.wait(WaitCause::RemovalsHeld { why: why.clone() });
+        return false;
+    }
+    if view.record.is_some() {
+        miss_all_of_record(view, Reason::Removed, draft);
+        draft.act(Action::Forget, Cause::JobRemoved);
+    }
+    let idle = idle_without_run(view);
+    if !view.busy(Lane::Arm) {
+        remove_all(&idle, &Cause::JobRemoved, draft);
+    }
+    if view.record.is_some() && idle.is_empty() {
+        draft.act(Action::Update, Cause::JobRemoved);
+    }
+    true
+}
+
+/// Containers that were made for a slot and are no run's: armed ones, and leftovers.
+fn idle_without_run<'a>(view: &JobView<'a>) -> Vec<&'a Container> {
+    let ours = |container: &&&Container| match container.claim {
+        // A manual run's container is being started by whoever made it; one that was left behind by
+        // a killed `trigger` is taken away later.
+        Claim::Known if container.stamp.slot.is_none() => {
+            is_idle(container) && view.now.duration_since(container.created) > MANUAL_START_WINDOW
+        }
+        Claim::Known => is_idle(container),
+        // What another ledger started has a past to be recorded: `retain` sees to it.
+        Claim::Superseded => looks_unstarted(&container.status),
+        Claim::Unrecorded => {
+            looks_unstarted(&container.status)
+                && container.stamp.slot.is_some_and(|slot| slot.at() > view.now)
+        }
+    };
+    view.containers
+        .iter()
+        .filter(ours)
+        .filter(|container| view.run_of(container).is_none())
+        .copied()
+        .collect()
+}
+
+fn remove_all(containers: &[&Container], cause: &Cause, draft: &mut Draft) {
+    for container in containers {
+        let cause = match container.claim {
+            Claim::Known => cause.clone(),
+            Claim::Unrecorded => Cause::LedgerLost,
+            Claim::Superseded => Cause::Superseded,
+        };
+        let target: Target = target(container);
+        draft.act(Action::Remove { target, run: None }, cause);
+    }
+}

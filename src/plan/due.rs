@@ -1,0 +1,401 @@
+//! Slots that are due: start, skip, miss or wait. Every one ends in a record with a reason.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::action::{Action, Cause, Launch, NotRun, Target, WaitCause};
+use super::fingerprint::spec_hash;
+use super::view::{Draft, JobView, is_idle};
+use crate::model::{
+    ContainerName, ContainerStatus, Job, Lane, MissedFires, Origin, Outcome, Reason, Run, Slot,
+};
+use crate::schedule::{Fire, Schedule};
+
+/// A longer series of slots that nobody could start (a month of `every: 1s`) is one record: a row
+/// for each would fill the disk and say nothing more.
+const SERIES_LIMIT: usize = 100;
+
+/// Bounds the counting of a collapsed series; the count then says "at least".
+const COUNT_LIMIT: u64 = 10_000_000;
+
+/// What became of the newest due slot, as far as arming must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Nothing is due any more.
+    Clear,
+    /// This slot is started by this plan.
+    Starting(Slot),
+    /// This slot is due and waits: its container must stay.
+    Pending(Slot),
+}
+
+/// Stops runs whose time is over.
+pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
+    let policy = view
+        .job
+        .map(|job| &job.policy)
+        .or(view.record.map(|record| &record.policy));
+    let timeout = policy.and_then(|policy| policy.timeout);
+    for run in view.runs.iter().filter(|run| run.outcome.is_none()) {
+        let Some(container) = view
+            .container_of(run)
+            .filter(|container| container.status.is_live())
+        else {
+            continue;
+        };
+        let overdue = match (timeout, run.started_at) {
+            (Some(timeout), Some(started)) => {
+                let ends = started.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+                if ends > view.now {
+                    draft.wake_at(ends);
+                }
+                (ends <= view.now).then_some(timeout)
+            }
+            _ => None,
+        };
+        let outcome = match (run.stop_requested, overdue) {
+            (Some(outcome), _) => outcome,
+            (None, Some(_)) => Outcome::TimedOut,
+            (None, None) => continue,
+        };
+        if !view.busy(Lane::Run) {
+            let grace = view.job.and_then(|job| job.container.stop_grace_period);
+            let cause = Cause::TimedOut {
+                timeout: overdue.or(timeout).unwrap_or_default(),
+            };
+            let stop = Action::Stop {
+                run: run.id.clone(),
+                container: container.id.clone(),
+                grace,
+                outcome,
+            };
+            draft.act(stop, cause);
+        }
+    }
+}
+
+/// Decides every due slot of a declared job.
+pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
+    let Some(job) = view.job else {
+        return Decision::Clear;
+    };
+    let schedule = match &view.schedule {
+        Ok(schedule) => schedule,
+        Err(why) => {
+            draft.wait(WaitCause::BadSchedule { why: why.clone() });
+            return Decision::Clear;
+        }
+    };
+    if let Some(next) = schedule.next_after(view.now) {
+        draft.wake_at(next.slot.at());
+    }
+    if view.is_first_sight() {
+        return Decision::Clear;
+    }
+    if view.schedule_edited() {
+        miss_all_of_record(view, Reason::ScheduleEdited, draft);
+        return Decision::Clear;
+    }
+    let due = due_slots(view, schedule);
+    let mut eligible = Vec::new();
+    if let Some((first, last, count)) = due.older {
+        let (outcome, reason) = match fate(view, job, schedule, first) {
+            Fate::Over(outcome, reason) => (outcome, reason),
+            Fate::Eligible => (Outcome::Missed, Reason::NewerSlotDue { newer: due.newest() }),
+        };
+        record(view, first, Some((last, count)), outcome, reason, draft);
+    }
+    for fire in due.slots {
+        match fate(view, job, schedule, fire.slot) {
+            Fate::Over(outcome, reason) => record(view, fire.slot, None, outcome, reason, draft),
+            Fate::Eligible => eligible.push(fire.slot),
+        }
+    }
+    start_or_skip(view, job, &eligible, draft)
+}
+
+/// The slots that were due under the recorded schedule end as missed: the job was edited or
+/// removed before anybody looked.
+pub(super) fn miss_all_of_record(view: &JobView<'_>, otherwise: Reason, draft: &mut Draft) {
+    let Some(schedule) = view
+        .record
+        .and_then(|record| Schedule::compile(&record.triggers.schedule).ok())
+    else {
+        return;
+    };
+    let due = due_slots(view, &schedule);
+    let reason_of = |slot| view.gap_reason(slot).unwrap_or_else(|| otherwise.clone());
+    if let Some((first, last, count)) = due.older {
+        record(
+            view,
+            first,
+            Some((last, count)),
+            Outcome::Missed,
+            reason_of(first),
+            draft,
+        );
+    }
+    for fire in due.slots {
+        record(
+            view,
+            fire.slot,
+            None,
+            Outcome::Missed,
+            reason_of(fire.slot),
+            draft,
+        );
+    }
+}
+
+/// Due slots without a record, oldest first; all but the newest ones as one series when there are
+/// very many.
+struct Due {
+    older: Option<(Slot, Slot, u64)>,
+    slots: Vec<Fire>,
+}
+
+impl Due {
+    fn newest(&self) -> Slot {
+        self.slots.last().map_or(Slot::from_second(0), |fire| fire.slot)
+    }
+}
+
+fn due_slots(view: &JobView<'_>, schedule: &Schedule) -> Due {
+    let from = view.settled();
+    let mut slots = Vec::new();
+    let mut before = view
+        .now
+        .saturating_add(SignedDuration::from_nanos(1))
+        .unwrap_or(Timestamp::MAX);
+    while let Some(fire) = schedule.previous_before(before) {
+        if fire.slot.at() <= from {
+            break;
+        }
+        before = fire.slot.at();
+        if slots.len() == SERIES_LIMIT {
+            let last = fire.slot;
+            let count = schedule.count_between(from, last.at(), COUNT_LIMIT);
+            let first = schedule.next_after(from).map_or(last, |fire| fire.slot);
+            slots.reverse();
+            return Due {
+                older: Some((first, last, count)),
+                slots,
+            };
+        }
+        if !view.is_recorded(fire.slot) {
+            slots.push(fire);
+        }
+    }
+    slots.reverse();
+    Due { older: None, slots }
+}
+
+enum Fate {
+    Over(Outcome, Reason),
+    Eligible,
+}
+
+/// What policy and time alone say of one due slot.
+fn fate(view: &JobView<'_>, job: &Job, schedule: &Schedule, slot: Slot) -> Fate {
+    let was_suspended = view.record.is_some_and(|record| record.policy.suspend);
+    if view.suspended() || was_suspended {
+        return Fate::Over(Outcome::Suspended, Reason::Suspended);
+    }
+    let gap = view.gap_reason(slot);
+    let while_down = slot.at() < view.world.up_since;
+    if while_down && (view.world.clock_suspect || job.policy.missed_fires == MissedFires::Skip) {
+        let reason = if view.world.clock_suspect {
+            Reason::ClockJumped
+        } else {
+            gap.unwrap_or(Reason::SchedulerDown)
+        };
+        return Fate::Over(Outcome::Missed, reason);
+    }
+    match deadline(job, schedule, slot) {
+        Some(deadline) if deadline <= view.now => {
+            let not_armed = view.record.and_then(|record| record.arm_failure.as_ref());
+            let reason = match (gap, not_armed) {
+                (Some(gap), _) => gap,
+                (None, Some(failure)) => Reason::NotArmed(failure.detail.clone()),
+                (None, None) => Reason::DeadlinePassed,
+            };
+            Fate::Over(Outcome::Missed, reason)
+        }
+        _ => Fate::Eligible,
+    }
+}
+
+/// The moment from which a slot is no longer started.
+fn deadline(job: &Job, schedule: &Schedule, slot: Slot) -> Option<Timestamp> {
+    match job.policy.starting_deadline {
+        Some(limit) => slot.at().checked_add(limit).ok(),
+        None => schedule.next_after(slot.at()).map(|fire| fire.slot.at()),
+    }
+}
+
+/// What stands in the way of a start.
+enum Obstacle<'a> {
+    /// Its result is being read: wait a moment.
+    Ending(&'a Run),
+    Active(&'a Run),
+    Held,
+    Stray(&'a ContainerName),
+}
+
+fn obstacle<'a>(view: &'a JobView<'_>) -> Option<Obstacle<'a>> {
+    for run in &view.runs {
+        if run.holds_job(view.now) {
+            return Some(Obstacle::Held);
+        }
+        if run.outcome.is_none() {
+            let live = view
+                .container_of(run)
+                .is_some_and(|container| container.status.is_live());
+            return Some(if live {
+                Obstacle::Active(run)
+            } else {
+                Obstacle::Ending(run)
+            });
+        }
+    }
+    view.stray_live()
+        .map(|container| Obstacle::Stray(&container.name))
+}
+
+/// The newest eligible slot is started; concurrency may forbid it, and older ones give way.
+fn start_or_skip(view: &JobView<'_>, job: &Job, eligible: &[Slot], draft: &mut Draft) -> Decision {
+    let Some((&newest, older)) = eligible.split_last() else {
+        return Decision::Clear;
+    };
+    let skip = match obstacle(view) {
+        Some(Obstacle::Ending(run)) => {
+            let since = run
+                .started_at
+                .or(run.intent.as_ref().map(|intent| intent.at))
+                .unwrap_or(run.due_at);
+            draft.wait(WaitCause::PreviousRunActive {
+                since,
+                run: run.id.clone(),
+            });
+            return Decision::Pending(newest);
+        }
+        Some(Obstacle::Active(run)) => Some(Reason::PreviousRunActive {
+            since: run.started_at.unwrap_or(run.due_at),
+        }),
+        Some(Obstacle::Held) => Some(Reason::UnknownRunMayStillRun),
+        Some(Obstacle::Stray(name)) => Some(Reason::StrayRunning(name.to_string())),
+        None => None,
+    };
+    if let Some(reason) = skip {
+        for &slot in eligible {
+            record(view, slot, None, Outcome::Skipped, reason.clone(), draft);
+        }
+        return Decision::Clear;
+    }
+    for &slot in older {
+        let reason = view
+            .gap_reason(slot)
+            .unwrap_or(Reason::NewerSlotDue { newer: newest });
+        record(view, slot, None, Outcome::Missed, reason, draft);
+    }
+    start(view, job, newest, draft)
+}
+
+fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decision {
+    if let Ok(schedule) = &view.schedule
+        && let Some(deadline) = deadline(job, schedule, slot)
+    {
+        draft.wake_at(deadline);
+    }
+    let hash = spec_hash(&job.container);
+    let current = view
+        .container_for(slot)
+        .filter(|container| view.is_current(container, job, &hash));
+    if view.busy(Lane::Run) || (current.is_none() && view.busy(Lane::Arm)) {
+        draft.wait(WaitCause::BeingArmed { slot });
+        return Decision::Pending(slot);
+    }
+    if current.is_none()
+        && let Some(obstacle) = super::converge::cannot_arm(view, job, &hash, draft)
+    {
+        draft.wait(obstacle);
+        return Decision::Pending(slot);
+    }
+    let discard = view
+        .containers
+        .iter()
+        .filter(|container| {
+            container.stamp.slot == Some(slot) && current.is_none_or(|armed| armed.id != container.id)
+        })
+        .filter(|container| is_idle(container) && view.run_of(container).is_none())
+        .map(|container| target(container))
+        .collect();
+    let late_secs = view.now.as_second() - slot.as_second();
+    let cause = Cause::Due {
+        late_secs,
+        why: view.gap_reason(slot),
+    };
+    let launch = Box::new(launch(view, job, slot, hash));
+    draft.act(
+        Action::Start {
+            launch,
+            armed: current.map(target),
+            discard,
+        },
+        cause,
+    );
+    Decision::Starting(slot)
+}
+
+/// The container of a slot's first attempt, to be made and started.
+pub(super) fn launch(view: &JobView<'_>, job: &Job, slot: Slot, spec_hash: String) -> Launch {
+    Launch {
+        job: job.name.clone(),
+        name: ContainerName::of_slot(&view.world.instance, &job.name, slot, 0),
+        slot: Some(slot),
+        attempt: 0,
+        due_at: slot.at(),
+        spec: job.container.clone(),
+        spec_hash,
+        pull: job.container.pull_policy,
+        origin: job.origin.clone(),
+        exclusive: true,
+    }
+}
+
+pub(super) fn target(container: &crate::model::Container) -> Target {
+    Target {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        nonce: container.stamp.nonce.clone(),
+    }
+}
+
+fn record(
+    view: &JobView<'_>,
+    slot: Slot,
+    series: Option<(Slot, u64)>,
+    outcome: Outcome,
+    reason: Reason,
+    draft: &mut Draft,
+) {
+    let origin = view
+        .job
+        .map(|job| job.origin.clone())
+        .or(view.record.map(|record| record.origin.clone()))
+        .unwrap_or_else(Origin::default);
+    let name = ContainerName::of_slot(&view.world.instance, &view.name, slot, 0);
+    let not_run = NotRun {
+        name,
+        slot,
+        series,
+        outcome,
+        reason,
+        origin,
+    };
+    draft.act(Action::Record(Box::new(not_run)), Cause::SlotDecided);
+}
+
+/// A run's container that never started, as far as the engine says.
+pub(super) fn looks_unstarted(status: &ContainerStatus) -> bool {
+    *status == ContainerStatus::Created
+}

@@ -1,0 +1,209 @@
+//! The hash that tells whether a container was made from today's declaration.
+//!
+//! It lists what counts: everything that goes into the create request, and nothing else (no slot,
+//! nonce, attempt, commit or file position: a commit must not replace every container). The image
+//! counts by its reference here and by its ID where containers are compared.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit};
+
+/// `v1:` and 32 hexadecimal digits. The version changes when the list of what counts does, so that
+/// every armed container is then made anew once.
+#[must_use]
+pub fn spec_hash(spec: &ContainerSpec) -> String {
+    // Without `..`: a new field must be given a line here, or a reason why not.
+    let ContainerSpec {
+        image,
+        pull_policy: _, // when to pull is not part of the container
+        entrypoint,
+        command,
+        environment,
+        labels,
+        mounts,
+        tmpfs,
+        networks,
+        network_mode,
+        extra_hosts,
+        user,
+        working_dir,
+        init,
+        read_only,
+        tty,
+        mem_limit_bytes,
+        nano_cpus,
+        ulimits,
+        cap_drop,
+        logging,
+        stop_signal,
+        stop_grace_period,
+    } = spec;
+    let mut fields = Fields(Sha256::new());
+    fields.text("image", image.as_str());
+    fields.list("entrypoint", entrypoint.as_deref());
+    fields.list("command", command.as_deref());
+    for (key, value) in environment {
+        fields.pair("environment", key, value.expose());
+    }
+    for (key, value) in labels {
+        fields.pair("label", key, value.expose());
+    }
+    for mount in mounts {
+        fields.mount(mount);
+    }
+    for Tmpfs { target, options } in tmpfs {
+        fields.pair("tmpfs", target, options);
+    }
+    for network in networks {
+        fields.network(network);
+    }
+    fields.option("network_mode", network_mode.as_deref());
+    for (host, address) in extra_hosts {
+        fields.pair("extra_host", host, address);
+    }
+    fields.option("user", user.as_deref());
+    fields.option("working_dir", working_dir.as_deref());
+    fields.option("init", init.map(|on| on.to_string()).as_deref());
+    fields.text("read_only", &read_only.to_string());
+    fields.text("tty", &tty.to_string());
+    fields.option(
+        "mem_limit",
+        mem_limit_bytes.map(|bytes| bytes.to_string()).as_deref(),
+    );
+    fields.option("nano_cpus", nano_cpus.map(|cpus| cpus.to_string()).as_deref());
+    for (name, Ulimit { soft, hard }) in ulimits {
+        fields.pair("ulimit", name, &format!("{soft}:{hard}"));
+    }
+    for capability in cap_drop {
+        fields.text("cap_drop", capability);
+    }
+    if let Some(Logging { driver, options }) = logging {
+        fields.text("log_driver", driver);
+        for (key, value) in options {
+            fields.pair("log_option", key, value);
+        }
+    }
+    fields.option("stop_signal", stop_signal.as_deref());
+    fields.option(
+        "stop_grace_period",
+        stop_grace_period
+            .map(|grace| grace.as_millis().to_string())
+            .as_deref(),
+    );
+    fields.finish()
+}
+
+/// Writes each field with its length, so that no two lists of fields run together to the same text.
+struct Fields(Sha256);
+
+impl Fields {
+    fn text(&mut self, key: &str, value: &str) {
+        self.0.update(format!("{}:{key}{}:", key.len(), value.len()));
+        self.0.update(value);
+    }
+
+    fn pair(&mut self, key: &str, left: &str, right: &str) {
+        self.text(key, &format!("{}:{left}{right}", left.len()));
+    }
+
+    fn option(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    fn list(&mut self, key: &str, values: Option<&[Text]>) {
+        let Some(values) = values else { return };
+        // An empty list differs from none: `entrypoint: []` clears the image's own.
+        self.text(key, &values.len().to_string());
+        for value in values {
+            self.text(key, value.expose());
+        }
+    }
+
+    fn mount(&mut self, mount: &Mount) {
+        let Mount {
+            kind,
+            target,
+            read_only,
+        } = mount;
+        let kind = match kind {
+            MountKind::Bind {
+                source,
+                create_host_path,
+            } => {
+                format!("bind {create_host_path} {}", source.display())
+            }
+            MountKind::Volume {
+                name,
+                external,
+                nocopy,
+            } => {
+                format!(
+                    "volume {external} {nocopy} {}",
+                    name.as_deref().unwrap_or_default()
+                )
+            }
+            MountKind::Tmpfs { size_bytes, mode } => format!("tmpfs {size_bytes:?} {mode:?}"),
+        };
+        self.pair("mount", target, &format!("{read_only} {kind}"));
+    }
+
+    fn network(&mut self, network: &NetworkAttachment) {
+        let NetworkAttachment {
+            name,
+            aliases,
+            ipv4_address,
+            ipv6_address,
+        } = network;
+        let mut rest = format!("{ipv4_address:?} {ipv6_address:?}");
+        for alias in aliases {
+            // Writing to a String cannot fail.
+            let _ = write!(rest, " {alias}");
+        }
+        self.pair("network", name, &rest);
+    }
+
+    fn finish(self) -> String {
+        format!("v1:{}", hex::encode(&self.0.finalize()[..16]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ContainerSpec {
+        ContainerSpec::of_image("busybox:1".parse().unwrap())
+    }
+
+    #[test]
+    fn every_part_of_the_request_counts_and_when_to_pull_does_not() {
+        let base = spec_hash(&spec());
+        let mut pull = spec();
+        pull.pull_policy = crate::model::PullPolicy::Always;
+        assert_eq!(spec_hash(&pull), base);
+
+        let mut seen = std::collections::BTreeSet::from([base]);
+        let edits: [fn(&mut ContainerSpec); 8] = [
+            |spec| spec.command = Some(vec![]),
+            |spec| spec.command = Some(vec![Text::plain("a"), Text::plain("b")]),
+            |spec| spec.command = Some(vec![Text::plain("ab")]),
+            |spec| spec.entrypoint = Some(vec![Text::plain("ab")]),
+            |spec| drop(spec.environment.insert("A".into(), Text::sensitive("x"))),
+            |spec| spec.user = Some("ab".into()),
+            |spec| spec.working_dir = Some("ab".into()),
+            |spec| spec.read_only = true,
+        ];
+        for edit in edits {
+            let mut edited = spec();
+            edit(&mut edited);
+            assert!(
+                seen.insert(spec_hash(&edited)),
+                "an edit left the hash as it was: {edited:?}"
+            );
+        }
+    }
+}

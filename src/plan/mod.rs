@@ -1,0 +1,113 @@
+//! The heart: what is declared and what is there, turned into what is to be done.
+//!
+//! [`plan`] is pure and total: no clock, no file, no engine, no failure. The same input gives the
+//! same plan, byte for byte. It says *why* for everything it does and for everything it leaves.
+
+mod action;
+mod converge;
+mod diff;
+mod due;
+mod fingerprint;
+mod render;
+mod retain;
+mod view;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::model::{Desired, JobName, Observed};
+
+pub use action::{Action, Cause, Launch, NextFire, NotRun, Plan, Sight, Step, Target, WaitCause, Waiting};
+pub use diff::unified;
+pub use fingerprint::spec_hash;
+pub use render::{describe_cause, describe_wait, render, when_in_words};
+use view::{Draft, JobView};
+
+/// At most this many containers are armed at a time, those with the nearest slots: each costs the
+/// engine a directory, a mount point at start and time in every list.
+pub const ARM_LIMIT: usize = 500;
+
+/// What to do now, and why; what is not done, and why not.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+    let views: Vec<JobView<'_>> = all_names(desired, observed)
+        .into_iter()
+        .map(|name| JobView::new(name, desired, observed, now))
+        .collect();
+    let within_limit = nearest(&views);
+
+    let mut plan = Plan {
+        at: now,
+        engine: observed.engine.name.clone(),
+        steps: Vec::new(),
+        waiting: Vec::new(),
+        unchanged: Vec::new(),
+        next_wake: None,
+    };
+    for view in &views {
+        let mut draft = Draft::default();
+        if view.job.is_some() {
+            declared(view, within_limit.contains(&view.name), &mut draft);
+        } else {
+            no_longer_declared(view, desired, &mut draft);
+        }
+        draft.finish(view, &mut plan);
+    }
+    plan
+}
+
+/// The story of one declared job.
+fn declared(view: &JobView<'_>, within_limit: bool, draft: &mut Draft) {
+    converge::see(view, draft);
+    retain::settle(view, draft);
+    due::stop_overdue(view, draft);
+    let decision = due::decide(view, draft);
+    converge::arm(view, &decision, within_limit, draft);
+    retain::prune(view, draft);
+    converge::show_edit(view, draft);
+}
+
+/// The story of a job that left the manifests: its armed container goes, a run finishes, then what
+/// it kept is pruned.
+fn no_longer_declared(view: &JobView<'_>, desired: &Desired, draft: &mut Draft) {
+    retain::settle(view, draft);
+    due::stop_overdue(view, draft);
+    if converge::forget(view, &desired.removals, draft) {
+        retain::prune(view, draft);
+    }
+}
+
+/// Every job that is declared, or of which engine or ledger still hold something.
+fn all_names(desired: &Desired, observed: &Observed) -> BTreeSet<JobName> {
+    let recorded = observed
+        .jobs
+        .values()
+        .filter(|record| !record.removed)
+        .map(|record| &record.name);
+    let labelled = observed.containers.values().map(|container| &container.stamp.job);
+    let ran = observed
+        .runs
+        .iter()
+        .filter(|run| run.outcome.is_none() || !run.container_gone)
+        .map(|run| &run.job);
+    desired
+        .jobs
+        .keys()
+        .chain(recorded)
+        .chain(labelled)
+        .chain(ran)
+        .cloned()
+        .collect()
+}
+
+/// The jobs whose next slots are nearest, as many as may be armed.
+fn nearest<'a>(views: &'a [JobView<'_>]) -> BTreeSet<&'a JobName> {
+    let mut coming: Vec<_> = views
+        .iter()
+        .filter_map(|view| Some((view.next_fire()?.slot, &view.name)))
+        .collect();
+    coming.sort();
+    coming.truncate(ARM_LIMIT);
+    coming.into_iter().map(|(_, name)| name).collect()
+}

@@ -1,0 +1,281 @@
+//! A plan as people read it: one line per change, its cause in words, the diff of an edit below.
+//!
+//! Also the format that scenario tests compare. Colour is added by the caller, line by line, and
+//! carries no meaning alone.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause};
+use crate::model::Reason;
+use crate::schedule::until_words;
+
+/// The whole plan as text, ending in its summary line.
+#[must_use]
+pub fn render(plan: &Plan) -> String {
+    let width = plan
+        .changes()
+        .map(|step| step.job.to_string().len())
+        .chain(plan.waiting.iter().map(|waiting| waiting.job.to_string().len()))
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for step in plan.changes() {
+        line(
+            &mut text,
+            sign(step),
+            &step.job.to_string(),
+            width,
+            step.action.word(),
+            &describe_cause(step),
+        );
+        next_lines(&mut text, step, plan.at);
+        if let Some(diff) = &step.diff {
+            diff.lines()
+                .filter(|line| !line.starts_with("@@"))
+                .for_each(|line| {
+                    let _ = writeln!(text, "     {line}");
+                });
+        }
+    }
+    for waiting in &plan.waiting {
+        let sign = if waiting.cause.is_problem() { '!' } else { '.' };
+        line(
+            &mut text,
+            sign,
+            &waiting.job.to_string(),
+            width,
+            "wait",
+            &describe_wait(&waiting.cause, plan.at),
+        );
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&summary(plan));
+    text.push('\n');
+    text
+}
+
+// Writing to a String cannot fail, so the results below are dropped.
+
+fn line(text: &mut String, sign: char, job: &str, width: usize, word: &str, why: &str) {
+    let _ = writeln!(text, " {sign} {job:width$}  {word:7}  {why}");
+}
+
+fn sign(step: &Step) -> char {
+    match (&step.action, &step.cause) {
+        (Action::Create(_), _) | (Action::Update, Cause::NewJob) => '+',
+        (Action::Start { .. }, _) => '>',
+        (Action::Stop { .. }, _) => '!',
+        (Action::Remove { .. } | Action::Adopt { .. }, _) | (Action::Update, Cause::JobRemoved) => '-',
+        _ => '~',
+    }
+}
+
+/// When the job comes next, where the change decides that.
+fn next_lines(text: &mut String, step: &Step, now: Timestamp) {
+    match &step.action {
+        Action::Create(_) | Action::Replace { .. } => {}
+        Action::Update if step.cause != Cause::JobRemoved => {}
+        _ => return,
+    }
+    let moved = step.next_before != step.next_after;
+    if let (Some(before), true, Cause::ScheduleChanged) = (&step.next_before, moved, &step.cause) {
+        let _ = writeln!(text, "     was  {}", when_in_words(before, now));
+    }
+    match &step.next_after {
+        Some(next) => {
+            let _ = writeln!(text, "     next {}", when_in_words(next, now));
+        }
+        None => text.push_str("     next only by hand\n"),
+    }
+}
+
+/// `2026-11-23 02:30 CET, in 12h 26m`.
+#[must_use]
+pub fn when_in_words(next: &NextFire, now: Timestamp) -> String {
+    let zone = TimeZone::get(&next.timezone).unwrap_or(TimeZone::UTC);
+    let local = next.slot.at().to_zoned(zone);
+    let format = if local.second() == 0 {
+        "%Y-%m-%d %H:%M %Z"
+    } else {
+        "%Y-%m-%d %H:%M:%S %Z"
+    };
+    let mark = match next.note {
+        Some("gap") => " (moved out of the clock change)",
+        Some("fold") => " (first of two)",
+        _ => "",
+    };
+    format!(
+        "{}{mark}, in {}",
+        local.strftime(format),
+        in_words(next.slot.at().duration_since(now))
+    )
+}
+
+fn span(duration: Duration) -> String {
+    in_words(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
+}
+
+/// A span in at most two units: `2d 3h`, `12h 26m`, `45s`; nothing when it is negative.
+fn in_words(span: SignedDuration) -> String {
+    let zero = Timestamp::UNIX_EPOCH;
+    until_words(
+        zero,
+        zero.saturating_add(span.max(SignedDuration::ZERO))
+            .unwrap_or(Timestamp::MAX),
+    )
+}
+
+/// The cause of a step, in words.
+#[must_use]
+pub fn describe_cause(step: &Step) -> String {
+    match &step.cause {
+        Cause::NewJob => match launch_origin(step) {
+            Some(place) => format!("new job ({place})"),
+            None => String::from("new job"),
+        },
+        Cause::NextSlot => String::from("its next slot"),
+        Cause::ArmedMissing => String::from("its armed container is gone"),
+        Cause::WithinArmLimit => String::from("its slot has come near"),
+        Cause::Resumed => String::from("no longer suspended"),
+        Cause::SpecChanged => image_edit(step.diff.as_deref()).unwrap_or_else(|| String::from("edited")),
+        Cause::ImageMoved { image, from, to } => {
+            format!("image {image} is {} now, was {}", short_id(to), short_id(from))
+        }
+        Cause::ScheduleChanged => String::from("schedule edited"),
+        Cause::PolicyChanged => String::from("policy edited"),
+        Cause::SlotPassed => String::from("made for a slot that has passed"),
+        Cause::Due { late_secs, why } => describe_due(step, *late_secs, why.as_ref()),
+        Cause::TimedOut { timeout } => format!("has run longer than its timeout of {}", span(*timeout)),
+        Cause::JobRemoved => String::from("no longer declared"),
+        Cause::JobSuspended => String::from("suspended"),
+        Cause::NotDue => String::from("not due"),
+        Cause::Retention => String::from("more finished containers than `history` keeps"),
+        Cause::Superseded => String::from("made by the ledger that this one took over from"),
+        Cause::LedgerLost => String::from("not in the ledger"),
+        Cause::ResultPending => String::from("its result is to be read"),
+        Cause::SlotDecided => String::from("slot decided"),
+        Cause::BeyondArmLimit => String::from("other jobs' slots are nearer"),
+    }
+}
+
+fn describe_due(step: &Step, late_secs: i64, why: Option<&Reason>) -> String {
+    let Action::Start { launch, .. } = &step.action else {
+        return String::from("due");
+    };
+    let zone = step
+        .next_after
+        .as_ref()
+        .or(step.next_before.as_ref())
+        .map(|next| next.timezone.as_str());
+    let zone = zone
+        .and_then(|zone| TimeZone::get(zone).ok())
+        .unwrap_or(TimeZone::UTC);
+    let due = launch.due_at.to_zoned(zone).strftime("%H:%M:%S %Z").to_string();
+    let late = if late_secs > 0 {
+        format!(", {} late", in_words(SignedDuration::from_secs(late_secs)))
+    } else {
+        String::new()
+    };
+    match why {
+        Some(why) => format!("due {due}{late}: {why}"),
+        None => format!("due {due}{late}"),
+    }
+}
+
+fn launch_origin(step: &Step) -> Option<String> {
+    match &step.action {
+        Action::Create(launch) | Action::Replace { new: launch, .. } => {
+            Some(format!("{}:{}", launch.origin.file, launch.origin.line))
+        }
+        _ => None,
+    }
+}
+
+/// `image report:1.3 -> report:1.4`, when that is all that was edited.
+fn image_edit(diff: Option<&str>) -> Option<String> {
+    let changed: Vec<&str> = diff?
+        .lines()
+        .filter(|line| line.starts_with(['+', '-']))
+        .collect();
+    let [old, new] = changed[..] else { return None };
+    Some(format!(
+        "image {} -> {}",
+        old.strip_prefix("-image: ")?,
+        new.strip_prefix("+image: ")?
+    ))
+}
+
+fn short_id(id: &str) -> &str {
+    let id = id.strip_prefix("sha256:").unwrap_or(id);
+    id.get(..12).unwrap_or(id)
+}
+
+/// Why something waits, in words, and what would mend it.
+#[must_use]
+pub fn describe_wait(cause: &WaitCause, now: Timestamp) -> String {
+    match cause {
+        WaitCause::PreviousRunActive { since, run } => {
+            format!(
+                "previous run {run} active for {}",
+                in_words(now.duration_since(*since))
+            )
+        }
+        WaitCause::UnknownRunHeld { run, until } => format!(
+            "unknown run {run} may still be running; holds its job for {}, or until `ack {run}`",
+            in_words(until.duration_since(now))
+        ),
+        WaitCause::ArmFailed {
+            detail,
+            retry_at,
+            attempts,
+        } => format!(
+            "cannot be armed: {detail}; tried {attempts}x, again in {}",
+            in_words(retry_at.duration_since(now))
+        ),
+        WaitCause::ImageMissing { image } => {
+            format!("cannot be armed: no image {image}, and `pull_policy: never` forbids a pull")
+        }
+        WaitCause::NetworkMissing { network } => {
+            format!("cannot start: no network {network}; make it with `docker network create {network}`")
+        }
+        WaitCause::VolumeMissing { volume } => {
+            format!("cannot start: no external volume {volume}; make it with `docker volume create {volume}`")
+        }
+        WaitCause::NameTaken { name } => {
+            format!("cannot be armed: the name {name} is taken by a container that is not ours")
+        }
+        WaitCause::BeingArmed { slot } => format!("slot {slot} is due; its container is being made"),
+        WaitCause::RemovalsHeld { why } => {
+            format!("not removed: {why}; `apply --allow-mass-removal` removes it all the same")
+        }
+        WaitCause::Suspended => String::from("suspended"),
+        WaitCause::BeyondArmLimit { limit } => format!("not armed yet: {limit} other jobs' slots are nearer"),
+        WaitCause::ClockSuspect => String::from("the clock is suspect: nothing is caught up or pruned"),
+        WaitCause::BadSchedule { why } => format!("its recorded schedule cannot be read: {why}"),
+    }
+}
+
+fn summary(plan: &Plan) -> String {
+    let count = |word: &str| plan.changes().filter(|step| step.action.word() == word).count();
+    let parts: Vec<String> = ["create", "replace", "start", "stop", "remove", "update"]
+        .into_iter()
+        .filter(|word| count(word) > 0)
+        .map(|word| format!("{} to {word}", count(word)))
+        .collect();
+    let changes = if parts.is_empty() {
+        String::from("no changes")
+    } else {
+        parts.join(", ")
+    };
+    format!(
+        "Plan: {changes}; {} waiting, {} unchanged.",
+        plan.waiting.len(),
+        plan.unchanged.len()
+    )
+}

@@ -1,0 +1,106 @@
+//! Results to be read, and finished containers to keep or to prune.
+
+use super::action::{Action, Cause, WaitCause};
+use super::due::{looks_unstarted, target};
+use super::view::{Draft, JobView, is_idle};
+use crate::model::{Claim, ContainerStatus, History, Lane, Outcome, Run};
+
+/// Reads what ended, vanished, or was never confirmed.
+pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
+    if view.busy(Lane::Run) {
+        return;
+    }
+    for run in &view.runs {
+        if needs_settling(view, run) {
+            draft.act(Action::Settle { run: run.id.clone() }, Cause::ResultPending);
+        }
+        if run.holds_job(view.now)
+            && let Some(until) = run.held_until
+        {
+            draft.wait(WaitCause::UnknownRunHeld {
+                run: run.id.clone(),
+                until,
+            });
+            draft.wake_at(until);
+        }
+    }
+    for container in &view.containers {
+        let past = container.stamp.slot.is_none_or(|slot| slot.at() <= view.now);
+        let adopt = match container.claim {
+            Claim::Known => false,
+            Claim::Superseded => matches!(container.status, ContainerStatus::Exited | ContainerStatus::Dead),
+            Claim::Unrecorded => is_idle(container) && (past || !looks_unstarted(&container.status)),
+        };
+        if adopt {
+            let lost = container.claim == Claim::Unrecorded;
+            let cause = if lost {
+                Cause::LedgerLost
+            } else {
+                Cause::Superseded
+            };
+            let action = Action::Adopt {
+                target: target(container),
+                slot: container.stamp.slot,
+                attempt: container.stamp.attempt,
+                lost,
+            };
+            draft.act(action, cause);
+        }
+    }
+}
+
+fn needs_settling(view: &JobView<'_>, run: &Run) -> bool {
+    match (view.container_of(run), run.outcome) {
+        (Some(container), None) if container.status.is_live() => run.started_at.is_none(),
+        (_, None) => true,
+        // Its end may have been seen since; or it is gone, which the ledger does not know yet.
+        (Some(container), Some(Outcome::Unknown)) => {
+            run.held_until.is_some() && matches!(container.status, ContainerStatus::Exited)
+        }
+        (None, Some(_)) => run.container.is_some() && !run.container_gone,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Removes finished containers beyond what `history` keeps. Never before their outcome is durable,
+/// never one that may still be running.
+pub(super) fn prune(view: &JobView<'_>, draft: &mut Draft) {
+    if view.busy(Lane::Run) || view.world.clock_suspect {
+        return;
+    }
+    let History {
+        mut succeeded,
+        mut failed,
+    } = match view.job {
+        Some(job) => job.policy.history,
+        None => History {
+            succeeded: 0,
+            failed: 0,
+        },
+    };
+    for run in &view.runs {
+        let Some(outcome) = run.outcome else { continue };
+        let Some(container) = view.container_of(run) else {
+            continue;
+        };
+        let left = if outcome.is_success() {
+            &mut succeeded
+        } else {
+            &mut failed
+        };
+        if *left > 0 {
+            *left -= 1;
+        } else if is_idle(container) && !run.holds_job(view.now) {
+            let action = Action::Remove {
+                target: target(container),
+                run: Some(run.id.clone()),
+            };
+            let cause = if view.job.is_some() {
+                Cause::Retention
+            } else {
+                Cause::JobRemoved
+            };
+            draft.act(action, cause);
+        }
+    }
+}

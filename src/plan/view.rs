@@ -1,0 +1,245 @@
+//! One job as the planner looks at it, and the draft that collects what is found.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause, Waiting};
+use crate::model::{
+    Claim, Container, ContainerStatus, Desired, GapKind, Job, JobName, JobRecord, Lane, Observed, Reason,
+    Run, Slot,
+};
+use crate::schedule::{Fire, Schedule};
+
+/// A clock that went back by less than this is waited for: the slots it repeats are recorded
+/// already. One that went back further would mute the job for hours, so its plan starts from now.
+const BACKWARD_JUMP: SignedDuration = SignedDuration::from_hours(3);
+
+/// Everything that is known of one job.
+pub(super) struct JobView<'a> {
+    pub name: JobName,
+    pub now: Timestamp,
+    pub world: &'a Observed,
+    pub job: Option<&'a Job>,
+    pub record: Option<&'a JobRecord>,
+    /// What counts today; `Err` when the ledger holds a schedule that this version cannot read.
+    pub schedule: Result<Schedule, String>,
+    pub containers: Vec<&'a Container>,
+    /// Newest first.
+    pub runs: Vec<&'a Run>,
+}
+
+impl<'a> JobView<'a> {
+    pub fn new(name: JobName, desired: &'a Desired, world: &'a Observed, now: Timestamp) -> JobView<'a> {
+        let job = desired.jobs.get(&name);
+        let record = world.jobs.get(&name).filter(|record| !record.removed);
+        let triggers = job
+            .map(|job| &job.triggers)
+            .or(record.map(|record| &record.triggers));
+        let schedule = Schedule::compile(triggers.map_or(&[], |triggers| &triggers.schedule))
+            .map_err(|error| error.to_string());
+        let mut runs: Vec<&Run> = world.runs.iter().filter(|run| run.job == name).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse((run.due_at, run.attempt)));
+        let containers = world
+            .containers
+            .values()
+            .filter(|container| container.stamp.job == name)
+            .collect();
+        JobView {
+            name,
+            now,
+            world,
+            job,
+            record,
+            schedule,
+            containers,
+            runs,
+        }
+    }
+
+    pub fn busy(&self, lane: Lane) -> bool {
+        self.world.busy.contains(&(self.name.clone(), lane))
+    }
+
+    /// A new job, or one whose schedule was edited: older slots do not exist for it.
+    pub fn is_first_sight(&self) -> bool {
+        self.record.is_none()
+    }
+
+    pub fn schedule_edited(&self) -> bool {
+        match (self.job, self.record) {
+            (Some(job), Some(record)) => job.triggers.schedule != record.triggers.schedule,
+            _ => false,
+        }
+    }
+
+    pub fn suspended(&self) -> bool {
+        self.job.is_some_and(|job| job.policy.suspend)
+    }
+
+    /// Up to where every slot has its record.
+    pub fn settled(&self) -> Timestamp {
+        match self.record {
+            None => self.now,
+            Some(record) if record.settled > self.now + BACKWARD_JUMP => self.now,
+            Some(record) => record.settled.max(record.baseline),
+        }
+    }
+
+    /// Whether that slot has a record already.
+    pub fn is_recorded(&self, slot: Slot) -> bool {
+        self.record
+            .is_some_and(|record| record.recorded_ahead.contains(&slot))
+            || self.runs.iter().any(|run| run.slot == Some(slot))
+    }
+
+    /// The next slot that has no record yet.
+    pub fn next_fire(&self) -> Option<Fire> {
+        if self.job.is_none() || self.suspended() {
+            return None;
+        }
+        let mut after = self.now.max(self.settled());
+        loop {
+            let fire = self.schedule.as_ref().ok()?.next_after(after)?;
+            if !self.is_recorded(fire.slot) {
+                return Some(fire);
+            }
+            after = fire.slot.at();
+        }
+    }
+
+    /// The container that was made for that slot's first attempt, in whatever state it is.
+    pub fn container_for(&self, slot: Slot) -> Option<&'a Container> {
+        self.containers.iter().copied().find(|container| {
+            container.claim == Claim::Known
+                && container.stamp.slot == Some(slot)
+                && container.stamp.attempt == 0
+                && self.run_of(container).is_none()
+        })
+    }
+
+    pub fn run_of(&self, container: &Container) -> Option<&'a Run> {
+        self.runs
+            .iter()
+            .copied()
+            .find(|run| run.container.as_deref() == Some(&container.id))
+    }
+
+    pub fn container_of(&self, run: &Run) -> Option<&'a Container> {
+        let id = run.container.as_deref()?;
+        self.containers
+            .iter()
+            .copied()
+            .find(|container| container.id == id)
+    }
+
+    /// Whether a container was made from today's declaration and today's image.
+    pub fn is_current(&self, container: &Container, job: &Job, spec_hash: &str) -> bool {
+        let image = self
+            .world
+            .images
+            .get(job.container.image.as_str())
+            .and_then(|image| image.id());
+        container.stamp.spec_hash == spec_hash && image.is_none_or(|id| id == container.image_id)
+    }
+
+    /// Something of this job that runs, or may run, without a run record that says so: made by
+    /// another ledger, or started by hand.
+    pub fn stray_live(&self) -> Option<&'a Container> {
+        self.containers.iter().copied().find(|container| {
+            container.status.is_live() && self.run_of(container).is_none_or(|run| run.outcome.is_some())
+        })
+    }
+
+    /// Why nobody started anything at that time.
+    pub fn gap_reason(&self, slot: Slot) -> Option<Reason> {
+        let gap = self
+            .world
+            .gaps
+            .iter()
+            .rev()
+            .find(|gap| gap.from <= slot.at() && slot.at() <= gap.to);
+        match gap.map(|gap| gap.kind) {
+            Some(GapKind::SchedulerDown) => Some(Reason::SchedulerDown),
+            Some(GapKind::EngineUnreachable) => Some(Reason::EngineUnreachable),
+            Some(GapKind::ClockJumped) => Some(Reason::ClockJumped),
+            None if slot.at() < self.world.up_since => Some(Reason::SchedulerDown),
+            None => None,
+        }
+    }
+}
+
+/// A container that is no run's and was not started, or has ended without one.
+pub(super) fn is_idle(container: &Container) -> bool {
+    matches!(
+        container.status,
+        ContainerStatus::Created | ContainerStatus::Exited | ContainerStatus::Dead
+    )
+}
+
+pub(super) fn next_fire(fire: Fire) -> NextFire {
+    NextFire {
+        slot: fire.slot,
+        timezone: fire.timezone.to_string(),
+        note: fire.note.map(|note| note.as_str()),
+    }
+}
+
+/// What was found for one job.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub steps: Vec<(Action, Cause)>,
+    pub waiting: Vec<WaitCause>,
+    pub wake: Option<Timestamp>,
+    pub diff: Option<String>,
+}
+
+impl Draft {
+    pub fn act(&mut self, action: Action, cause: Cause) {
+        self.steps.push((action, cause));
+    }
+
+    pub fn wait(&mut self, cause: WaitCause) {
+        self.waiting.push(cause);
+    }
+
+    pub fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    pub fn has_change(&self) -> bool {
+        self.steps.iter().any(|(action, _)| !action.is_bookkeeping())
+    }
+
+    pub fn finish(self, view: &JobView<'_>, plan: &mut Plan) {
+        if !self.has_change() && self.waiting.is_empty() && view.job.is_some() {
+            plan.unchanged.push(view.name.clone());
+        }
+        let next_after = view.next_fire().map(next_fire);
+        let next_before = view.record.and_then(|record| {
+            let schedule = Schedule::compile(&record.triggers.schedule).ok()?;
+            schedule.next_after(view.now).map(next_fire)
+        });
+        let mut diff = self.diff;
+        for (action, cause) in self.steps {
+            let shows_edit = matches!(
+                action,
+                Action::Create(_) | Action::Replace { .. } | Action::Update
+            );
+            let diff = if shows_edit { diff.take() } else { None };
+            plan.steps.push(Step {
+                job: view.name.clone(),
+                action,
+                cause,
+                diff,
+                next_before: next_before.clone(),
+                next_after: next_after.clone(),
+            });
+        }
+        plan.waiting.extend(self.waiting.into_iter().map(|cause| Waiting {
+            job: view.name.clone(),
+            cause,
+        }));
+        if let Some(wake) = self.wake {
+            plan.next_wake = Some(plan.next_wake.map_or(wake, |earlier| earlier.min(wake)));
+        }
+    }
+}
