@@ -469,7 +469,7 @@ fn a_container_is_intended_once_and_so_is_a_slot() {
     let id = running(&ledger, "n1", "c1", slot(NIGHT));
     let repeated = |intended: Intended| match intended {
         Intended::AlreadyRecorded(run) => assert_eq!(run.id, id),
-        Intended::New => panic!("a second start"),
+        Intended::New | Intended::Active(_) => panic!("a second start"),
     };
     repeated(ledger.intend(&intent_of("n1", "c1")).unwrap());
     // Another container for the same slot, after a prune.

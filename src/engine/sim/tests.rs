@@ -11,9 +11,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::engine::{ContainerState, EventAction, LogStream};
-use crate::model::{
-    ContainerSpec, ContainerStatus, Logging, Mount, MountKind, NetworkAttachment, Text,
-};
+use crate::model::{ContainerSpec, ContainerStatus, Logging, Mount, MountKind, NetworkAttachment, Text};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,9 +42,13 @@ fn request(name: &str, command: &[&str]) -> CreateRequest {
         name: Some(name.parse().unwrap()),
         spec,
         labels: BTreeMap::from([("instance".to_owned(), "default".to_owned())]),
-        environment: [("JOB", "shop.x"), ("SLOT", "2026-11-23T01:30:00Z"), ("ATTEMPT", "1")]
-            .map(|(key, value)| (format!("SCHEDULER_{key}"), value.to_owned()))
-            .into(),
+        environment: [
+            ("JOB", "shop.x"),
+            ("SLOT", "2026-11-23T01:30:00Z"),
+            ("ATTEMPT", "1"),
+        ]
+        .map(|(key, value)| (format!("SCHEDULER_{key}"), value.to_owned()))
+        .into(),
         attach: false,
     }
 }
@@ -105,7 +107,9 @@ async fn text(engine: &SimEngine, id: &str, options: LogOptions) -> String {
 #[tokio::test]
 async fn a_container_runs_in_simulated_time_and_keeps_its_result() {
     let world = world();
-    let id = world.create("shop.x.1", &["sh", "-c", "echo hi; sleep 2; exit 3"]).await;
+    let id = world
+        .create("shop.x.1", &["sh", "-c", "echo hi; sleep 2; exit 3"])
+        .await;
     assert_eq!(id.len(), 64);
     assert!(world.see("shop.x.1").await.is_pristine());
     assert_eq!(world.see(&id[..12]).await.log_path, "");
