@@ -8,6 +8,11 @@
 //! Guarantees: every request has a deadline; a name or ID is checked before it goes into a URL;
 //! *not found* is a value (`None`, [`Removal::Gone`]), never an error.
 
+pub mod context;
+pub mod docker;
+pub mod registry;
+pub mod sim;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +23,13 @@ use jiff::Timestamp;
 
 use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, Peer};
 
-pub mod sim;
+/// Connects to the engine at `endpoint`.
+///
+/// # Errors
+/// As [`docker::DockerEngine::connect`].
+pub async fn connect(endpoint: &context::Endpoint) -> Result<SharedEngine> {
+    Ok(Arc::new(docker::DockerEngine::connect(endpoint).await?))
+}
 
 /// A connected engine, shared by every task.
 pub type SharedEngine = Arc<dyn Engine>;

@@ -1,1 +1,5 @@
-fn main() {}
+//! Integration tests: the real parts together, in one binary.
+
+mod conformance;
+mod docker;
+mod rig;

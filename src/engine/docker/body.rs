@@ -1,0 +1,328 @@
+//! A create request as the engine wants it: one pure function from our spec to Docker's body.
+//!
+//! It reads nothing and asks nobody; whether a mount's source or a network exists is not its
+//! affair. The same body is what a spec's fingerprint is made from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
+    Mount as EngineMount, MountBindOptions, MountTmpfsOptions, MountType, MountVolumeOptions,
+    NetworkingConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+
+use super::ApiVersion;
+use crate::engine::{CreateRequest, EngineError, Result};
+use crate::model::{ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit};
+
+/// The body of `POST /containers/create`.
+///
+/// Restart policy `no` and no auto-removal, always: an engine that starts a job again, or removes
+/// it before its result is read, would break what a schedule promises.
+///
+/// # Errors
+/// [`EngineError::Invalid`] when a value has no form in the engine's request.
+pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<ContainerCreateBody> {
+    let CreateRequest {
+        name: _, // Stands in the query.
+        spec,
+        labels: own_labels,
+        environment: own_environment,
+        attach,
+    } = request;
+    // Without `..`, so that a new key asks for its place in the request.
+    let ContainerSpec {
+        image,
+        pull_policy: _, // Decides about a pull, before the create call.
+        entrypoint,
+        command,
+        environment,
+        labels,
+        mounts,
+        tmpfs,
+        networks,
+        network_mode,
+        extra_hosts,
+        user,
+        working_dir,
+        init,
+        read_only,
+        tty,
+        mem_limit_bytes,
+        nano_cpus,
+        ulimits,
+        cap_drop,
+        logging,
+        stop_signal,
+        stop_grace_period,
+    } = spec;
+
+    let (binds, mounts) = lower_mounts(mounts, api)?;
+    let host_config = HostConfig {
+        binds: some(binds),
+        mounts: some(mounts),
+        tmpfs: some(tmpfs.iter().map(lower_tmpfs).collect()),
+        network_mode: Some(lower_network_mode(network_mode.as_deref(), networks)?),
+        extra_hosts: some(
+            extra_hosts
+                .iter()
+                .map(|(host, ip)| format!("{host}:{ip}"))
+                .collect(),
+        ),
+        init: *init,
+        readonly_rootfs: read_only.then_some(true),
+        memory: signed("mem_limit", *mem_limit_bytes)?,
+        nano_cpus: signed("cpus", *nano_cpus)?,
+        ulimits: some(ulimits.iter().map(lower_ulimit).collect()),
+        cap_drop: some(cap_drop.clone()),
+        log_config: logging.as_ref().map(lower_logging),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        auto_remove: Some(false),
+        ..HostConfig::default()
+    };
+    Ok(ContainerCreateBody {
+        image: Some(image.to_string()),
+        entrypoint: entrypoint.as_deref().map(exposed),
+        cmd: command.as_deref().map(exposed),
+        env: some(lower_environment(environment, own_environment)),
+        labels: some(lower_labels(labels, own_labels)),
+        user: user.clone(),
+        working_dir: working_dir.clone(),
+        tty: tty.then_some(true),
+        attach_stdout: attach.then_some(true),
+        attach_stderr: attach.then_some(true),
+        stop_signal: stop_signal.clone(),
+        stop_timeout: stop_grace_period.map(whole_seconds),
+        networking_config: lower_networking(networks, api),
+        host_config: Some(host_config),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// The networks that an engine of this version does not take in the create call: they are
+/// connected after it, before the start.
+pub(super) fn later_networks(
+    spec: &ContainerSpec,
+    api: ApiVersion,
+) -> impl Iterator<Item = (&str, EndpointSettings)> {
+    let at_create = networks_at_create(&spec.networks, api).len();
+    spec.networks[at_create..]
+        .iter()
+        .map(|network| (network.name.as_str(), lower_attachment(network)))
+}
+
+fn networks_at_create(networks: &[NetworkAttachment], api: ApiVersion) -> &[NetworkAttachment] {
+    if api >= ApiVersion::SEVERAL_NETWORKS {
+        networks
+    } else {
+        &networks[..networks.len().min(1)]
+    }
+}
+
+/// Docker tells "not given" from "given, empty" for few fields; an empty list is never meant here.
+fn some<C: IntoIterator>(collection: C) -> Option<C>
+where
+    for<'a> &'a C: IntoIterator,
+{
+    let empty = (&collection).into_iter().next().is_none();
+    (!empty).then_some(collection)
+}
+
+fn exposed(words: &[Text]) -> Vec<String> {
+    words.iter().map(|word| word.expose().to_owned()).collect()
+}
+
+fn lower_environment(declared: &BTreeMap<String, Text>, own: &BTreeMap<String, String>) -> Vec<String> {
+    let mut all: BTreeMap<&str, &str> = declared
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.expose()))
+        .collect();
+    all.extend(own.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    all.into_iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect()
+}
+
+fn lower_labels(
+    declared: &BTreeMap<String, Text>,
+    own: &BTreeMap<String, String>,
+) -> HashMap<String, String> {
+    let declared = declared
+        .iter()
+        .map(|(key, value)| (key.clone(), value.expose().to_owned()));
+    let own = own.iter().map(|(key, value)| (key.clone(), value.clone()));
+    declared.chain(own).collect()
+}
+
+/// `Binds` and `Mounts`. A bind whose source the engine shall create goes through `Binds` where
+/// `Mounts` cannot say so (API 1.41 refuses a missing source there).
+fn lower_mounts(mounts: &[Mount], api: ApiVersion) -> Result<(Vec<String>, Vec<EngineMount>)> {
+    let mut binds = Vec::new();
+    let mut lowered = Vec::new();
+    for mount in mounts {
+        let Mount {
+            kind,
+            target,
+            read_only,
+        } = mount;
+        match kind {
+            MountKind::Bind {
+                source,
+                create_host_path: true,
+            } if api < ApiVersion::CREATES_MOUNTPOINTS => binds.push(short_bind(source, target, *read_only)?),
+            kind => lowered.push(EngineMount {
+                target: Some(target.clone()),
+                read_only: read_only.then_some(true),
+                ..lower_mount_kind(kind)?
+            }),
+        }
+    }
+    Ok((binds, lowered))
+}
+
+fn short_bind(source: &Path, target: &str, read_only: bool) -> Result<String> {
+    let source = utf8(source)?;
+    if source.contains(':') || target.contains(':') {
+        return Err(EngineError::Invalid(format!(
+            "the bind mount of `{source}` cannot be created by this engine, since its path has a colon: \
+             create the folder and set `create_host_path: false`"
+        )));
+    }
+    let mode = if read_only { ":ro" } else { "" };
+    Ok(format!("{source}:{target}{mode}"))
+}
+
+fn lower_mount_kind(kind: &MountKind) -> Result<EngineMount> {
+    Ok(match kind {
+        MountKind::Bind {
+            source,
+            create_host_path,
+        } => EngineMount {
+            typ: Some(MountType::BIND),
+            source: Some(utf8(source)?.to_owned()),
+            bind_options: create_host_path.then(|| MountBindOptions {
+                create_mountpoint: Some(true),
+                ..MountBindOptions::default()
+            }),
+            ..EngineMount::default()
+        },
+        MountKind::Volume {
+            name,
+            external: _, // Whether it exists is an arming check; the engine would create it.
+            nocopy,
+        } => EngineMount {
+            typ: Some(MountType::VOLUME),
+            source: name.clone(),
+            volume_options: nocopy.then(|| MountVolumeOptions {
+                no_copy: Some(true),
+                ..MountVolumeOptions::default()
+            }),
+            ..EngineMount::default()
+        },
+        MountKind::Tmpfs { size_bytes, mode } => EngineMount {
+            typ: Some(MountType::TMPFS),
+            tmpfs_options: (size_bytes.is_some() || mode.is_some())
+                .then(|| {
+                    Ok::<_, EngineError>(MountTmpfsOptions {
+                        size_bytes: signed("tmpfs size", *size_bytes)?,
+                        mode: mode.map(i64::from),
+                        ..MountTmpfsOptions::default()
+                    })
+                })
+                .transpose()?,
+            ..EngineMount::default()
+        },
+    })
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str()
+        .ok_or_else(|| EngineError::Invalid(format!("the path `{}` is not UTF-8", path.display())))
+}
+
+fn lower_tmpfs(tmpfs: &Tmpfs) -> (String, String) {
+    let Tmpfs { target, options } = tmpfs;
+    (target.clone(), options.clone())
+}
+
+/// The first network is also the network mode: else the engine would attach its default one too.
+fn lower_network_mode(mode: Option<&str>, networks: &[NetworkAttachment]) -> Result<String> {
+    match (mode, networks.first()) {
+        (Some(mode), None) => Ok(mode.to_owned()),
+        (None, Some(first)) => Ok(first.name.clone()),
+        (None, None) => Ok("default".to_owned()),
+        (Some(_), Some(_)) => Err(EngineError::Invalid(
+            "`network_mode` and `networks` exclude each other".to_owned(),
+        )),
+    }
+}
+
+fn lower_networking(networks: &[NetworkAttachment], api: ApiVersion) -> Option<NetworkingConfig> {
+    let endpoints: HashMap<String, EndpointSettings> = networks_at_create(networks, api)
+        .iter()
+        .map(|network| (network.name.clone(), lower_attachment(network)))
+        .collect();
+    (!endpoints.is_empty()).then_some(NetworkingConfig {
+        endpoints_config: Some(endpoints),
+    })
+}
+
+fn lower_attachment(network: &NetworkAttachment) -> EndpointSettings {
+    let NetworkAttachment {
+        name: _, // The key.
+        aliases,
+        ipv4_address,
+        ipv6_address,
+    } = network;
+    let fixed = ipv4_address.is_some() || ipv6_address.is_some();
+    EndpointSettings {
+        aliases: some(aliases.clone()),
+        ipam_config: fixed.then(|| EndpointIpamConfig {
+            ipv4_address: ipv4_address.clone(),
+            ipv6_address: ipv6_address.clone(),
+            link_local_ips: None,
+        }),
+        ..EndpointSettings::default()
+    }
+}
+
+fn lower_ulimit((name, limit): (&String, &Ulimit)) -> ResourcesUlimits {
+    let Ulimit { soft, hard } = limit;
+    ResourcesUlimits {
+        name: Some(name.clone()),
+        soft: Some(*soft),
+        hard: Some(*hard),
+    }
+}
+
+fn lower_logging(logging: &Logging) -> HostConfigLogConfig {
+    let Logging { driver, options } = logging;
+    HostConfigLogConfig {
+        typ: Some(driver.clone()),
+        config: Some(options.clone().into_iter().collect()),
+    }
+}
+
+fn signed(key: &str, value: Option<u64>) -> Result<Option<i64>> {
+    value
+        .map(|value| {
+            i64::try_from(value)
+                .map_err(|_| EngineError::Invalid(format!("`{key}: {value}` is out of range")))
+        })
+        .transpose()
+}
+
+/// Rounded up: a grace period of 500 ms must not become an immediate kill.
+fn whole_seconds(duration: Duration) -> i64 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;
