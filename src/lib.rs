@@ -1,5 +1,6 @@
 //! Containers on a schedule, as code: **observe, plan, apply**.
 pub mod apply;
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod event;
@@ -8,3 +9,4 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod schedule;
+pub mod wire;
