@@ -10,10 +10,10 @@
 //! Nothing decides anywhere else. The modules below stand in reading order.
 
 pub mod model;
-pub mod plan;
 pub mod schedule;
 
 pub mod manifest;
+pub mod plan;
 pub mod policy;
 pub mod source;
 
@@ -25,3 +25,6 @@ pub mod ledger;
 pub mod apply;
 pub mod observe;
 pub mod watch;
+
+pub mod cli;
+pub mod wire;

@@ -11,6 +11,7 @@
 pub mod context;
 pub mod docker;
 pub mod registry;
+pub mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +23,6 @@ use jiff::Timestamp;
 
 use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, Peer};
 
-pub mod sim;
 /// Connects to the engine at `endpoint`.
 ///
 /// # Errors

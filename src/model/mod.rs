@@ -26,4 +26,7 @@ pub use observed::{
 pub use outcome::{Outcome, Reason};
 pub use run::{Intent, Owner, Peer, Run, RunTrigger};
 pub use slot::Slot;
-pub use stamp::{LABEL_INSTANCE, LABEL_LEDGER, LABEL_MANAGED_BY, LABEL_TRIGGER, MANAGED_BY, Stamp};
+pub use stamp::{
+    LABEL_INSTANCE, LABEL_JOB, LABEL_LEDGER, LABEL_MANAGED_BY, LABEL_PROJECT, LABEL_TRIGGER, MANAGED_BY,
+    Stamp,
+};

@@ -8,11 +8,12 @@ pub const LABEL_MANAGED_BY: &str = "docker-scheduler.managed-by";
 pub const LABEL_INSTANCE: &str = "docker-scheduler.instance";
 pub const LABEL_LEDGER: &str = "docker-scheduler.ledger";
 pub const LABEL_TRIGGER: &str = "docker-scheduler.trigger";
+pub const LABEL_PROJECT: &str = "docker-scheduler.project";
+/// Short name.
+pub const LABEL_JOB: &str = "docker-scheduler.job";
 /// The value of [`LABEL_MANAGED_BY`].
 pub const MANAGED_BY: &str = "docker-scheduler";
 
-const LABEL_PROJECT: &str = "docker-scheduler.project";
-const LABEL_JOB: &str = "docker-scheduler.job";
 const LABEL_SLOT: &str = "docker-scheduler.slot";
 const LABEL_ATTEMPT: &str = "docker-scheduler.attempt";
 const LABEL_SPEC_HASH: &str = "docker-scheduler.spec-hash";

@@ -1,0 +1,211 @@
+//! What every command has at hand: settings, the time, the engine, the ledger.
+//!
+//! Nothing is opened before it is asked for, so that `run` and the lists of the engine never touch
+//! a ledger, and `validate` and `next` never an engine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::engine::{ContainerState, Engine, SharedEngine};
+use crate::ledger::Ledger;
+use crate::model::{Instance, JobName, Trigger};
+
+use super::args::NameArg;
+use super::error::CommandError;
+use super::output::{printable, quoted};
+use super::settings::Settings;
+use super::state::{self, User};
+use super::{connect, rerun};
+
+/// The context of one command.
+#[derive(Debug)]
+pub struct App {
+    settings: Settings,
+    user: User,
+}
+
+/// A longer list of similar names is no help.
+const MOST_SIMILAR: usize = 3;
+
+impl App {
+    #[must_use]
+    pub fn new(settings: Settings) -> App {
+        App {
+            settings,
+            user: User::of_process(),
+        }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whose containers these are.
+    #[must_use]
+    pub fn instance(&self) -> Instance {
+        self.settings.instance.clone().unwrap_or_default()
+    }
+
+    /// A connection to the engine that flags and environment name.
+    ///
+    /// # Errors
+    /// When they name none, or it cannot be reached.
+    pub async fn engine(&self) -> Result<SharedEngine, CommandError> {
+        connect::connect(&self.settings).await
+    }
+
+    /// `<state>/<instance>`.
+    ///
+    /// # Errors
+    /// When there is no place for state.
+    pub fn state_folder(&self) -> Result<PathBuf, CommandError> {
+        state::folder(&self.settings, &self.instance(), &self.user)
+    }
+
+    /// The instance's ledger, for reading: `None` when nothing was ever applied.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn existing_ledger(&self) -> Result<Option<Ledger>, CommandError> {
+        state::existing(&self.state_folder()?)
+    }
+
+    /// The error for a run or a job of an instance without a ledger.
+    #[must_use]
+    pub fn nothing_applied(&self, name: &NameArg) -> CommandError {
+        CommandError::failed(format!("there is no run and no job {}", quoted(name.as_str()))).hint(format!(
+            "nothing has been applied yet for the instance `{}`",
+            self.instance()
+        ))
+    }
+
+    /// When each job starts: as recorded in the ledger.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn known_triggers(
+        &self,
+        _dir: Option<&Path>,
+    ) -> Result<BTreeMap<JobName, Vec<Trigger>>, CommandError> {
+        let Some(ledger) = self.existing_ledger()? else {
+            return Ok(BTreeMap::new());
+        };
+        let jobs = ledger
+            .jobs()
+            .map_err(|error| state::of_ledger("read the jobs", &error))?;
+        Ok(jobs
+            .into_iter()
+            .filter(|(_, record)| !record.removed)
+            .map(|(name, record)| (name, record.triggers.schedule))
+            .collect())
+    }
+
+    /// The job that a person means: its full name, or its short one when no other job has it.
+    ///
+    /// # Errors
+    /// When there is none, or several; the message names similar ones.
+    pub fn resolve_job<'a>(
+        &self,
+        name: &NameArg,
+        known: impl Iterator<Item = &'a JobName>,
+    ) -> Result<JobName, CommandError> {
+        resolve_job(name.as_str(), &known.cloned().collect::<Vec<_>>())
+    }
+
+    /// Deletes a container of a job once its outcome is recorded.
+    ///
+    /// # Errors
+    /// When it is running and `force` is not given, or its outcome is not recorded.
+    pub async fn remove_of_job(
+        &self,
+        _engine: &dyn Engine,
+        container: &ContainerState,
+        _force: bool,
+    ) -> Result<(), CommandError> {
+        Err(CommandError::failed(format!(
+            "`{}` belongs to a job",
+            container.name
+        )))
+    }
+
+    /// Runs a job's recorded spec again, in a new container.
+    ///
+    /// # Errors
+    /// When there is no such run or job.
+    pub async fn rerun_of_job(&self, args: &rerun::Args) -> super::error::CommandResult {
+        Err(super::foreign::nothing(&args.what))
+    }
+}
+
+fn resolve_job(text: &str, known: &[JobName]) -> Result<JobName, CommandError> {
+    if let Some(full) = known.iter().find(|name| name.to_string() == text) {
+        return Ok(full.clone());
+    }
+    let short: Vec<&JobName> = known.iter().filter(|name| name.job() == text).collect();
+    match short[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(unknown_job(text, known)),
+        _ => Err(
+            CommandError::failed(format!("{} names {} jobs", quoted(text), short.len()))
+                .hint(format!("say which: {}", list(short.iter().copied()))),
+        ),
+    }
+}
+
+fn unknown_job(text: &str, known: &[JobName]) -> CommandError {
+    let error = CommandError::failed(format!("there is no job {}", quoted(text)));
+    let mut similar: Vec<(f64, &JobName)> = known
+        .iter()
+        .map(|name| {
+            let likeness =
+                strsim::jaro_winkler(text, name.job()).max(strsim::jaro_winkler(text, &name.to_string()));
+            (likeness, name)
+        })
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .collect();
+    similar.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    similar.truncate(MOST_SIMILAR);
+    if similar.is_empty() {
+        error.hint("`docker-scheduler ls` lists the jobs")
+    } else {
+        error.hint(format!(
+            "similar names: {}",
+            list(similar.into_iter().map(|(_, name)| name))
+        ))
+    }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a JobName>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    printable(&names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_known_by_its_full_name_or_by_a_short_one_that_is_unique() {
+        let known: Vec<JobName> = ["shop.backup", "shop.report", "blog.backup"]
+            .iter()
+            .map(|name| name.parse().unwrap())
+            .collect();
+        assert_eq!(resolve_job("shop.backup", &known).unwrap(), known[0]);
+        assert_eq!(resolve_job("report", &known).unwrap(), known[1]);
+        let two = resolve_job("backup", &known).unwrap_err().render();
+        assert!(two.contains("`shop.backup`, `blog.backup`"), "{two}");
+        let near = resolve_job("shop.reprot", &known).unwrap_err().render();
+        assert!(near.contains("similar names: `shop.report`"), "{near}");
+        let none = resolve_job("zzz", &known).unwrap_err().render();
+        assert!(none.contains("docker-scheduler ls"), "{none}");
+    }
+}

@@ -1,0 +1,51 @@
+//! From flags and environment to a connected engine.
+//!
+//! The order among them is the docker CLI's and lives in `engine::context`; reading the process's
+//! environment is done here, once.
+
+use std::path::PathBuf;
+
+use crate::engine::context::{self, ContextError, Endpoint, Env, Selection};
+use crate::engine::{self, SharedEngine};
+
+use super::error::CommandError;
+use super::settings::Settings;
+
+/// Connects to the engine that flags, environment and contexts name.
+///
+/// # Errors
+/// When they name none, or it cannot be reached.
+pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> {
+    let endpoint = endpoint(settings, &environment())?;
+    engine::connect(&endpoint)
+        .await
+        .map_err(|error| CommandError::engine("connect to the engine", &error))
+}
+
+fn endpoint(settings: &Settings, env: &Env) -> Result<Endpoint, CommandError> {
+    let selection = Selection {
+        context: settings.context.clone(),
+        host: settings.host.clone(),
+    };
+    context::resolve(&selection, env).map_err(|error| match error {
+        ContextError::Conflict
+        | ContextError::Unknown { .. }
+        | ContextError::BadHost { .. }
+        | ContextError::Unsupported { .. } => CommandError::usage(error.to_string()),
+        ContextError::Unreadable { .. } => CommandError::failed(error.to_string()),
+    })
+}
+
+fn environment() -> Env {
+    let text = |name: &str| std::env::var(name).ok();
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    Env {
+        docker_host: text("DOCKER_HOST"),
+        docker_context: text("DOCKER_CONTEXT"),
+        docker_config: path("DOCKER_CONFIG"),
+        docker_tls: text("DOCKER_TLS"),
+        docker_tls_verify: text("DOCKER_TLS_VERIFY"),
+        docker_cert_path: path("DOCKER_CERT_PATH"),
+        home: std::env::home_dir(),
+    }
+}

@@ -1,0 +1,400 @@
+//! `ls`, `list jobs`: every job that was applied, its state, its last run and its next.
+//!
+//! Read from the ledger alone: what is declared and not yet applied is shown by `plan`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::ledger::Ledger;
+use crate::model::{JobName, JobRecord, Run, Slot, Trigger};
+use crate::schedule::{Schedule, in_words, until_words};
+use crate::wire::{self, Shape as _};
+
+use super::App;
+use super::args::{Filter, check_filters, matches_filters};
+use super::error::{CommandError, CommandResult, Exit};
+use super::output::{Column, ListArgs, Listing, Row, talk, to_json, truncated};
+use super::state::of_ledger;
+use super::words;
+
+/// List the jobs: state, last run and next time
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only jobs that match: name=TEXT, project=NAME, state=WORD, outcome=WORD
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
+
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+const COLUMNS: &[Column] = &[
+    Column {
+        heading: "NAME",
+        field: "Name",
+    },
+    Column {
+        heading: "TRIGGER",
+        field: "TriggerWords",
+    },
+    Column {
+        heading: "STATE",
+        field: "StateWords",
+    },
+    Column {
+        heading: "LAST RUN",
+        field: "LastRun",
+    },
+    Column {
+        heading: "EXIT",
+        field: "Exit",
+    },
+    Column {
+        heading: "NEXT",
+        field: "Next",
+    },
+];
+
+/// A job of many schedules must not push the other columns off the screen.
+const TRIGGER_WIDTH: usize = 40;
+
+pub fn run(args: Args, app: &App) -> CommandResult {
+    check_filters(&args.filter, &["name", "project", "state", "outcome"])?;
+    let views = match app.existing_ledger()? {
+        Some(ledger) => views(&ledger)?,
+        None => {
+            talk(&format!(
+                "nothing has been applied yet for the instance `{}`",
+                app.instance()
+            ));
+            Vec::new()
+        }
+    };
+    listing(&views, &args, app.now())?.print(&args.list)?;
+    Ok(Exit::OK)
+}
+
+/// A job, its newest run, and the one that is active.
+struct View {
+    record: JobRecord,
+    newest: Option<Run>,
+    active: Vec<Run>,
+}
+
+fn views(ledger: &Ledger) -> Result<Vec<View>, CommandError> {
+    let failed = |error| of_ledger("read the jobs", &error);
+    let snapshot = ledger.snapshot().map_err(failed)?;
+    let mut newest: BTreeMap<JobName, Run> = BTreeMap::new();
+    let mut active: BTreeMap<JobName, Vec<Run>> = BTreeMap::new();
+    for run in snapshot.runs {
+        if run.outcome.is_none() || run.held_until.is_some() {
+            active.entry(run.job.clone()).or_default().push(run.clone());
+        }
+        // Oldest first: the last one stays.
+        newest.insert(run.job.clone(), run);
+    }
+    Ok(snapshot
+        .jobs
+        .into_values()
+        .filter(|record| !record.removed)
+        .map(|record| View {
+            newest: newest.remove(&record.name),
+            active: active.remove(&record.name).unwrap_or_default(),
+            record,
+        })
+        .collect())
+}
+
+fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, CommandError> {
+    let rows = views
+        .iter()
+        .map(|view| (view, shape(view, now)))
+        .filter(|(_, shape)| matches_filters(&args.filter, |key, value| matches(shape, key, value)))
+        .map(|(view, shape)| row(view, &shape, args.list.no_trunc, now))
+        .collect::<Result<_, _>>()?;
+    Ok(Listing {
+        columns: COLUMNS,
+        fields: wire::Job::FIELDS,
+        rows,
+    })
+}
+
+fn matches(job: &wire::Job, key: &str, value: &str) -> bool {
+    match key {
+        "name" => job.job.to_string().contains(value),
+        "project" => job.project == value,
+        "state" => job.state == value,
+        "outcome" => job.last_outcome == Some(value),
+        _ => false,
+    }
+}
+
+fn shape(view: &View, now: Timestamp) -> wire::Job {
+    let View { record, newest, .. } = view;
+    wire::Job {
+        v: wire::VERSION,
+        job: record.name.clone(),
+        project: record.name.project().to_owned(),
+        trigger: trigger_words(record),
+        timezone: timezone(record),
+        state: state(view, now),
+        paused: false,
+        suspended: record.policy.suspend,
+        last_outcome: newest.as_ref().map(|run| wire::outcome_word(run.outcome)),
+        last_exit_code: newest.as_ref().and_then(|run| run.exit_code),
+        next_slot: next_slot(record, now),
+        armed: is_armed(record),
+        source: record.origin.file.clone(),
+        commit: record.origin.commit.clone(),
+    }
+}
+
+/// One word for what a person has to know first.
+fn state(view: &View, now: Timestamp) -> &'static str {
+    let record = &view.record;
+    if view.active.iter().any(|run| run.outcome.is_none()) {
+        "running"
+    } else if view.active.iter().any(|run| run.holds_job(now)) {
+        "unknown"
+    } else if record.policy.suspend {
+        "suspended"
+    } else if record.arm_failure.is_some() {
+        "not-armed"
+    } else if is_armed(record) {
+        "armed"
+    } else if record.triggers.schedule.is_empty() {
+        "manual"
+    } else {
+        "waiting"
+    }
+}
+
+fn is_armed(record: &JobRecord) -> bool {
+    record.armed.values().any(|armed| armed.container.is_some())
+}
+
+/// A suspended job has no coming slots.
+fn next_slot(record: &JobRecord, now: Timestamp) -> Option<Slot> {
+    if record.policy.suspend {
+        return None;
+    }
+    let schedule = Schedule::compile(&record.triggers.schedule).ok()?;
+    schedule.next_after(now).map(|fire| fire.slot)
+}
+
+fn trigger_words(record: &JobRecord) -> String {
+    let words: Vec<String> = record
+        .triggers
+        .schedule
+        .iter()
+        .map(|trigger| match trigger {
+            Trigger::Cron { expression, .. } => expression.clone(),
+            Trigger::Every { period } => {
+                let seconds = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
+                let end = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+                format!("every {}", until_words(Timestamp::UNIX_EPOCH, end))
+            }
+        })
+        .collect();
+    if words.is_empty() {
+        String::from("manual")
+    } else {
+        words.join(", ")
+    }
+}
+
+fn timezone(record: &JobRecord) -> Option<String> {
+    record.triggers.schedule.iter().find_map(|trigger| match trigger {
+        Trigger::Cron { timezone, .. } => Some(timezone.clone()),
+        Trigger::Every { .. } => None,
+    })
+}
+
+fn row(view: &View, job: &wire::Job, no_trunc: bool, now: Timestamp) -> Result<Row, CommandError> {
+    let last = view.newest.as_ref().map_or_else(String::new, |run| {
+        let at = run.finished_at.or(run.started_at).unwrap_or(run.due_at);
+        format!("{} {}", wire::outcome_word(run.outcome), words::ago(at, now))
+    });
+    let trigger = if no_trunc {
+        job.trigger.clone()
+    } else {
+        truncated(&job.trigger, TRIGGER_WIDTH)
+    };
+    Ok(Row {
+        key: job.job.to_string(),
+        cells: vec![
+            job.job.to_string(),
+            trigger,
+            job.state.to_owned(),
+            last,
+            job.last_exit_code
+                .map_or_else(String::new, |code| code.to_string()),
+            job.next_slot
+                .map_or_else(String::new, |slot| in_words(now, slot.at())),
+        ],
+        json: to_json(job)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Policy, RunTrigger, Triggers};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn view(trigger: Option<Trigger>) -> View {
+        let name: JobName = "shop.backup".parse().unwrap();
+        View {
+            record: JobRecord {
+                name,
+                origin: Origin {
+                    file: "backup.yaml".into(),
+                    line: 4,
+                    commit: None,
+                },
+                canonical: String::new(),
+                triggers: Triggers {
+                    manual: true,
+                    schedule: trigger.into_iter().collect(),
+                },
+                policy: Policy::default(),
+                spec_hash: String::new(),
+                baseline: at("2026-11-22T00:00:00Z"),
+                settled: at("2026-11-22T00:00:00Z"),
+                recorded_ahead: Default::default(),
+                arm_failure: None,
+                armed: BTreeMap::new(),
+                removed: false,
+            },
+            newest: None,
+            active: Vec::new(),
+        }
+    }
+
+    fn cron() -> Option<Trigger> {
+        Some(Trigger::Cron {
+            expression: "30 2 * * *".into(),
+            timezone: "Europe/Berlin".into(),
+            day_match: None,
+        })
+    }
+
+    fn run(outcome: Option<Outcome>) -> Run {
+        Run {
+            id: "shop.backup.20261122T013000Z".parse().unwrap(),
+            job: "shop.backup".parse().unwrap(),
+            slot: None,
+            attempt: 0,
+            trigger: RunTrigger::Schedule,
+            outcome,
+            reason: String::new(),
+            exit_code: Some(3),
+            due_at: at("2026-11-22T01:30:00Z"),
+            intent: None,
+            started_at: Some(at("2026-11-22T01:30:00Z")),
+            finished_at: Some(at("2026-11-22T01:31:00Z")),
+            recorded_at: None,
+            container: None,
+            container_gone: false,
+            held_until: None,
+            stop_requested: None,
+            image: None,
+            spec_hash: None,
+            origin: Origin::default(),
+            slot_last: None,
+            count: None,
+            note: None,
+        }
+    }
+
+    fn cells(view: View) -> Vec<String> {
+        let args = Args {
+            filter: Vec::new(),
+            list: ListArgs::default(),
+        };
+        let mut rows = listing(&[view], &args, at("2026-11-22T22:00:00Z")).unwrap().rows;
+        rows.remove(0).cells
+    }
+
+    #[test]
+    fn a_job_shows_its_last_run_and_its_next() {
+        let mut job = view(cron());
+        job.newest = Some(run(Some(Outcome::Failed)));
+        assert_eq!(
+            cells(job),
+            [
+                "shop.backup",
+                "30 2 * * *",
+                "waiting",
+                "failed 20 hours ago",
+                "3",
+                "in 3h 30m"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_state_is_what_a_person_has_to_know_first() {
+        let state_of = |change: &dyn Fn(&mut View)| {
+            let mut job = view(cron());
+            change(&mut job);
+            cells(job)[2].clone()
+        };
+        let arm = |job: &mut View| {
+            job.record.armed.insert(
+                "shop.backup.20261123T013000Z".parse().unwrap(),
+                ArmedRecord {
+                    nonce: "n".into(),
+                    slot: None,
+                    container: Some("abc".into()),
+                    spec_hash: String::new(),
+                    image_id: String::new(),
+                },
+            );
+        };
+        assert_eq!(state_of(&arm), "armed");
+        assert_eq!(
+            state_of(&|job| {
+                arm(job);
+                job.active.push(run(None));
+            }),
+            "running"
+        );
+        assert_eq!(state_of(&|job| job.record.policy.suspend = true), "suspended");
+        assert_eq!(
+            state_of(&|job| {
+                let mut held = run(Some(Outcome::Unknown));
+                held.held_until = Some(at("2026-11-22T23:00:00Z"));
+                job.active.push(held);
+            }),
+            "unknown"
+        );
+        assert_eq!(
+            state_of(&|job| {
+                job.record.arm_failure = Some(ArmFailure {
+                    at: at("2026-11-22T00:00:00Z"),
+                    retry_at: at("2026-11-22T00:00:00Z"),
+                    attempts: 1,
+                    detail: "no such network".into(),
+                    spec_hash: String::new(),
+                });
+            }),
+            "not-armed"
+        );
+    }
+
+    #[test]
+    fn a_job_without_schedule_is_manual() {
+        assert_eq!(cells(view(None))[1..3], ["manual", "manual"]);
+        let every = Trigger::Every {
+            period: Duration::from_secs(300),
+        };
+        assert_eq!(cells(view(Some(every)))[1], "every 5m");
+    }
+}

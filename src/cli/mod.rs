@@ -1,0 +1,207 @@
+//! The command line: one file per command, whose doc comment is its help.
+//!
+//! A command parses, asks the rooms below, prints, and ends with an exit code; it decides nothing.
+//! Data goes to stdout, talk to stderr, and no command ever asks a question.
+//!
+//! | file | |
+//! |---|---|
+//! | `error.rs`, `usage.rs` | what went wrong, and the exit code |
+//! | `settings.rs`, `connect.rs`, `state.rs` | flags, variables, engine, ledger |
+//! | `output.rs`, `template.rs`, `words.rs`, `logging.rs` | how it is said |
+//! | the others | a command each |
+
+mod app;
+mod args;
+mod connect;
+mod containers;
+mod error;
+mod foreign;
+mod history;
+mod images;
+mod interrupt;
+mod jobs;
+mod logging;
+mod logs;
+mod next;
+mod output;
+mod plugin;
+mod pull;
+mod rerun;
+mod rm;
+mod run;
+mod settings;
+mod state;
+mod template;
+mod usage;
+mod version;
+mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use app::App;
+use error::{CommandError, CommandResult, Exit};
+use settings::{Color, GlobalArgs, Settings};
+use usage::Parsed;
+
+/// Containers on a schedule, as code.
+///
+/// Jobs are declared in Compose files; docker-scheduler shows the plan, keeps Docker in that state,
+/// and accounts for every run.
+#[derive(Debug, Parser)]
+#[command(
+    name = "docker-scheduler",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = false,
+    args_override_self = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    global: GlobalArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the jobs
+    Ls(jobs::Args),
+    List(ListCommand),
+    Run(run::Args),
+    Rerun(rerun::Args),
+    Rm(rm::Args),
+    Next(next::Args),
+    #[command(visible_alias = "runs")]
+    History(history::Args),
+    Logs(logs::Args),
+    Version(version::Args),
+}
+
+/// List jobs, images or containers
+///
+/// Without a word for what: the jobs.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct ListCommand {
+    #[command(subcommand)]
+    what: Option<Listed>,
+
+    #[command(flatten)]
+    jobs: jobs::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Listed {
+    Jobs(jobs::Args),
+    Images(images::Args),
+    Containers(containers::Args),
+}
+
+/// Parses the arguments, runs the command, and gives the exit code. The only entry.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match plugin::adapt(arguments.into_iter().collect(), |name| std::env::var_os(name)) {
+        plugin::Call::Command(arguments) => arguments,
+        plugin::Call::Metadata(json) => return finish(output::print_line(&json).map(|()| Exit::OK)),
+    };
+    finish(match Cli::try_parse_from(arguments) {
+        Ok(cli) => start(cli),
+        Err(error) => match usage::explain(&error) {
+            Parsed::Text(text) => output::print(&text).map(|()| Exit::OK),
+            Parsed::Wrong(error) => Err(error),
+        },
+    })
+}
+
+fn finish(result: CommandResult) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => error.report().into(),
+    }
+}
+
+fn start(cli: Cli) -> CommandResult {
+    let settings = Settings::resolve(&cli.global, &|name| std::env::var(name).ok())?;
+    match settings.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    logging::start(settings.log_level, settings.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed("failed to start").caused_by(error.to_string()))?;
+    let result = runtime.block_on(dispatch(cli.command, &App::new(settings)));
+    // A write to a reader that stopped reading may block a thread of the runtime for ever.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(command: Command, app: &App) -> CommandResult {
+    match command {
+        Command::Ls(args) => jobs::run(args, app),
+        Command::List(list) => match list.what {
+            None => jobs::run(list.jobs, app),
+            Some(Listed::Jobs(args)) => jobs::run(args, app),
+            Some(Listed::Images(args)) => images::run(args, app).await,
+            Some(Listed::Containers(args)) => containers::run(args, app).await,
+        },
+        Command::Run(args) => run::run(args, app).await,
+        Command::Rerun(args) => rerun::run(args, app).await,
+        Command::Rm(args) => rm::run(args, app).await,
+        Command::Next(args) => next::run(args, app),
+        Command::History(args) => history::run(args, app),
+        Command::Logs(args) => logs::run(args, app).await,
+        Command::Version(args) => version::run(args, app).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_has_its_help() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "`{}` of `{}` has no help",
+                    argument.get_id(),
+                    command.get_name()
+                );
+            }
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "`{}` has no help", sub.get_name());
+                check(sub);
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&command);
+    }
+
+    #[test]
+    fn short_flags_stay_dockers() {
+        // `-H` and `-c` are the docker CLI's own; every other global flag is long.
+        let mut command = Cli::command();
+        command.build();
+        let shorts: Vec<char> = command
+            .get_arguments()
+            .filter(|argument| argument.is_global_set())
+            .filter_map(clap::Arg::get_short)
+            .collect();
+        assert_eq!(shorts, ['H', 'c']);
+    }
+}
