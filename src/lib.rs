@@ -2,6 +2,7 @@
 pub mod model;
 pub mod schedule;
 
+pub mod config;
 pub mod manifest;
 pub mod policy;
 pub mod source;
