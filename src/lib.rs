@@ -12,6 +12,7 @@
 pub mod model;
 pub mod schedule;
 
+pub mod config;
 pub mod manifest;
 pub mod plan;
 pub mod policy;

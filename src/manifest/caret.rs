@@ -13,15 +13,27 @@ use super::diagnostic::{Diagnostic, Severity};
 /// (`schedules.d/`). Empty when nothing was found.
 #[must_use]
 pub fn render(diagnostics: &[Diagnostic], texts: &BTreeMap<&str, &str>, prefix: &str, color: bool) -> String {
+    let mut out = pictures(diagnostics, texts, prefix, color);
+    if let Some(line) = closing_line(diagnostics, texts.len()) {
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out
+}
+
+/// As [`render`], without the closing line: each diagnostic and an empty line.
+#[must_use]
+pub fn pictures(
+    diagnostics: &[Diagnostic],
+    texts: &BTreeMap<&str, &str>,
+    prefix: &str,
+    color: bool,
+) -> String {
     let mut out = String::new();
     for diagnostic in diagnostics {
         let text = texts.get(diagnostic.file.as_str()).copied();
         out.push_str(&render_one(diagnostic, text, prefix, color));
         out.push_str("\n\n");
-    }
-    if let Some(line) = closing_line(diagnostics, texts.len()) {
-        out.push_str(&line);
-        out.push('\n');
     }
     out
 }

@@ -15,7 +15,7 @@ use crate::schedule;
 use super::canonical::Used;
 use super::diagnostic::{Sink, code};
 use super::dotenv;
-use super::interpolate::Variables;
+use super::interpolate::{Variables, not_listed};
 use super::mounts;
 use super::values::{self, filled_text, flag, is_extension, shown, to_text, unknown_key};
 use super::yaml::{Entry, Kind, Node, Scalar, Value};
@@ -32,6 +32,8 @@ pub(crate) struct Scope<'a, 'f> {
     pub project: &'a str,
     pub declared: &'a Declared,
     pub used: Used,
+    /// Where something is mounted already.
+    pub targets: BTreeSet<String>,
 }
 
 /// Volumes and networks at the top of the file.
@@ -156,7 +158,6 @@ pub(crate) fn container(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<Contai
     }
     environment(scope, job, &mut spec);
     networks(scope, job, &mut spec);
-    mounts::check_targets(scope, &job.value, &spec);
     image.map(|_| spec)
 }
 
@@ -170,7 +171,7 @@ fn key(scope: &mut Scope<'_, '_>, Entry { key, value }: &Entry, spec: &mut Conta
         "command" => spec.command = words(sink, value, name),
         "entrypoint" => spec.entrypoint = words(sink, value, name),
         "volumes" => spec.mounts = mounts::volumes(scope, value),
-        "tmpfs" => spec.tmpfs = mounts::tmpfs(sink, value),
+        "tmpfs" => spec.tmpfs = mounts::tmpfs(scope, value),
         "network_mode" => spec.network_mode = network_mode(scope, value),
         "user" => spec.user = filled_text(sink, value, name),
         "working_dir" => spec.working_dir = working_dir(sink, value),
@@ -259,14 +260,7 @@ fn words(sink: &mut Sink<'_>, node: &Node, what: &str) -> Option<Vec<Text>> {
                 .help("it is split as a shell would; a list is taken as it is");
                 return None;
             };
-            let text = |word| {
-                if scalar.sensitive {
-                    Text::sensitive(word)
-                } else {
-                    Text::plain(word)
-                }
-            };
-            Some(words.into_iter().map(text).collect())
+            Some(words.iter().map(|word| text_of(word, scalar.sensitive)).collect())
         }
         Value::Seq(_) => Some(values::texts(sink, node, what).into_iter().map(to_text).collect()),
         Value::Map(_) => {
@@ -276,19 +270,35 @@ fn words(sink: &mut Sink<'_>, node: &Node, what: &str) -> Option<Vec<Text>> {
     }
 }
 
-/// Pairs of a mapping (`K: v`) or a list (`K=v`); `None` where there is no value.
-fn pairs<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &str) -> Vec<(String, Option<Text>, &'n Node)> {
+/// One of `environment` or `labels`.
+struct Pair<'n> {
+    name: String,
+    /// `None` where there is none.
+    value: Option<Text>,
+    node: &'n Node,
+    /// The name is part of a sensitive text.
+    masked: bool,
+}
+
+/// Pairs of a mapping (`K: v`) or a list (`K=v`).
+fn pairs<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &str) -> Vec<Pair<'n>> {
     match &node.value {
         Value::Map(entries) => {
             let mut found = Vec::new();
             for Entry { key, value } in entries {
-                if value.is_null() {
-                    found.push((key.text.clone(), None, value));
-                } else if let Some(scalar) =
-                    values::scalar(sink, value, &key.text, "a text, a number or a boolean")
-                {
-                    found.push((key.text.clone(), Some(to_text(scalar)), value));
+                let name = key.text.clone();
+                let mut text = None;
+                if !value.is_null() {
+                    let scalar = values::scalar(sink, value, &name, "a text, a number or a boolean");
+                    let Some(scalar) = scalar else { continue };
+                    text = Some(to_text(scalar));
                 }
+                found.push(Pair {
+                    name,
+                    value: text,
+                    node: value,
+                    masked: false,
+                });
             }
             found
         }
@@ -298,12 +308,15 @@ fn pairs<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &str) -> Vec<(String, Op
                 let Some(scalar) = values::text(sink, item, &format!("{what}[]")) else {
                     continue;
                 };
-                found.push(match scalar.text.split_once('=') {
-                    Some((key, value)) if scalar.sensitive => {
-                        (key.to_owned(), Some(Text::sensitive(value)), item)
-                    }
-                    Some((key, value)) => (key.to_owned(), Some(Text::plain(value)), item),
-                    None => (scalar.text.clone(), None, item),
+                let (name, value) = match scalar.text.split_once('=') {
+                    Some((name, value)) => (name, Some(value)),
+                    None => (scalar.text.as_str(), None),
+                };
+                found.push(Pair {
+                    name: name.to_owned(),
+                    value: value.map(|value| text_of(value, scalar.sensitive)),
+                    node: item,
+                    masked: scalar.sensitive,
                 });
             }
             found
@@ -320,6 +333,14 @@ fn pairs<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &str) -> Vec<(String, Op
     }
 }
 
+fn text_of(value: &str, sensitive: bool) -> Text {
+    if sensitive {
+        Text::sensitive(value)
+    } else {
+        Text::plain(value)
+    }
+}
+
 /// Env files in their order, then `environment` over them.
 fn environment(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut ContainerSpec) {
     if let Some(entry) = job.value.get("env_file") {
@@ -328,40 +349,29 @@ fn environment(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut ContainerSpec)
     let Some(entry) = job.value.get("environment") else {
         return;
     };
-    for (name, value, node) in pairs(scope.sink, &entry.value, "environment") {
-        if name.is_empty() {
-            scope
-                .sink
-                .error(code::VALUE, node.span.clone(), "a variable without a name");
+    for pair in pairs(scope.sink, &entry.value, "environment") {
+        let at = pair.node.span.clone();
+        if pair.name.is_empty() {
+            scope.sink.error(code::VALUE, at, "a variable without a name");
             continue;
         }
         // A name alone takes its value from where variables come from, or is left out.
-        let inherited = || {
-            scope.variables.get(&name).map(|(value, sensitive)| {
-                if sensitive {
-                    Text::sensitive(value)
-                } else {
-                    Text::plain(value)
-                }
-            })
-        };
-        match value.or_else(inherited) {
-            Some(value) => drop(spec.environment.insert(name, value)),
-            None => {
-                if scope.variables.unlisted.contains(&name) {
-                    scope
-                        .sink
-                        .warning(
-                            code::INTERPOLATION,
-                            node.span.clone(),
-                            format!("variable `{name}` has no value and is left out"),
-                        )
-                        .help(format!(
-                            "`{name}` is set in the scheduler's own environment, but not listed: the operator's \
-                             file may list it under `interpolate`"
-                        ));
-                }
+        let inherited = scope.variables.get(&pair.name);
+        let inherited = || inherited.map(|(value, sensitive)| text_of(value, sensitive));
+        match pair.value.or_else(inherited) {
+            Some(value) => drop(spec.environment.insert(pair.name, value)),
+            None if scope.variables.unlisted.contains(&pair.name) && !pair.masked => {
+                let name = pair.name;
+                scope
+                    .sink
+                    .warning(
+                        code::INTERPOLATION,
+                        at,
+                        format!("variable `{name}` has no value and is left out"),
+                    )
+                    .help(not_listed(&name));
             }
+            None => {}
         }
     }
 }
@@ -455,7 +465,7 @@ fn env_file(
                 holds: None,
             });
             if let Err(refusal) = scope.settings.policy.check(ask) {
-                return refuse(scope.sink, node.span.clone(), "env_file", refusal);
+                return refuse(scope.sink, node.span.clone(), "env_file", masked(refusal, node));
             }
             text
         }
@@ -498,6 +508,15 @@ pub(crate) fn refuse(sink: &mut Sink<'_>, span: std::ops::Range<usize>, what: &s
     if let Some(key) = refusal.key {
         diagnostic.help(format!("the operator's file may allow it: `{key}`"));
     }
+}
+
+/// The refusal without the path that a sensitive value leads to.
+pub(crate) fn masked(refusal: Refusal, node: &Node) -> Refusal {
+    let key = match refusal.key {
+        Some(key) if is_sensitive(node) => key.split(':').next().map(str::to_owned),
+        key => key,
+    };
+    Refusal { key, ..refusal }
 }
 
 /// Keys that give away the host. Denied by policy; where policy allows them, this version cannot carry
@@ -591,7 +610,7 @@ fn networks(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut ContainerSpec) {
     match &entry.value.value {
         Value::Map(entries) => {
             for Entry { key, value } in entries {
-                let found = network(scope, &key.text, key.span.clone());
+                let found = network(scope, &key.text, key.span.clone(), false);
                 spec.networks
                     .extend(found.map(|found| network_options(scope.sink, value, found)));
             }
@@ -599,8 +618,9 @@ fn networks(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut ContainerSpec) {
         Value::Seq(_) => {
             for item in values::list(scope.sink, &entry.value, "networks").unwrap_or_default() {
                 let name = filled_text(scope.sink, item, "networks[]");
-                spec.networks
-                    .extend(name.and_then(|name| network(scope, &name, item.span.clone())));
+                spec.networks.extend(
+                    name.and_then(|name| network(scope, &name, item.span.clone(), is_sensitive(item))),
+                );
             }
         }
         Value::Scalar(_) => {
@@ -610,8 +630,18 @@ fn networks(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut ContainerSpec) {
 }
 
 /// A network that the file declares; `default` needs no declaration.
-fn network(scope: &mut Scope<'_, '_>, key: &str, at: std::ops::Range<usize>) -> Option<NetworkAttachment> {
+fn network(
+    scope: &mut Scope<'_, '_>,
+    key: &str,
+    at: std::ops::Range<usize>,
+    masked: bool,
+) -> Option<NetworkAttachment> {
     if key != "default" && !scope.declared.networks.contains_key(key) {
+        if masked {
+            let message = "this network is not declared in this file";
+            scope.sink.error(code::REFERENCE, at, message);
+            return None;
+        }
         let declared = scope.declared;
         let near = values::nearest(key, declared.networks.keys().map(String::as_str));
         let diagnostic = scope.sink.error(
@@ -727,24 +757,24 @@ fn working_dir(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
 
 fn labels(sink: &mut Sink<'_>, node: &Node) -> BTreeMap<String, Text> {
     let mut out = BTreeMap::new();
-    for (name, value, node) in pairs(sink, node, "labels") {
-        if name.is_empty() {
-            sink.error(code::VALUE, node.span.clone(), "a label without a name");
-        } else if name.starts_with("docker-scheduler.") {
-            sink.error(
-                code::NAME,
-                node.span.clone(),
-                format!("label `{name}` is reserved: the scheduler knows its containers by it"),
-            );
-        } else if name.starts_with("com.docker.compose.") {
-            sink.error(
-                code::NAME,
-                node.span.clone(),
-                format!("label `{name}` would make Compose remove this container"),
-            )
-            .help("`docker compose down --remove-orphans` takes whatever carries its labels");
+    for pair in pairs(sink, node, "labels") {
+        let at = pair.node.span.clone();
+        let shown = if pair.masked {
+            "(masked)"
         } else {
-            out.insert(name, value.unwrap_or_else(|| Text::plain("")));
+            pair.name.as_str()
+        };
+        if pair.name.is_empty() {
+            sink.error(code::VALUE, at, "a label without a name");
+        } else if pair.name.starts_with("docker-scheduler.") {
+            let message = format!("label `{shown}` is reserved: the scheduler knows its containers by it");
+            sink.error(code::NAME, at, message);
+        } else if pair.name.starts_with("com.docker.compose.") {
+            let message = format!("label `{shown}` would make Compose remove this container");
+            sink.error(code::NAME, at, message)
+                .help("`docker compose down --remove-orphans` takes whatever carries its labels");
+        } else {
+            out.insert(pair.name, pair.value.unwrap_or_else(|| Text::plain("")));
         }
     }
     out
@@ -895,12 +925,6 @@ fn ulimits(sink: &mut Sink<'_>, node: &Node) -> BTreeMap<String, Ulimit> {
         out.extend(limit.map(|limit| (key.text.clone(), limit)));
     }
     out
-}
-
-/// Names that stand in a list, each once.
-pub(crate) fn duplicates<'n>(names: impl Iterator<Item = &'n str>) -> BTreeSet<&'n str> {
-    let mut seen = BTreeSet::new();
-    names.filter(|name| !seen.insert(*name)).collect()
 }
 
 /// Whether a scalar came from outside of the file.

@@ -1,6 +1,6 @@
 //! One manifest: its top level, its project, and its jobs one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Job, JobName, Origin};
 
@@ -222,6 +222,7 @@ impl Reader<'_, '_> {
             project,
             declared,
             used: canonical::Used::default(),
+            targets: BTreeSet::new(),
         };
         let container = compose::container(&mut scope, entry);
         let used = std::mem::take(&mut scope.used);
@@ -279,7 +280,12 @@ impl Reader<'_, '_> {
         match JobName::check_project(&name) {
             Ok(()) => Some(name),
             Err(error) => {
-                self.sink.error(code::NAME, value.span.clone(), error.to_string());
+                let message = if compose::is_sensitive(&value) {
+                    "this is not a valid project name".to_owned()
+                } else {
+                    error.to_string()
+                };
+                self.sink.error(code::NAME, value.span.clone(), message);
                 None
             }
         }

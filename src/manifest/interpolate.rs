@@ -380,13 +380,17 @@ fn report(what: What, at: Range<usize>, variables: &Variables<'_>, sink: &mut Si
 
 fn help_for(name: &str, variables: &Variables<'_>) -> String {
     if variables.unlisted.contains(name) {
-        format!(
-            "`{name}` is set in the scheduler's own environment, but not listed: the operator's file may \
-             list it under `interpolate`"
-        )
+        not_listed(name)
     } else {
         format!("set it in the `.env` beside this file, or give a default: `${{{name}:-…}}`")
     }
+}
+
+pub(crate) fn not_listed(name: &str) -> String {
+    format!(
+        "`{name}` is set in the scheduler's own environment, but not listed: the operator's file may list \
+         it under `interpolate`"
+    )
 }
 
 #[cfg(test)]

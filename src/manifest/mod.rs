@@ -18,8 +18,15 @@ mod extension;
 mod file;
 mod interpolate;
 mod mounts;
-pub(crate) mod values;
-pub(crate) mod yaml;
+mod values;
+mod yaml;
+
+/// The reader on its own, for the operator's file.
+pub(crate) mod reader {
+    pub(crate) use super::diagnostic::{Sink, code};
+    pub(crate) use super::values::{count, filled_text, flag, list, optional_mapping, unknown_key, word};
+    pub(crate) use super::yaml::{Entry, Node, parse};
+}
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -30,7 +37,7 @@ use crate::model::{Desired, Job, JobName};
 use crate::policy::Rules;
 
 pub use canonical::MASK;
-pub use caret::{closing_line, render};
+pub use caret::{closing_line, pictures, render};
 pub use diagnostic::{Diagnostic, Severity};
 
 /// The most bytes of a manifest, an `.env` or an env file.

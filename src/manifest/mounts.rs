@@ -5,10 +5,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::model::{ContainerSpec, Mount, MountKind, Tmpfs};
+use crate::model::{Mount, MountKind, Tmpfs};
 use crate::policy::{Ask, PathAsk};
 
-use super::compose::{Scope, refuse};
+use super::compose::{Scope, is_sensitive, masked, refuse};
 use super::diagnostic::{Sink, code};
 use super::values::{self, filled_text, flag, is_extension, unknown_key};
 use super::yaml::{Entry, Node, Value};
@@ -42,7 +42,7 @@ fn short(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
             return None;
         }
     };
-    let target = target(scope.sink, node, target_path)?;
+    let target = target(scope, node, target_path)?;
     let mut read_only = false;
     let mut nocopy = false;
     for option in mode.split(',').filter(|option| !option.is_empty()) {
@@ -51,11 +51,7 @@ fn short(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
             "rw" => read_only = false,
             "nocopy" => nocopy = true,
             _ => {
-                let shown = if super::compose::is_sensitive(node) {
-                    "(masked)"
-                } else {
-                    option
-                };
+                let shown = if is_sensitive(node) { "(masked)" } else { option };
                 scope
                     .sink
                     .error(
@@ -121,7 +117,7 @@ fn long(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
         return None;
     };
     let target_text = filled_text(scope.sink, target_node, "target")?;
-    let target = target(scope.sink, target_node, &target_text)?;
+    let target = target(scope, target_node, &target_text)?;
     let source = match long.source {
         Some(source) => Some((filled_text(scope.sink, source, "source")?, source)),
         None => None,
@@ -256,26 +252,21 @@ fn option(
 /// A declared volume, by its full name.
 fn volume(scope: &mut Scope<'_, '_>, node: &Node, name: &str, nocopy: bool) -> Option<MountKind> {
     let Some(resource) = scope.declared.volumes.get(name) else {
-        let near = values::nearest(name, scope.declared.volumes.keys().map(String::as_str));
-        let shown = if super::compose::is_sensitive(node) {
-            "(masked)"
-        } else {
-            name
-        };
-        let help = match near {
+        let at = node.span.clone();
+        if is_sensitive(node) {
+            scope
+                .sink
+                .error(code::REFERENCE, at, "this volume is not declared in this file");
+            return None;
+        }
+        let help = match values::nearest(name, scope.declared.volumes.keys().map(String::as_str)) {
             Some(near) => format!("a volume with a similar name is declared: `{near}`"),
             None => format!(
-                "declare it at the top level (`volumes: {{{shown}: }}`), or write `./{shown}` for a folder"
+                "declare it at the top level (`volumes: {{{name}: }}`), or write `./{name}` for a folder"
             ),
         };
-        scope
-            .sink
-            .error(
-                code::REFERENCE,
-                node.span.clone(),
-                format!("volume `{shown}` is not declared in this file"),
-            )
-            .help(help);
+        let message = format!("volume `{name}` is not declared in this file");
+        scope.sink.error(code::REFERENCE, at, message).help(help);
         return None;
     };
     scope.used.volumes.insert(name.to_owned());
@@ -308,7 +299,7 @@ fn bind_source(scope: &mut Scope<'_, '_>, node: &Node, written: &str) -> Option<
             // The resolved path decides about folders; the written one only adds sockets.
             Err(refusal) if is_alias_of_allowed && !refusal.rule.contains("socket") => {}
             Err(refusal) => {
-                refuse(scope.sink, node.span.clone(), "volumes", refusal);
+                refuse(scope.sink, node.span.clone(), "volumes", masked(refusal, node));
                 return None;
             }
         }
@@ -345,48 +336,43 @@ fn clean(path: &Path) -> PathBuf {
     out
 }
 
-fn target(sink: &mut Sink<'_>, node: &Node, text: &str) -> Option<String> {
+/// A place in the container. Two mounts at one are refused by the engine, at 02:30.
+fn target(scope: &mut Scope<'_, '_>, node: &Node, text: &str) -> Option<String> {
     let path = clean(Path::new(text));
     if !text.starts_with('/') || path == Path::new("/") {
-        sink.error(
+        scope.sink.error(
             code::VALUE,
             node.span.clone(),
             "the target of a mount must be an absolute path in the container, and not `/`",
         );
         return None;
     }
-    Some(path.to_string_lossy().into_owned())
+    let target = path.to_string_lossy().into_owned();
+    if !scope.targets.insert(target.clone()) {
+        let shown = if is_sensitive(node) { "(masked)" } else { &target };
+        let message = format!("something else is mounted at `{shown}` already");
+        scope.sink.error(code::CONFLICT, node.span.clone(), message);
+        return None;
+    }
+    Some(target)
 }
 
 /// Lowers `tmpfs`: a path or several, each with options behind a colon.
-pub(crate) fn tmpfs(sink: &mut Sink<'_>, node: &Node) -> Vec<Tmpfs> {
+pub(crate) fn tmpfs(scope: &mut Scope<'_, '_>, node: &Node) -> Vec<Tmpfs> {
     let items = match &node.value {
         Value::Seq(items) => items.as_slice(),
         Value::Scalar(_) | Value::Map(_) => std::slice::from_ref(node),
     };
     let mut out = Vec::new();
     for item in items {
-        let Some(text) = filled_text(sink, item, "tmpfs") else {
+        let Some(text) = filled_text(scope.sink, item, "tmpfs") else {
             continue;
         };
         let (path, options) = text.split_once(':').unwrap_or((&text, ""));
-        out.extend(target(sink, item, path).map(|target| Tmpfs {
+        out.extend(target(scope, item, path).map(|target| Tmpfs {
             target,
             options: options.to_owned(),
         }));
     }
     out
-}
-
-/// Two mounts at one place are refused by the engine, at 02:30.
-pub(crate) fn check_targets(scope: &mut Scope<'_, '_>, job: &Node, spec: &ContainerSpec) {
-    let targets = spec.mounts.iter().map(|mount| mount.target.as_str());
-    let targets = targets.chain(spec.tmpfs.iter().map(|tmpfs| tmpfs.target.as_str()));
-    for target in super::compose::duplicates(targets) {
-        let entry = job.get("volumes").or_else(|| job.get("tmpfs"));
-        let at = entry.map_or(job.span.clone(), |entry| entry.key.span.clone());
-        scope
-            .sink
-            .error(code::CONFLICT, at, format!("two mounts at `{target}`"));
-    }
 }

@@ -220,3 +220,41 @@ fn every_error_of_every_file_is_reported_together() {
     error: found 10 errors in 3 of 4 manifest files
     "#);
 }
+
+#[test]
+fn equal_jobs_have_equal_canonical_texts_and_read_back_as_the_same_job() {
+    let one = job(
+        "name: t\njobs: {j: {image: x, command: 'echo $$HOME 5 \"a b\"', triggers: {manual: true}, \
+                   x-scheduler: {timeout: 1h}, environment: {ON: on, N: 0644, T: 'true', E: }}}",
+    );
+    let other = job(
+        "name: t\nx-scheduler: {timeout: 1h}\n# comment\njobs:\n  j:\n    triggers:\n      manual: true\n    \
+         environment: {T: \"true\", N: 420, ON: 'on', E: null}\n    image: x\n    command: echo $$HOME 5 \"a b\"\n",
+    );
+    assert_eq!(one.canonical, other.canonical);
+    let again = job(&one.canonical);
+    assert_eq!(
+        (again.canonical, again.container, again.policy),
+        (one.canonical, one.container, one.policy)
+    );
+}
+
+#[test]
+fn sensitive_values_never_reach_a_message_or_the_canonical_text() {
+    let text = body(
+        "command: [echo, '${SECRET}']\nenvironment: {A: '${SECRET}', B: '${NO:-x}', SECRET: }\nmem_limit: ${SECRET}\n\
+         user: ${SECRET:?must be set}\nstop_grace_period: ${SECRET}\nvolumes: ['${SECRET}:/x', '/y:/y:${SECRET}']\n\
+         pull_policy: ${SECRET}\nx-scheduler: {timezone: '${SECRET}', every: '${SECRET}'}\nlabels: ['${SECRET}=x']\n\
+         extra_hosts: ['${SECRET}:x']\nnetworks: ['${SECRET}']\nworking_dir: ${SECRET}",
+    );
+    let mut input = files(&text.replace("image: busybox", "image: ${SECRET}/../x"));
+    input.manifests[0].dot_env = Some(Ok("SECRET=hunter2\n".to_owned()));
+    let shown = diagnostics_of(input, &Settings::default());
+    assert!(shown.contains("found 1"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let mut input = files(&body("command: [echo, '${SECRET}']\nlabels: {a: 'x${SECRET}'}"));
+    input.manifests[0].dot_env = Some(Ok("SECRET=hunter2\n".to_owned()));
+    let job = job_with(input, &Settings::default());
+    assert!(!format!("{job:?}").contains("hunter2"));
+    assert_eq!(job.container.labels["a"].expose(), "xhunter2");
+}
