@@ -31,7 +31,9 @@ impl Manifests {
     /// When the directory is missing or cannot be read.
     pub fn read(app: &App, dir: &Path) -> Result<Manifests, CommandError> {
         let (files, loaded) = source::load(dir, &app.manifest_settings()?).map_err(of_source)?;
-        Ok(Manifests { dir: dir.to_owned(), files, loaded })
+        let mut manifests = Manifests { dir: dir.to_owned(), files, loaded };
+        manifests.loaded.desired.arming = app.arming();
+        Ok(manifests)
     }
 
     /// The jobs, when there is no error in any file; the diagnostics are said either way.
@@ -50,15 +52,16 @@ impl Manifests {
     /// The diagnostics as people read them.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
-        render(&self.loaded.diagnostics, &self.files, color)
+        render(&self.loaded.diagnostics, &self.files, &self.dir, color)
     }
 }
 
-fn render(diagnostics: &[Diagnostic], files: &Files, color: bool) -> String {
+fn render(diagnostics: &[Diagnostic], files: &Files, dir: &Path, color: bool) -> String {
     if diagnostics.is_empty() {
         return String::new();
     }
-    manifest::render(diagnostics, &files.texts(), color)
+    let prefix = format!("{}/", dir.display().to_string().trim_end_matches('/'));
+    manifest::render(diagnostics, &files.texts(), &prefix, color)
 }
 
 /// The directory that a command means: what it was told, else the one applied last, else
@@ -108,7 +111,8 @@ impl Reader {
         let last_good = LastGood::open(&folder).map_err(|error| {
             CommandError::failed(format!("failed to open `{}`", folder.display())).caused_by(error.to_string())
         })?;
-        Ok(Reader { dir, settings: app.manifest_settings()?, last_good, previous: Desired::default() })
+        let previous = Desired { arming: app.arming(), ..Desired::default() };
+        Ok(Reader { dir, settings: app.manifest_settings()?, last_good, previous })
     }
 
     /// One reading. `known` are the jobs that the ledger holds: more than half of them gone at once
@@ -119,7 +123,7 @@ impl Reader {
             Err(error) => return self.unreadable(&error, known),
         };
         let errors = current.loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
-        let mut report = render(&current.loaded.diagnostics, &current.files, false);
+        let mut report = render(&current.loaded.diagnostics, &current.files, &self.dir, false);
         if let Some(error) = current.unkept {
             report.push_str(&format!(
                 "error: the last good manifests could not be kept, a restart would lose them: {error}\n"
@@ -127,6 +131,7 @@ impl Reader {
         }
         let mut desired = current.loaded.desired;
         desired.removals = source::guard(known, &desired, state_of(&current.files));
+        desired.arming = self.previous.arming;
         self.previous = desired.clone();
         Declared { desired, errors, report }
     }

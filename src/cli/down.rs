@@ -38,7 +38,7 @@ pub async fn run(_args: Args, app: &App) -> CommandResult {
         .engine
         .remove_volume(&app.instance().lock_volume())
         .await
-        .map_err(|error| CommandError::from_engine("remove the lock volume", &error))?;
+        .map_err(|error| CommandError::engine("remove the lock volume", &error))?;
     print_line(&format!("stopped {stopped} runs, removed {removed} containers; history and volumes are kept"))?;
     Ok(Exit::OK)
 }
@@ -52,7 +52,7 @@ async fn containers(app: &App, session: &Session) -> Result<Vec<ContainerSummary
         .engine
         .list_containers(&filter)
         .await
-        .map_err(|error| CommandError::from_engine("list the containers", &error))?;
+        .map_err(|error| CommandError::engine("list the containers", &error))?;
     Ok(listed.into_iter().filter(|container| Stamp::read(&container.labels, &app.instance()).is_some()).collect())
 }
 
@@ -80,11 +80,11 @@ async fn remove_all(session: &Session, ours: &[ContainerSummary]) -> Result<usiz
         if container.status.is_live() {
             // Started by hand, or by a ledger that this one took over from.
             engine.stop(&container.id, None).await.map_err(|error| {
-                CommandError::from_engine(&format!("stop container `{}`", container.name), &error)
+                CommandError::engine(&format!("stop container `{}`", container.name), &error)
             })?;
         }
         engine.remove(&container.id, true).await.map_err(|error| {
-            CommandError::from_engine(&format!("remove container `{}`", container.name), &error)
+            CommandError::engine(&format!("remove container `{}`", container.name), &error)
         })?;
         let id: Option<RunId> = container.name.parse::<ContainerName>().ok();
         if let Some(id) = id

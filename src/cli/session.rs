@@ -94,7 +94,7 @@ pub async fn observe_once(
 ) -> Result<Observed, CommandError> {
     let facts = observe::facts(engine.as_ref(), desired)
         .await
-        .map_err(|error| CommandError::from_engine("look at the engine", &error))?;
+        .map_err(|error| CommandError::engine("look at the engine", &error))?;
     let up_since = if watched { Timestamp::MIN } else { now.saturating_sub(ONE_SHOT_REACH).unwrap_or(now) };
     let circumstances = Circumstances { up_since, ..Circumstances::default() };
     observe::observe(engine.as_ref(), ledger, &app.instance(), desired, &facts, &circumstances)
@@ -104,7 +104,7 @@ pub async fn observe_once(
 
 pub fn of_observe(app: &App, error: &ObserveError) -> CommandError {
     match error {
-        ObserveError::Engine(error) => CommandError::from_engine("look at the engine", error),
+        ObserveError::Engine(error) => CommandError::engine("look at the engine", error),
         ObserveError::Ledger(error) => of_ledger("read the ledger", error),
         ObserveError::OtherLedger { .. } => other_ledger(app, &error.to_string()),
     }
@@ -112,7 +112,7 @@ pub fn of_observe(app: &App, error: &ObserveError) -> CommandError {
 
 pub fn of_claim(app: &App, error: &ClaimError) -> CommandError {
     match error {
-        ClaimError::Engine(error) => CommandError::from_engine("claim the instance", error),
+        ClaimError::Engine(error) => CommandError::engine("claim the instance", error),
         ClaimError::Ledger(error) => of_ledger("claim the instance", error),
         ClaimError::OtherLedger { .. } => other_ledger(app, &error.to_string()),
         ClaimError::OtherEngine { .. } => CommandError::new(ErrorKind::Refused, error.to_string()).hint(
@@ -130,7 +130,7 @@ fn other_ledger(app: &App, message: &str) -> CommandError {
 
 pub fn of_apply(what: &str, error: &ApplyError) -> CommandError {
     match error {
-        ApplyError::Engine(error) => CommandError::from_engine(what, error),
+        ApplyError::Engine(error) => CommandError::engine(what, error),
         ApplyError::Ledger(error) => of_ledger(what, error),
         ApplyError::TakenOver { .. } => CommandError::new(ErrorKind::Refused, error.to_string()),
         ApplyError::Active { .. } => CommandError::new(ErrorKind::Refused, error.to_string())

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::manifest::Diagnostic;
 use crate::wire;
 
 use super::App;
@@ -35,7 +36,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     match args.format {
         TextOrJson::Json => {
             for diagnostic in &manifests.loaded.diagnostics {
-                print_json(&wire::Diagnostic::from(diagnostic))?;
+                print_json(&shape(diagnostic))?;
             }
         }
         TextOrJson::Text => talk_raw(&manifests.render(true)),
@@ -53,4 +54,24 @@ fn all_well(manifests: &Manifests, dir: &Path) -> String {
     let jobs = manifests.loaded.desired.jobs.len();
     let files = manifests.files.manifests.len();
     format!("{}: {jobs} jobs in {files} files, no errors", dir.display())
+}
+
+fn shape(found: &Diagnostic) -> wire::Diagnostic {
+    wire::Diagnostic {
+        v: wire::VERSION,
+        severity: found.severity.as_str(),
+        code: found.code.to_owned(),
+        message: found.message.clone(),
+        file: found.file.clone(),
+        line: place(found.line),
+        column: place(found.column),
+        end_line: place(found.end_line),
+        end_column: place(found.end_column),
+        help: found.help.clone(),
+    }
+}
+
+/// A file as a whole has no place in it.
+fn place(at: u32) -> Option<u32> {
+    (at > 0).then_some(at)
 }
