@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::{CreateRequest, Created, EngineError, EventAction, PullProgress, Removal, Result};
 use super::faults::CrashPoint;
-use super::program::{self, Ending, OnStop};
+use super::program::{self, Ending, OnSignal};
 use super::state::{Checkpoint, Container, Image, Reply, State};
 use crate::model::{ContainerSpec, ContainerStatus, ImageRef, Mount, MountKind, Text};
 
@@ -365,10 +365,12 @@ impl State {
             return None;
         }
         let signal = container.request.spec.stop_signal.as_deref().unwrap_or("SIGTERM");
-        match self.processes.get(&container.process?)?.timeline.on_stop {
-            OnStop::Dies => Some(Ending::code(128 + signal_number(signal))),
-            OnStop::Exits(code) => Some(Ending::code(code)),
-            OnStop::Ignores => (signal_number(signal) == 9).then(|| Ending::code(137)),
+        let timeline = &self.processes.get(&container.process?)?.timeline;
+        match timeline.on_signal(signal) {
+            _ if signal_number(signal) == 9 => Some(Ending::code(137)),
+            OnSignal::Dies => Some(Ending::code(128 + signal_number(signal))),
+            OnSignal::Exits(code) => Some(Ending::code(code)),
+            OnSignal::Ignores => None,
         }
     }
 

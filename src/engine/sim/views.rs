@@ -176,8 +176,8 @@ fn is_wanted(line: &LogLine, options: &LogOptions) -> bool {
 
 fn chunk(line: &LogLine, timestamps: bool) -> LogChunk {
     let text = match timestamps {
-        true => format!("{:.9} {}\n", line.at, line.text),
-        false => format!("{}\n", line.text),
+        true => format!("{:.9} {}", line.at, line.text),
+        false => line.text.clone(),
     };
     LogChunk {
         stream: line.stream,
