@@ -39,7 +39,11 @@ impl App {
     pub fn new(settings: Settings) -> Result<App, CommandError> {
         let user = User::of_process();
         let config = operator::read(&settings, &user)?;
-        Ok(App { settings: operator::fill(settings, &config), config, user })
+        Ok(App {
+            settings: operator::fill(settings, &config),
+            config,
+            user,
+        })
     }
 
     /// The operator's file.
@@ -57,9 +61,20 @@ impl App {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let mut settings = self.config.settings(environment);
         let state = self.state_folder()?;
-        settings.policy.protected.push(state.canonicalize().unwrap_or(state));
-        let host = self.settings.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
-        settings.policy.sockets.extend(host.as_deref().and_then(|host| host.strip_prefix("unix://")).map(PathBuf::from));
+        settings
+            .policy
+            .protected
+            .push(state.canonicalize().unwrap_or(state));
+        let host = self
+            .settings
+            .host
+            .clone()
+            .or_else(|| std::env::var("DOCKER_HOST").ok());
+        settings.policy.sockets.extend(
+            host.as_deref()
+                .and_then(|host| host.strip_prefix("unix://"))
+                .map(PathBuf::from),
+        );
         Ok(settings)
     }
 

@@ -53,14 +53,25 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         let error = CommandError::new(ErrorKind::Refused, format!("removals are held: {why}"));
         return Err(error.hint("`apply --allow-mass-removal` removes them"));
     }
-    let ended_well = if args.wait { wait(&session, &started).await? } else { true };
-    Ok(if failures == 0 && ended_well { Exit::OK } else { Exit::FAILED })
+    let ended_well = if args.wait {
+        wait(&session, &started).await?
+    } else {
+        true
+    };
+    Ok(if failures == 0 && ended_well {
+        Exit::OK
+    } else {
+        Exit::FAILED
+    })
 }
 
 /// The directory that later commands mean when they are told none.
 fn remember(session: &Session, dir: &std::path::Path) -> Result<(), CommandError> {
     let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    session.ledger().set_directory(&absolute).map_err(|error| of_ledger("write to the ledger", &error))
+    session
+        .ledger()
+        .set_directory(&absolute)
+        .map_err(|error| of_ledger("write to the ledger", &error))
 }
 
 /// Plans and applies until there is nothing left that can be done now.
@@ -80,8 +91,9 @@ async fn rounds(
         if plan.steps.is_empty() {
             break;
         }
-        let reports =
-            carry::apply(&session.context, &plan).await.map_err(|error| of_apply("apply the plan", &error))?;
+        let reports = carry::apply(&session.context, &plan)
+            .await
+            .map_err(|error| of_apply("apply the plan", &error))?;
         let progress = reports.iter().any(|report| report.progress);
         for report in reports {
             started.extend(report.started);
@@ -104,7 +116,12 @@ async fn wait(session: &Session, started: &[RunId]) -> Result<bool, CommandError
     for ended in futures_util::future::join_all(ends).await {
         let run = ended.map_err(|error| of_apply("wait for a run", &error))?;
         ended_well &= run.outcome == Some(Outcome::Succeeded);
-        talk(&format!("{} {}: {}", run.outcome.map_or("running", Outcome::as_str), run.id, run.reason));
+        talk(&format!(
+            "{} {}: {}",
+            run.outcome.map_or("running", Outcome::as_str),
+            run.id,
+            run.reason
+        ));
     }
     Ok(ended_well)
 }

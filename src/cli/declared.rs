@@ -31,7 +31,11 @@ impl Manifests {
     /// When the directory is missing or cannot be read.
     pub fn read(app: &App, dir: &Path) -> Result<Manifests, CommandError> {
         let (files, loaded) = source::load(dir, &app.manifest_settings()?).map_err(of_source)?;
-        let mut manifests = Manifests { dir: dir.to_owned(), files, loaded };
+        let mut manifests = Manifests {
+            dir: dir.to_owned(),
+            files,
+            loaded,
+        };
         manifests.loaded.desired.arming = app.arming();
         Ok(manifests)
     }
@@ -44,7 +48,10 @@ impl Manifests {
         talk_raw(&self.render(true));
         if self.loaded.has_errors() {
             let dir = self.dir.display();
-            return Err(CommandError::new(ErrorKind::Manifests, format!("the manifests in `{dir}` have errors")));
+            return Err(CommandError::new(
+                ErrorKind::Manifests,
+                format!("the manifests in `{dir}` have errors"),
+            ));
         }
         Ok(self.loaded.desired)
     }
@@ -74,7 +81,9 @@ pub fn directory(given: Option<&Path>, ledger: Option<&Ledger>) -> Result<PathBu
         return Ok(dir.to_owned());
     }
     let last = ledger.map(Ledger::directory).transpose();
-    let last = last.map_err(|error| of_ledger("read the directory applied last", &error))?.flatten();
+    let last = last
+        .map_err(|error| of_ledger("read the directory applied last", &error))?
+        .flatten();
     Ok(last.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)))
 }
 
@@ -83,14 +92,24 @@ pub fn directory(given: Option<&Path>, ledger: Option<&Ledger>) -> Result<PathBu
 /// # Errors
 /// When the ledger cannot be read.
 pub fn known_jobs(ledger: &Ledger) -> Result<BTreeSet<JobName>, CommandError> {
-    let jobs = ledger.jobs().map_err(|error| of_ledger("read the jobs", &error))?;
-    Ok(jobs.into_values().filter(|record| !record.removed).map(|record| record.name).collect())
+    let jobs = ledger
+        .jobs()
+        .map_err(|error| of_ledger("read the jobs", &error))?;
+    Ok(jobs
+        .into_values()
+        .filter(|record| !record.removed)
+        .map(|record| record.name)
+        .collect())
 }
 
 /// Whether a directory with that many manifests is worth its removals.
 #[must_use]
 pub fn state_of(files: &Files) -> DirState {
-    if files.manifests.is_empty() { DirState::Empty } else { DirState::Present }
+    if files.manifests.is_empty() {
+        DirState::Empty
+    } else {
+        DirState::Present
+    }
 }
 
 /// Reads the directory as `watch` does: a broken file keeps its last good jobs, and a directory
@@ -109,10 +128,19 @@ impl Reader {
     pub fn new(app: &App, dir: PathBuf, ledger: &Ledger) -> Result<Reader, CommandError> {
         let folder = ledger.last_good_dir();
         let last_good = LastGood::open(&folder).map_err(|error| {
-            CommandError::failed(format!("failed to open `{}`", folder.display())).caused_by(error.to_string())
+            CommandError::failed(format!("failed to open `{}`", folder.display()))
+                .caused_by(error.to_string())
         })?;
-        let previous = Desired { arming: app.arming(), ..Desired::default() };
-        Ok(Reader { dir, settings: app.manifest_settings()?, last_good, previous })
+        let previous = Desired {
+            arming: app.arming(),
+            ..Desired::default()
+        };
+        Ok(Reader {
+            dir,
+            settings: app.manifest_settings()?,
+            last_good,
+            previous,
+        })
     }
 
     /// One reading. `known` are the jobs that the ledger holds: more than half of them gone at once
@@ -122,7 +150,12 @@ impl Reader {
             Ok(current) => current,
             Err(error) => return self.unreadable(&error, known),
         };
-        let errors = current.loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+        let errors = current
+            .loaded
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.is_error())
+            .count();
         let mut report = render(&current.loaded.diagnostics, &current.files, &self.dir, false);
         if let Some(error) = current.unkept {
             report.push_str(&format!(
@@ -133,13 +166,21 @@ impl Reader {
         desired.removals = source::guard(known, &desired, state_of(&current.files));
         desired.arming = self.previous.arming;
         self.previous = desired.clone();
-        Declared { desired, errors, report }
+        Declared {
+            desired,
+            errors,
+            report,
+        }
     }
 
     fn unreadable(&self, error: &SourceError, known: &BTreeSet<JobName>) -> Declared {
         let mut desired = self.previous.clone();
         desired.removals = source::guard(known, &desired, DirState::Missing);
-        Declared { desired, errors: 1, report: format!("error: {error}; what was declared last stays in force\n") }
+        Declared {
+            desired,
+            errors: 1,
+            report: format!("error: {error}; what was declared last stays in force\n"),
+        }
     }
 }
 
@@ -147,5 +188,9 @@ impl Reader {
 pub fn of_source(error: SourceError) -> CommandError {
     let missing = matches!(error, SourceError::Missing(_));
     let error = CommandError::new(ErrorKind::Manifests, error.to_string());
-    if missing { error.hint("name the directory of your manifests, or make it") } else { error }
+    if missing {
+        error.hint("name the directory of your manifests, or make it")
+    } else {
+        error
+    }
 }

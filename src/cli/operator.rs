@@ -29,8 +29,11 @@ pub fn read(settings: &Settings, user: &User) -> Result<Config, CommandError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(Config::default()),
         // Somebody else's usual place, such as root's, is none of ours.
         Err(error) => {
-            return Err(CommandError::failed(format!("failed to read the operator's file `{}`", path.display()))
-                .caused_by(error.to_string()));
+            return Err(CommandError::failed(format!(
+                "failed to read the operator's file `{}`",
+                path.display()
+            ))
+            .caused_by(error.to_string()));
         }
     };
     parse(&path, &text)

@@ -55,14 +55,21 @@ pub async fn remove(app: &App, container: &ContainerState, force: bool) -> Resul
         .await
         .map_err(|error| CommandError::engine(&format!("delete `{}`", container.name), &error))?;
     if let Some(run) = run_of(session.ledger(), container)? {
-        session.ledger().container_gone(&run.id).map_err(|error| of_ledger("write to the ledger", &error))?;
+        session
+            .ledger()
+            .container_gone(&run.id)
+            .map_err(|error| of_ledger("write to the ledger", &error))?;
     }
     Ok(())
 }
 
 fn run_of(ledger: &Ledger, container: &ContainerState) -> Result<Option<Run>, CommandError> {
-    let runs = ledger.find_runs(&container.id).map_err(|error| of_ledger("look the run up", &error))?;
-    Ok(runs.into_iter().find(|run| run.container.as_deref() == Some(&container.id)))
+    let runs = ledger
+        .find_runs(&container.id)
+        .map_err(|error| of_ledger("look the run up", &error))?;
+    Ok(runs
+        .into_iter()
+        .find(|run| run.container.as_deref() == Some(&container.id)))
 }
 
 /// Runs a recorded spec again, in a new container.
@@ -75,16 +82,27 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
     }
     let session = Session::open(app).await?;
     let run = named_run(app, session.ledger(), &args.what)?;
-    let recorded = session.ledger().spec_of(&run.id).map_err(|error| of_ledger("read the spec", &error))?;
+    let recorded = session
+        .ledger()
+        .spec_of(&run.id)
+        .map_err(|error| of_ledger("read the spec", &error))?;
     let recorded = recorded.ok_or_else(|| {
-        CommandError::failed(format!("`{}` never had a container, so there is nothing to repeat", run.id))
-            .hint(format!("`trigger {}` runs the job as it is declared now", run.job))
+        CommandError::failed(format!(
+            "`{}` never had a container, so there is nothing to repeat",
+            run.id
+        ))
+        .hint(format!(
+            "`trigger {}` runs the job as it is declared now",
+            run.job
+        ))
     })?;
     let declared = NameArg::of_job(&run.job);
     // Only a value that the ledger keeps as a hash has to be found in the manifests again.
     let declared = trigger::find(app, &session, &args.dir, &declared).ok();
     let spec = unmasked(session.ledger(), &recorded, declared.as_ref(), &run)?;
-    let exclusive = declared.as_ref().is_none_or(|job| job.policy.concurrency == Concurrency::Forbid);
+    let exclusive = declared
+        .as_ref()
+        .is_none_or(|job| job.policy.concurrency == Concurrency::Forbid);
     let launch = Launch {
         job: run.job.clone(),
         name: manual_name(&app.instance(), &run.job),
@@ -101,26 +119,45 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         .await
         .map_err(|error| of_apply(&format!("run `{}` again", run.id), &error))?;
     print_line(new.as_str())?;
-    if args.wait { trigger::follow(&session.context, &new).await } else { Ok(Exit::OK) }
+    if args.wait {
+        trigger::follow(&session.context, &new).await
+    } else {
+        Ok(Exit::OK)
+    }
 }
 
 /// The run that a person means: by its name, its container, or the newest of a job.
 fn named_run(app: &App, ledger: &Ledger, name: &NameArg) -> Result<Run, CommandError> {
-    let runs = ledger.find_runs(name.as_str()).map_err(|error| of_ledger("look the run up", &error))?;
+    let runs = ledger
+        .find_runs(name.as_str())
+        .map_err(|error| of_ledger("look the run up", &error))?;
     match &runs[..] {
         [one] => return Ok(one.clone()),
         [] => {}
         several => {
-            let names: Vec<String> = several.iter().take(5).map(|run| format!("`{}`", run.id)).collect();
-            return Err(CommandError::failed(format!("{} names {} runs", quoted(name.as_str()), several.len()))
-                .hint(format!("say which: {}", names.join(", "))));
+            let names: Vec<String> = several
+                .iter()
+                .take(5)
+                .map(|run| format!("`{}`", run.id))
+                .collect();
+            return Err(CommandError::failed(format!(
+                "{} names {} runs",
+                quoted(name.as_str()),
+                several.len()
+            ))
+            .hint(format!("say which: {}", names.join(", "))));
         }
     }
-    let jobs = ledger.jobs().map_err(|error| of_ledger("read the jobs", &error))?;
+    let jobs = ledger
+        .jobs()
+        .map_err(|error| of_ledger("read the jobs", &error))?;
     let job = app.resolve_job(name, jobs.keys())?;
-    let newest = ledger.newest_run(&job).map_err(|error| of_ledger("look the run up", &error))?;
+    let newest = ledger
+        .newest_run(&job)
+        .map_err(|error| of_ledger("look the run up", &error))?;
     newest.ok_or_else(|| {
-        CommandError::failed(format!("job `{job}` has no run yet")).hint(format!("`trigger {job}` starts one"))
+        CommandError::failed(format!("job `{job}` has no run yet"))
+            .hint(format!("`trigger {job}` starts one"))
     })
 }
 
@@ -154,6 +191,9 @@ fn unmasked(
             "a value of `{}` that came from `.env`, an env file or the environment has changed since",
             run.id
         ))
-        .hint(format!("`trigger {}` runs the job as it is declared now", run.job))
+        .hint(format!(
+            "`trigger {}` runs the job as it is declared now",
+            run.job
+        ))
     })
 }

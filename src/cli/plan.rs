@@ -50,7 +50,13 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     if let Some(ledger) = &ledger {
         desired.removals = source::guard(&known_jobs(ledger)?, &desired, state);
     }
-    let plan = made(app, ledger.as_ref(), &desired, args.at.unwrap_or_else(|| app.now())).await?;
+    let plan = made(
+        app,
+        ledger.as_ref(),
+        &desired,
+        args.at.unwrap_or_else(|| app.now()),
+    )
+    .await?;
     let plan = match &args.job {
         Some(glob) => only(plan, glob),
         None => plan,
@@ -60,7 +66,11 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         TextOrJson::Json => print_json(&wire::Plan::from(&plan))?,
     }
     let pending = plan.changes().next().is_some();
-    Ok(if args.detailed_exitcode && pending { Exit::CHANGES_PENDING } else { Exit::OK })
+    Ok(if args.detailed_exitcode && pending {
+        Exit::CHANGES_PENDING
+    } else {
+        Exit::OK
+    })
 }
 
 async fn made(
@@ -93,7 +103,8 @@ fn readable_ledger(app: &App) -> Result<Option<Ledger>, CommandError> {
 
 fn only(mut plan: Plan, glob: &Glob) -> Plan {
     plan.steps.retain(|step| glob.matches(&step.job.to_string()));
-    plan.waiting.retain(|waiting| glob.matches(&waiting.job.to_string()));
+    plan.waiting
+        .retain(|waiting| glob.matches(&waiting.job.to_string()));
     plan.unchanged.retain(|job| glob.matches(&job.to_string()));
     plan
 }
@@ -147,11 +158,22 @@ mod tests {
 
     #[test]
     fn a_pattern_matches_whole_names() {
-        let yes = [("shop.*", "shop.backup"), ("*", "a.b"), ("*.b?ckup", "shop.backup"), ("a.b", "a.b"), ("a**b", "ab")];
+        let yes = [
+            ("shop.*", "shop.backup"),
+            ("*", "a.b"),
+            ("*.b?ckup", "shop.backup"),
+            ("a.b", "a.b"),
+            ("a**b", "ab"),
+        ];
         for (pattern, name) in yes {
             assert!(glob(pattern).unwrap().matches(name), "{pattern} {name}");
         }
-        for (pattern, name) in [("shop", "shop.backup"), ("?", "ab"), ("a.b", "a.bc"), ("*.x", "a.b")] {
+        for (pattern, name) in [
+            ("shop", "shop.backup"),
+            ("?", "ab"),
+            ("a.b", "a.bc"),
+            ("*.x", "a.b"),
+        ] {
             assert!(!glob(pattern).unwrap().matches(name), "{pattern} {name}");
         }
         assert!(glob("").is_err());

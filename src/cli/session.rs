@@ -35,10 +35,17 @@ impl Session {
     pub async fn open(app: &App) -> Result<Session, CommandError> {
         let engine = app.engine().await?;
         let ledger = Arc::new(app.ledger()?);
-        claim(engine.as_ref(), &ledger, &app.instance(), app.settings().take_over)
-            .await
-            .map_err(|error| of_claim(app, &error))?;
-        Ok(Session { context: Arc::new(context(app, engine, ledger)) })
+        claim(
+            engine.as_ref(),
+            &ledger,
+            &app.instance(),
+            app.settings().take_over,
+        )
+        .await
+        .map_err(|error| of_claim(app, &error))?;
+        Ok(Session {
+            context: Arc::new(context(app, engine, ledger)),
+        })
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -62,7 +69,15 @@ impl Session {
     /// When engine or ledger cannot be read.
     pub async fn observe(&self, app: &App, desired: &Desired) -> Result<Observed, CommandError> {
         let watched = WatchLock::holder(self.ledger().dir()).is_some();
-        observe_once(app, &self.context.engine, Some(self.ledger()), desired, watched, app.now()).await
+        observe_once(
+            app,
+            &self.context.engine,
+            Some(self.ledger()),
+            desired,
+            watched,
+            app.now(),
+        )
+        .await
     }
 }
 
@@ -95,11 +110,25 @@ pub async fn observe_once(
     let facts = observe::facts(engine.as_ref(), desired)
         .await
         .map_err(|error| CommandError::engine("look at the engine", &error))?;
-    let up_since = if watched { Timestamp::MIN } else { now.saturating_sub(ONE_SHOT_REACH).unwrap_or(now) };
-    let circumstances = Circumstances { up_since, ..Circumstances::default() };
-    observe::observe(engine.as_ref(), ledger, &app.instance(), desired, &facts, &circumstances)
-        .await
-        .map_err(|error| of_observe(app, &error))
+    let up_since = if watched {
+        Timestamp::MIN
+    } else {
+        now.saturating_sub(ONE_SHOT_REACH).unwrap_or(now)
+    };
+    let circumstances = Circumstances {
+        up_since,
+        ..Circumstances::default()
+    };
+    observe::observe(
+        engine.as_ref(),
+        ledger,
+        &app.instance(),
+        desired,
+        &facts,
+        &circumstances,
+    )
+    .await
+    .map_err(|error| of_observe(app, &error))
 }
 
 pub fn of_observe(app: &App, error: &ObserveError) -> CommandError {
@@ -122,7 +151,10 @@ pub fn of_claim(app: &App, error: &ClaimError) -> CommandError {
 }
 
 fn other_ledger(app: &App, message: &str) -> CommandError {
-    let state = app.state_folder().map(|folder| folder.display().to_string()).unwrap_or_default();
+    let state = app
+        .state_folder()
+        .map(|folder| folder.display().to_string())
+        .unwrap_or_default();
     CommandError::new(ErrorKind::Refused, message)
         .hint(format!("this command uses the ledger in `{state}`; two ledgers of one instance would run jobs twice"))
         .hint("use the other ledger (`--state`), another instance (`--instance NAME`), or end the other scheduler and `--take-over`")
@@ -135,6 +167,8 @@ pub fn of_apply(what: &str, error: &ApplyError) -> CommandError {
         ApplyError::TakenOver { .. } => CommandError::new(ErrorKind::Refused, error.to_string()),
         ApplyError::Active { .. } => CommandError::new(ErrorKind::Refused, error.to_string())
             .hint("its `concurrency` is `forbid`; wait for it, or stop it"),
-        ApplyError::CannotArm(_) => CommandError::failed(format!("failed to {what}")).caused_by(error.to_string()),
+        ApplyError::CannotArm(_) => {
+            CommandError::failed(format!("failed to {what}")).caused_by(error.to_string())
+        }
     }
 }

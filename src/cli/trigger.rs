@@ -33,8 +33,10 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     let session = Session::open(app).await?;
     let job = declared(app, &session, &args)?;
     if !job.triggers.manual {
-        return Err(CommandError::failed(format!("job `{}` is not to be started by hand", job.name))
-            .hint("set `triggers.manual: true` in its manifest"));
+        return Err(
+            CommandError::failed(format!("job `{}` is not to be started by hand", job.name))
+                .hint("set `triggers.manual: true` in its manifest"),
+        );
     }
     let launch = launch_of(&session.context, &job, app);
     let run = launch_now(&session.context, &launch, RunTrigger::Manual)
@@ -52,8 +54,14 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
 /// # Errors
 /// When engine or ledger fail.
 pub async fn follow(context: &Context, run: &crate::model::RunId) -> CommandResult {
-    let run = wait_for_end(context, run).await.map_err(|error| of_apply("wait for the run", &error))?;
-    talk(&format!("{}: {}", run.outcome.map_or("running", crate::model::Outcome::as_str), run.reason));
+    let run = wait_for_end(context, run)
+        .await
+        .map_err(|error| of_apply("wait for the run", &error))?;
+    talk(&format!(
+        "{}: {}",
+        run.outcome.map_or("running", crate::model::Outcome::as_str),
+        run.reason
+    ));
     Ok(exit_of(&run))
 }
 
@@ -96,7 +104,8 @@ pub fn find(app: &App, session: &Session, dir: &DirFlag, name: &NameArg) -> Resu
     }
     let mut jobs = declared.desired.jobs;
     let resolved = resolved?;
-    jobs.remove(&resolved).ok_or_else(|| CommandError::failed(format!("there is no job `{resolved}`")))
+    jobs.remove(&resolved)
+        .ok_or_else(|| CommandError::failed(format!("there is no job `{resolved}`")))
 }
 
 fn declared(app: &App, session: &Session, args: &Args) -> Result<Job, CommandError> {

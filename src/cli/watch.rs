@@ -42,21 +42,26 @@ pub struct Args {
 pub async fn run(args: Args, app: &App) -> CommandResult {
     let ledger = Arc::new(app.ledger()?);
     let lock = WatchLock::acquire(ledger.dir()).map_err(|error| match error {
-        LedgerError::Locked { by } => {
-            CommandError::new(ErrorKind::Refused, format!("another watch is running on this ledger: {by}"))
-                .hint("another instance needs its own name: `--instance NAME`")
-        }
+        LedgerError::Locked { by } => CommandError::new(
+            ErrorKind::Refused,
+            format!("another watch is running on this ledger: {by}"),
+        )
+        .hint("another instance needs its own name: `--instance NAME`"),
         other => of_ledger("take the watch lock", &other),
     })?;
     let dir = directory(args.dir.dir.as_deref(), Some(&ledger))?;
     // A directory that is missing at the start is a mistake; one that goes missing later is held.
     Manifests::read(app, &dir)?;
     let dir = dir.canonicalize().unwrap_or(dir);
-    ledger.set_directory(&dir).map_err(|error| of_ledger("write to the ledger", &error))?;
+    ledger
+        .set_directory(&dir)
+        .map_err(|error| of_ledger("write to the ledger", &error))?;
 
     let (wakes, woken) = mpsc::unbounded_channel();
     signals(wakes.clone())?;
-    let Some((engine, woken)) = connected(app, woken).await? else { return Ok(Exit::OK) };
+    let Some((engine, woken)) = connected(app, woken).await? else {
+        return Ok(Exit::OK);
+    };
     files(&dir, args.poll, wakes)?;
     let load = loader(app, dir.clone(), ledger.clone())?;
     let context = Arc::new(context(app, engine, ledger));
@@ -145,8 +150,9 @@ fn files(dir: &std::path::Path, poll: bool, wakes: mpsc::UnboundedSender<Wake>) 
 fn signals(wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| {
-        signal(kind)
-            .map_err(|error| CommandError::failed("failed to listen for signals").caused_by(error.to_string()))
+        signal(kind).map_err(|error| {
+            CommandError::failed("failed to listen for signals").caused_by(error.to_string())
+        })
     };
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;

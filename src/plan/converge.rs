@@ -3,11 +3,13 @@
 use jiff::SignedDuration;
 
 use super::action::{Action, Cause, Sight, Target, WaitCause};
+use super::diff;
 use super::due::{Decision, launch, looks_unstarted, miss_all_of_record, target};
 use super::fingerprint::spec_hash;
 use super::view::{Draft, JobView, is_idle};
-use super::diff;
-use crate::model::{Arming, Claim, Container, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals, Slot};
+use crate::model::{
+    Arming, Claim, Container, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals, Slot,
+};
 use crate::schedule::Fire;
 
 /// Within this time after its creation, a manual run's container is somebody's who is about to start

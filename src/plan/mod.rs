@@ -100,7 +100,9 @@ fn all_names(desired: &Desired, observed: &Observed) -> BTreeSet<JobName> {
 
 /// The jobs whose next slots are nearest, as many as may be armed.
 fn nearest<'a>(views: &'a [JobView<'_>], arming: Arming) -> BTreeSet<&'a JobName> {
-    let Arming::Nearest(limit) = arming else { return BTreeSet::new() };
+    let Arming::Nearest(limit) = arming else {
+        return BTreeSet::new();
+    };
     let mut coming: Vec<_> = views
         .iter()
         .filter_map(|view| Some((view.next_fire()?.slot, &view.name)))

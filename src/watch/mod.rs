@@ -299,7 +299,13 @@ impl State {
         let context = self.context.clone();
         let monotonic = context.clock.monotonic();
         if !self.claimed {
-            claim(context.engine.as_ref(), &context.ledger, &context.instance, self.take_over).await?;
+            claim(
+                context.engine.as_ref(),
+                &context.ledger,
+                &context.instance,
+                self.take_over,
+            )
+            .await?;
             self.claimed = true;
             self.take_over = false;
         }
