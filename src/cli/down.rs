@@ -75,8 +75,16 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
         .runs_to_plan()
         .map_err(|error| of_ledger("read the runs", &error))?;
     let active: Vec<_> = runs.into_iter().filter(|run| run.outcome.is_none()).collect();
+    let context = &session.context;
     let stops = active.iter().map(async |run| {
-        if let Some(container) = &run.container {
+        // One that has ended already keeps the outcome that it earned.
+        if let Some(container) = &run.container
+            && context
+                .engine
+                .inspect(container)
+                .await?
+                .is_some_and(|state| state.status.is_live())
+        {
             let why = "down".to_owned();
             carry::stop(
                 &session.context,
@@ -89,7 +97,7 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
             )
             .await?;
         }
-        wait_for_end(&session.context, &run.id).await
+        wait_for_end(context, &run.id).await
     });
     for ended in join_all(stops).await {
         let run = ended.map_err(|error| of_apply("stop a run", &error))?;

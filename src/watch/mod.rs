@@ -37,6 +37,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Pause after a pass or a lane that failed without changing anything.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Docker 20.10 sends `die` up to some 100 ms before its list says `exited`.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
+
 /// How often the ledger is told that somebody is watching: after a crash, the time since counts as
 /// downtime.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -125,10 +128,11 @@ pub async fn watch(
             Some(done) = state.lanes.join_next() => Wake::Lane(done),
             () = nap => Wake::Tick,
         };
+        tracing::trace!(?wake, "woken");
         match wake {
             Wake::Terminate(signal) => ended = Some(signal),
             Wake::Files | Wake::Reload => state.declared(load()),
-            Wake::Engine(Stream::Event | Stream::Broken) => state.dirty = true,
+            Wake::Engine(Stream::Event | Stream::Broken) => state.look_twice(),
             Wake::Lane(done) => state.lane_done(done)?,
             Wake::Tick => {}
         }
@@ -154,6 +158,8 @@ struct State {
     clock_suspect: bool,
     /// Something happened: plan at the next opportunity.
     dirty: bool,
+    /// Monotonic time of the look that follows each event.
+    second_look: Option<Duration>,
     /// Nothing is tried before this monotonic time.
     not_before: Duration,
     next_wake: Option<Timestamp>,
@@ -180,6 +186,7 @@ impl State {
             up_since,
             clock_suspect: false,
             dirty: true,
+            second_look: None,
             not_before: Duration::ZERO,
             next_wake: None,
             lanes: JoinSet::new(),
@@ -257,6 +264,7 @@ impl State {
             return false;
         }
         self.dirty
+            || self.second_look.is_some_and(|at| at <= monotonic)
             || monotonic.saturating_sub(self.looked) >= RESYNC
             || self
                 .next_wake
@@ -268,9 +276,19 @@ impl State {
         let wake = self.next_wake.map_or(TICK, |wake| {
             Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO)
         });
+        let wake = match self.second_look {
+            Some(at) => wake.min(at.saturating_sub(self.context.clock.monotonic())),
+            None => wake,
+        };
         let pause = self.not_before.saturating_sub(self.context.clock.monotonic());
         // Never a hot loop: a wake that has passed waits for the pause to end.
         wake.max(pause).clamp(Duration::from_millis(1), TICK)
+    }
+
+    /// The engine tells of an end before its list shows it.
+    fn look_twice(&mut self) {
+        self.dirty = true;
+        self.second_look = Some(self.context.clock.monotonic() + SECOND_LOOK);
     }
 
     /// One pass. What fails here is said and tried again; only the loss of the instance ends the
@@ -278,6 +296,7 @@ impl State {
     async fn pass(&mut self) -> Result<(), WatchError> {
         self.dirty = false;
         self.next_wake = None;
+        self.second_look = self.second_look.filter(|&at| at > self.context.clock.monotonic());
         match self.try_pass().await {
             Ok(()) => Ok(()),
             Err(PassError::Engine(error)) => {
