@@ -3,4 +3,6 @@
 mod conformance;
 mod docker;
 mod rig;
+mod scheduler;
 mod simulated;
+mod watch;
