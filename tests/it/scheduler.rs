@@ -197,10 +197,12 @@ impl<'a> Scheduler<'a> {
         self.json(&["history"])
     }
 
-    /// The runs of one job, newest first.
+    /// The runs of one job, newest first; a job that nobody has seen yet has none.
     #[track_caller]
     pub fn history_of(&self, job: &str) -> Vec<Value> {
-        self.json(&["history", job])
+        let mut runs = self.history();
+        runs.retain(|run| run["job"] == job);
+        runs
     }
 
     /// This instance's containers as the engine lists them.
