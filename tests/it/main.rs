@@ -1,7 +1,9 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod chaos;
 mod conformance;
 mod docker;
+mod judge;
 mod rig;
 mod scheduler;
 mod simulated;
