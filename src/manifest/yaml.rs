@@ -229,13 +229,16 @@ impl<'t> Reader<'t, '_, '_> {
             Some(Err(error)) => {
                 let at = self.offsets.byte(error.marker());
                 let at = at.min(self.text.trim_end().len());
+                // The scanner has a bound of its own, which it meets before we see a value.
+                if error.info().contains("recursion limit") {
+                    return Err(self.too_deep(at..at));
+                }
                 let message = format!("not valid YAML: {}", plain_words(error.info()));
+                let before = self.text[..at].rsplit('\n').next().unwrap_or_default();
+                let tabbed =
+                    before.trim_start_matches(' ').starts_with('\t') || self.text[at..].starts_with('\t');
                 let diagnostic = self.sink.error(code::SYNTAX, at..at, message);
-                if self.text[..at]
-                    .rsplit('\n')
-                    .next()
-                    .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
-                {
+                if tabbed {
                     diagnostic.help("YAML is indented with spaces, not with tabs");
                 }
                 Err(Stop)
@@ -243,14 +246,15 @@ impl<'t> Reader<'t, '_, '_> {
         }
     }
 
+    fn too_deep(&mut self, span: Range<usize>) -> Stop {
+        let message = format!("nested deeper than {MAX_DEPTH} levels");
+        self.sink.error(code::LIMIT, span, message);
+        Stop
+    }
+
     fn node(&mut self, event: Event<'t>, span: Range<usize>, depth: usize) -> Result<Node, Stop> {
         if depth > MAX_DEPTH {
-            self.sink.error(
-                code::LIMIT,
-                span,
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            );
-            return Err(Stop);
+            return Err(self.too_deep(span));
         }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -305,12 +309,7 @@ impl<'t> Reader<'t, '_, '_> {
             return Err(Stop);
         }
         if depth + node.depth() > MAX_DEPTH + 1 {
-            self.sink.error(
-                code::LIMIT,
-                span,
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            );
-            return Err(Stop);
+            return Err(self.too_deep(span));
         }
         Ok(node.clone())
     }
