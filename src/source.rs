@@ -539,7 +539,7 @@ const QUIET: Duration = Duration::from_millis(250);
 /// A directory that never falls quiet is read all the same.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Pace of the watcher that asks instead of being told.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 
 /// Notices that something below a directory may have changed. What changed is found by reading again.
 pub struct Watcher {
@@ -564,7 +564,7 @@ impl Watcher {
             match Watcher::native(dir, &dirty) {
                 Ok(watcher) => return Ok(watcher),
                 Err(error) if watches_used_up(&error) => {
-                    tracing::warn!(%error, "no file watches left: looking every {}s instead", POLL.as_secs());
+                    tracing::warn!(%error, "no file watches left: looking every {POLL:?} instead");
                 }
                 Err(error) => return Err(error),
             }

@@ -194,7 +194,7 @@ impl Reader<'_, '_> {
                 None
             }
         };
-        values::mapping(self.sink, &entry.value, &entry.key.text)?;
+        values::optional_mapping(self.sink, &entry.value, &entry.key.text)?;
         let mut own = entry
             .value
             .get("x-scheduler")

@@ -369,3 +369,40 @@ fn hostile_yaml_costs_little_and_says_why() {
         assert!(first.starts_with(message), "{:.60}: {first}", text);
     }
 }
+
+/// Every way to be wrong, and what a person is told. The whole output is the test.
+#[test]
+fn broken_manifests() {
+    let mut out = String::new();
+    for case in include_str!("../../tests/data/manifests/broken.txt")
+        .split("=== ")
+        .skip(1)
+    {
+        let (title, text) = case.split_once('\n').unwrap();
+        let shown = check_errors(text);
+        assert_ne!(shown, "", "{title}");
+        writeln!(out, "=== {title}\n{shown}").unwrap();
+    }
+    insta::assert_snapshot!("broken", out);
+}
+
+proptest::proptest! {
+    /// Whatever a file holds: an answer, and every place in it lies in the text.
+    #[test]
+    fn no_text_makes_the_reader_panic(
+        cuts in proptest::collection::vec((0_usize..4000, 0_usize..40, "[\\PC\n\t${}:*&!|>'\"#%@-]{0,6}"), 1..6)
+    ) {
+        let mut text = include_str!("../../tests/data/manifests/full.yaml").to_owned();
+        for (at, length, insert) in cuts {
+            let start = text.floor_char_boundary(at % (text.len() + 1));
+            let end = text.floor_char_boundary((start + length).min(text.len())).max(start);
+            text.replace_range(start..end, &insert);
+        }
+        let (input, loaded) = load_all(files(&text), &Settings::default());
+        for found in &loaded.diagnostics {
+            let span = found.span.clone().unwrap_or_default();
+            proptest::prop_assert!(text.get(span).is_some(), "{found:?}");
+        }
+        render(&loaded.diagnostics, &input.texts(), "", true);
+    }
+}

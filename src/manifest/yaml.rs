@@ -54,6 +54,8 @@ pub(crate) struct Scalar {
     pub sensitive: bool,
     /// Byte n of `text` is byte n of the source: a caret may point into it.
     pub verbatim: bool,
+    /// A variable in it could not be replaced, which was reported: nothing more is said about it.
+    pub broken: bool,
 }
 
 /// What a scalar is under the core schema.
@@ -234,13 +236,9 @@ impl<'t> Reader<'t, '_, '_> {
                     return Err(self.too_deep(at..at));
                 }
                 let message = format!("not valid YAML: {}", plain_words(error.info()));
-                let before = self.text[..at].rsplit('\n').next().unwrap_or_default();
-                let tabbed =
-                    before.trim_start_matches(' ').starts_with('\t') || self.text[at..].starts_with('\t');
+                let help = help_for_syntax(self.text, at);
                 let diagnostic = self.sink.error(code::SYNTAX, at..at, message);
-                if tabbed {
-                    diagnostic.help("YAML is indented with spaces, not with tabs");
-                }
+                diagnostic.help = help.map(str::to_owned);
                 Err(Stop)
             }
         }
@@ -449,6 +447,7 @@ impl<'t> Reader<'t, '_, '_> {
                 kind,
                 sensitive: false,
                 verbatim,
+                broken: false,
             }),
         }
     }
@@ -504,6 +503,21 @@ impl<'t> Reader<'t, '_, '_> {
             span.clone(),
             format!("the YAML tag `{shown}` is not supported"),
         );
+    }
+}
+
+/// What most often lies behind an error at that byte.
+fn help_for_syntax(text: &str, at: usize) -> Option<&'static str> {
+    let (before, after) = text.split_at_checked(at)?;
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    if line.trim_start_matches(' ').starts_with('\t') || after.starts_with('\t') {
+        return Some("YAML is indented with spaces, not with tabs");
+    }
+    match after.chars().next()? {
+        '*' => Some("a plain `*` begins an alias; put the text into quotes: `\"*/5 * * * *\"`"),
+        '&' => Some("a plain `&` begins an anchor; put the text into quotes"),
+        '@' | '`' | '%' => Some("no plain text begins with this character; put it into quotes"),
+        _ => None,
     }
 }
 
