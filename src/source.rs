@@ -300,6 +300,9 @@ fn holds(real: &Path, manifests: &[ManifestFile]) -> Option<String> {
     if let Some(manifest) = manifest {
         return Some(format!("the manifest `{}`", manifest.path));
     }
+    if real.components().any(|part| part.as_os_str() == ".git") {
+        return Some("a git repository".to_owned());
+    }
     let is_env = |path: &Path| {
         let name = path
             .file_name()
@@ -461,24 +464,8 @@ pub fn load_with_last_good(
 ) -> Result<Current, SourceError> {
     let (files, mut loaded) = load(dir, settings)?;
     let unkept = last_good.update(&files, &loaded).err();
-    let mut standing_in = false;
-    let mut mixed = files.clone();
-    for file in &mut mixed.manifests {
-        let broken = loaded
-            .files
-            .get(&file.path)
-            .is_some_and(|outcome| outcome.has_errors);
-        if let Some(good) = last_good.files.get(&file.path)
-            && broken
-        {
-            *file = ManifestFile {
-                stale: true,
-                ..good.clone()
-            };
-            standing_in = true;
-        }
-    }
-    if standing_in {
+    if loaded.files.values().any(|outcome| outcome.has_errors) {
+        let mut mixed = stand_in(&files, &loaded, last_good);
         let substitute = settle(&mut mixed, settings);
         for (path, outcome) in &mut loaded.files {
             if let Some(now) = substitute.files.get(path) {
@@ -493,6 +480,28 @@ pub fn load_with_last_good(
         loaded,
         unkept,
     })
+}
+
+/// The files without errors, and the last good versions of the others. A file that never was good is
+/// left out altogether: it must not count as a manifest when paths are judged.
+fn stand_in(files: &Files, loaded: &Loaded, last_good: &LastGood) -> Files {
+    let version = |file: &ManifestFile| {
+        let broken = loaded
+            .files
+            .get(&file.path)
+            .is_some_and(|outcome| outcome.has_errors);
+        if !broken {
+            return Some(file.clone());
+        }
+        last_good.files.get(&file.path).map(|good| ManifestFile {
+            stale: true,
+            ..good.clone()
+        })
+    };
+    Files {
+        manifests: files.manifests.iter().filter_map(version).collect(),
+        paths: BTreeMap::new(),
+    }
 }
 
 /// What the directory itself looks like, for [`guard`].
@@ -530,7 +539,7 @@ const QUIET: Duration = Duration::from_millis(250);
 /// A directory that never falls quiet is read all the same.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Pace of the watcher that asks instead of being told.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 
 /// Notices that something below a directory may have changed. What changed is found by reading again.
 pub struct Watcher {
@@ -555,7 +564,7 @@ impl Watcher {
             match Watcher::native(dir, &dirty) {
                 Ok(watcher) => return Ok(watcher),
                 Err(error) if watches_used_up(&error) => {
-                    tracing::warn!(%error, "no file watches left: looking every {}s instead", POLL.as_secs());
+                    tracing::warn!(%error, "no file watches left: looking every {POLL:?} instead");
                 }
                 Err(error) => return Err(error),
             }
@@ -853,14 +862,34 @@ mod tests {
             "/var/run/docker.sock",
             "/var/run",
             "./.env",
+            "./.git/hooks",
             "~/x",
         ] {
             let found = bind(source);
-            assert!(
-                found.len() == 1 && found[0].starts_with("team/a.yaml:3:"),
-                "{source}: {found:?}"
-            );
+            assert!(found[0].starts_with("team/a.yaml:3:"), "{source}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_job_cannot_write_manifests() {
+        let text = "name: t\njobs: {j: {image: x, triggers: {manual: true}, volumes: ['./out:/x']}}";
+        let dir = tree(&[("a.yaml", text), ("b.yaml", &job("b")), ("out/data", "")]);
+        let mut last_good = LastGood::default();
+        let settings = Settings::default();
+        let current = load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+        assert_eq!(names(&current.loaded.desired), ["t.b", "t.j"]);
+        fs::create_dir(dir.path().join("out/deep")).unwrap();
+        fs::write(dir.path().join("out/deep/evil.yaml"), job("evil")).unwrap();
+        let current = load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+        assert_eq!(names(&current.loaded.desired), ["t.b", "t.j"]);
+        let files: Vec<&str> = current
+            .loaded
+            .diagnostics
+            .iter()
+            .map(|found| found.file.as_str())
+            .collect();
+        assert_eq!(files, ["a.yaml", "out/deep/evil.yaml"]);
+        assert_eq!(summary(dir.path())[0], "t.b");
     }
 
     #[test]

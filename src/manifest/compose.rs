@@ -34,6 +34,8 @@ pub(crate) struct Scope<'a, 'f> {
     pub used: Used,
     /// Where something is mounted already.
     pub targets: BTreeSet<String>,
+    /// Folders with manifests that this job asked to write to, and was refused.
+    pub refused_folders: &'a mut Vec<PathBuf>,
 }
 
 /// Volumes and networks at the top of the file.
@@ -461,6 +463,7 @@ fn env_file(
         Some(EnvFile::Text { real, text }) => {
             let ask = Ask::Read(PathAsk {
                 path: real,
+                written: &path,
                 folder: &scope.manifest.folder,
                 holds: None,
             });

@@ -258,3 +258,151 @@ fn sensitive_values_never_reach_a_message_or_the_canonical_text() {
     assert!(!format!("{job:?}").contains("hunter2"));
     assert_eq!(job.container.labels["a"].expose(), "xhunter2");
 }
+
+/// Message, place and text of each finding, one a line.
+fn findings(text: &str) -> Vec<String> {
+    let (_, loaded) = load_all(files(text), &Settings::default());
+    let describe = |found: &Diagnostic| {
+        let at = found.span.clone().unwrap_or_default();
+        format!(
+            "{}:{} [{}] {}",
+            found.line, found.column, &text[at], found.message
+        )
+    };
+    loaded.diagnostics.iter().map(describe).collect()
+}
+
+#[test]
+fn carets_are_right_behind_umlauts_tabs_and_carriage_returns() {
+    let head = "# ü → 🦀\r\njobs:\r\n  j:\r\n    image: busybox\r\n    triggers: {manual: true}\r\n";
+    assert_eq!(
+        findings(&format!(
+            "{head}    labels: {{\"ü\": ä}}\r\n    user: 5\t# five\r\n    tty: \"ü\"\r\n"
+        )),
+        [
+            "7:11 [5] `user` must be a text",
+            "8:10 [\"ü\"] `tty` must be `true` or `false`"
+        ]
+    );
+}
+
+#[test]
+fn a_cron_error_points_into_the_expression() {
+    let check = |schedule: &str, expected: &[&str]| {
+        let text = format!("jobs: {{j: {{image: x, triggers: {{schedule: [{schedule}]}}}}}}");
+        let found = findings(&text);
+        let found: Vec<&str> = found
+            .iter()
+            .map(|found| {
+                found
+                    .split_once(' ')
+                    .unwrap()
+                    .1
+                    .split_once(']')
+                    .unwrap()
+                    .0
+                    .trim_start_matches('[')
+            })
+            .collect();
+        assert_eq!(found, expected, "{schedule}");
+    };
+    check("'0 25 * * *'", &["25"]);
+    check("\"0 25 * * *\"", &["25"]);
+    check("0 25 * * *", &["25"]);
+    check("{cron: 0 0 32 * *}", &["32"]);
+    check("\"0\\x2025 * * *\"", &["\"0\\x2025 * * *\""]);
+    check("{cron: 0 0 1 * *, timezone: Europe/Berlln}", &["Europe/Berlln"]);
+    check("{timezone: UTC}", &["{timezone: UTC}"]);
+    check("5", &["5"]);
+    check("{cron: 0 0 * * *, every: 5s}", &["every"]);
+    check("'*/90 0 * * *', '0 0 0 * * *'", &["*/90", "0"]);
+}
+
+#[test]
+fn hostile_yaml_costs_little_and_says_why() {
+    let bomb = (1..10).fold(
+        "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(),
+        |text, n| {
+            let aliases = vec![format!("*a{}", n - 1); 10].join(", ");
+            format!("{text}a{n}: &a{n} [{aliases}]\n")
+        },
+    );
+    let huge = format!(
+        "x-a: &a {}\nx-b: [{}]\n",
+        "y".repeat(500_000),
+        vec!["*a"; 9_000].join(", ")
+    );
+    let merges = format!(
+        "x-a: &a {{k: v}}\nx-b:\n  <<: [{}]\n",
+        vec!["*a"; 200_000].join(", ")
+    );
+    for (text, message) in [
+        (
+            bomb.as_str(),
+            "aliases of this file add up to more than 10000 values",
+        ),
+        (&huge, "aliases of this file add up to more than 8 MiB"),
+        (&merges, "aliases of this file add up to more than 10000 values"),
+        (&"[".repeat(10_000), "nested deeper than 32 levels"),
+        (&"- ".repeat(10_000), "nested deeper than 32 levels"),
+        (&"{a: ".repeat(10_000), "nested deeper than 32 levels"),
+        (&"? ".repeat(10_000), "nested deeper than 32 levels"),
+        ("x-a: &a [*a]\n", "an alias inside the value that it names"),
+        ("x-a: *none\n", "not valid YAML: "),
+        ("jobs:\n\tj: {}\n", "not valid YAML: "),
+        ("a: b: c\n", "not valid YAML: "),
+        ("jobs: {}\n---\njobs: {}\n", "a manifest is one YAML document"),
+        ("- jobs\n", "`a manifest` must be a mapping"),
+        ("just text\n", "`a manifest` must be a mapping"),
+        ("jobs: {}\njobs: {}\n", "duplicate key `jobs`"),
+        ("x-a: &a 5\nx-b: {<<: *a}\n", "`<<` merges mappings only"),
+        ("1: x\n", "a key must be a text"),
+        ("[a]: x\n", "a key must be a text"),
+        ("x-a: !secret x\n", "the YAML tag `!secret` is not supported"),
+        ("x-a: !!binary aGk=\n", "the YAML tag `!!binary` is not supported"),
+        ("x-a: !!int x\n", "this value is not what its tag `!!int` says"),
+        ("x-a: \"a\\0b\"\n", "a NUL character, which no engine takes"),
+        ("x-a: \"\\ud800\"\n", "not valid YAML: "),
+    ] {
+        let found = load(&files(text), &Settings::default()).diagnostics;
+        let first = found.first().map_or("", |found| found.message.as_str());
+        assert!(first.starts_with(message), "{:.60}: {first}", text);
+    }
+}
+
+/// Every way to be wrong, and what a person is told. The whole output is the test.
+#[test]
+fn broken_manifests() {
+    let mut out = String::new();
+    for case in include_str!("../../tests/data/manifests/broken.txt")
+        .split("=== ")
+        .skip(1)
+    {
+        let (title, text) = case.split_once('\n').unwrap();
+        let shown = check_errors(text);
+        assert_ne!(shown, "", "{title}");
+        writeln!(out, "=== {title}\n{shown}").unwrap();
+    }
+    insta::assert_snapshot!("broken", out);
+}
+
+proptest::proptest! {
+    /// Whatever a file holds: an answer, and every place in it lies in the text.
+    #[test]
+    fn no_text_makes_the_reader_panic(
+        cuts in proptest::collection::vec((0_usize..4000, 0_usize..40, "[\\PC\n\t${}:*&!|>'\"#%@-]{0,6}"), 1..6)
+    ) {
+        let mut text = include_str!("../../tests/data/manifests/full.yaml").to_owned();
+        for (at, length, insert) in cuts {
+            let start = text.floor_char_boundary(at % (text.len() + 1));
+            let end = text.floor_char_boundary((start + length).min(text.len())).max(start);
+            text.replace_range(start..end, &insert);
+        }
+        let (input, loaded) = load_all(files(&text), &Settings::default());
+        for found in &loaded.diagnostics {
+            let span = found.span.clone().unwrap_or_default();
+            proptest::prop_assert!(text.get(span).is_some(), "{found:?}");
+        }
+        render(&loaded.diagnostics, &input.texts(), "", true);
+    }
+}

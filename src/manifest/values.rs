@@ -58,7 +58,7 @@ pub(crate) fn scalar<'n>(
     if let Value::Scalar(scalar) = &node.value
         && scalar.kind != Kind::Null
     {
-        return Some(scalar);
+        return (!scalar.broken).then_some(scalar);
     }
     wrong_type(sink, node, what, must_be);
     None
