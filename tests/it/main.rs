@@ -2,4 +2,6 @@
 
 mod conformance;
 mod docker;
+mod fake_engine;
+mod registry;
 mod rig;
