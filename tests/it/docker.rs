@@ -484,6 +484,76 @@ async fn speaks_tcp() {
     );
 }
 
+/// TLS both ways, as `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` ask for it.
+#[tokio::test]
+async fn speaks_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    make_certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let port = free_port();
+    let _rig = Rig::with_flags(&[
+        &format!("--host=tcp://127.0.0.1:{port}"),
+        "--tlsverify",
+        &format!("--tlscacert={}", file("ca.pem")),
+        &format!("--tlscert={}", file("server-cert.pem")),
+        &format!("--tlskey={}", file("server-key.pem")),
+    ]);
+    let connect = async |certificates: &std::path::Path| {
+        let env = Env {
+            docker_host: Some(format!("tcp://127.0.0.1:{port}")),
+            docker_tls_verify: Some("1".to_owned()),
+            docker_cert_path: Some(certificates.to_owned()),
+            ..Env::default()
+        };
+        let endpoint = context::resolve(&Selection::default(), &env).expect("an endpoint");
+        DockerEngine::connect(&endpoint).await
+    };
+    let engine = connect(folder.path()).await.expect("connect");
+    assert!(engine.image_id(&rig::image()).await.expect("inspect").is_some());
+
+    let nameless = tempfile::tempdir().expect("a folder");
+    std::fs::copy(folder.path().join("ca.pem"), nameless.path().join("ca.pem")).expect("copy");
+    let unknown = connect(nameless.path())
+        .await
+        .err()
+        .expect("refused without a certificate");
+    assert!(unknown.is_unreachable(), "{unknown:?}");
+    let stranger = tempfile::tempdir().expect("a folder");
+    make_certificates(stranger.path());
+    let unknown = connect(stranger.path())
+        .await
+        .err()
+        .expect("an engine that nobody vouches for");
+    assert!(
+        unknown.is_unreachable() && unknown.to_string().contains("certificate"),
+        "{unknown:?}"
+    );
+}
+
+/// A certificate authority, a server's certificate for 127.0.0.1 and a client's, as Docker's
+/// documentation makes them.
+fn make_certificates(folder: &std::path::Path) {
+    let script = "set -e
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca-key.pem -out ca.pem
+        make() {
+            openssl req -newkey rsa:2048 -nodes -subj /CN=$1 -keyout $2 -out request.pem
+            printf \"$4\" >extensions
+            openssl x509 -req -days 2 -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -extfile extensions -out $3
+        }
+        make server server-key.pem server-cert.pem 'subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth'
+        make client key.pem cert.pem 'extendedKeyUsage=clientAuth'";
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .current_dir(folder)
+        .output()
+        .expect("run a shell");
+    assert!(
+        output.status.success(),
+        "this test makes certificates with `openssl` (`apt-get install openssl`): {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
     listener.local_addr().expect("an address").port()
