@@ -2,5 +2,7 @@
 
 mod conformance;
 mod docker;
+mod fake_engine;
+mod registry;
 mod rig;
 mod simulated;
