@@ -1,1 +1,3 @@
-fn main() {}
+//! Integration tests: the real parts together, in one binary.
+
+mod scenario;
