@@ -5,4 +5,5 @@ mod docker;
 mod fake_engine;
 mod registry;
 mod rig;
+mod scenario;
 mod simulated;
