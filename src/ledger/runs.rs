@@ -156,24 +156,33 @@ impl Ledger {
 
     /// Proof was found that an intended start never happened, and the container was removed
     /// without force: the intent is taken back, so that the attempt may be made anew with another
-    /// container. `false` when the run has an outcome: that stays.
+    /// container, and the job's pointer goes back before the slot, which is due again. `false` when
+    /// the run has an outcome: that stays.
     ///
     /// # Errors
     /// When the ledger knows no such run.
     pub fn never_ran(&self, run: &RunId) -> Result<bool> {
         self.write(|tx| {
-            let found: Option<(Option<Outcome>, Option<String>)> = tx
-                .prepare_cached("SELECT outcome, nonce FROM runs WHERE id = ?1")?
-                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?)))
+            let found = tx
+                .prepare_cached("SELECT outcome, nonce, job, slot FROM runs WHERE id = ?1")?
+                .query_row([run], |row| {
+                    let ended: Option<Outcome> = row.get(0)?;
+                    let (job, slot): (JobName, Option<Slot>) = (row.get(2)?, row.get(3)?);
+                    Ok((ended, row.get(1)?, job, slot))
+                })
                 .optional()?;
             match found {
                 None => Err(no_such(run)),
                 // Adopted, not intended: there is nothing to take back.
-                Some((Some(_), _) | (None, None)) => Ok(false),
-                Some((None, Some(nonce))) => {
+                Some((Some(_), _, _, _) | (None, None, _, _)) => Ok(false),
+                Some((None, Some(nonce), job, slot)) => {
+                    let nonce: String = nonce;
                     tx.prepare_cached("DELETE FROM runs WHERE id = ?1")?
                         .execute([run])?;
                     containers::discard(tx, &nonce)?;
+                    if let Some(slot) = slot {
+                        jobs::unsettle(tx, &job, slot)?;
+                    }
                     Ok(true)
                 }
             }
