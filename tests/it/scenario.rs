@@ -61,7 +61,10 @@ fn check(path: &Path, bless: bool) -> Result<(), String> {
     let told = std::panic::catch_unwind(|| run(&script));
     let (transcript, violations) = told.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        format!("panicked: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?"))
+        format!(
+            "panicked: {}",
+            text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")
+        )
     })?;
     let golden = path.with_extension("out");
     if bless {
@@ -83,9 +86,7 @@ fn check(path: &Path, bless: bool) -> Result<(), String> {
 
 /// The transcript of a script, and the invariants that it violates.
 fn run(script: &str) -> (String, Vec<String>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut told = String::new();
         let mut stage = Stage::new();
@@ -200,12 +201,18 @@ impl Stage {
             ["plan"] => self.world.plan().await.map(|plan| render(&plan)),
             ["summary"] => {
                 let plan = render(&self.world.plan().await?);
-                Ok(plan.lines().last().map(|line| format!("{line}\n")).unwrap_or_default())
+                Ok(plan
+                    .lines()
+                    .last()
+                    .map(|line| format!("{line}\n"))
+                    .unwrap_or_default())
             }
             ["apply"] => self.world.apply().await.map(|_| String::new()),
             ["watch", how_long] => self.world.watch(duration(how_long)).await.map(|()| String::new()),
             ["again"] => {
                 let plan = self.world.plan().await?;
+                let waiting = plan.waiting.iter().map(|waiting| waiting.job.clone()).collect();
+                self.world.checks.lock().unwrap().waiting = waiting;
                 let bookkeeping: Vec<_> = plan.steps.iter().map(|step| step.action.word()).collect();
                 Ok(match plan.steps.is_empty() {
                     true => "plan again: no changes\n".to_owned(),
@@ -242,7 +249,11 @@ impl Stage {
         let events = std::mem::take(&mut *self.world.events.lock().unwrap());
         if self.quiet {
             let count = events.len();
-            return if count == 0 { String::new() } else { format!("({count} events)\n") };
+            return if count == 0 {
+                String::new()
+            } else {
+                format!("({count} events)\n")
+            };
         }
         let mut text = String::new();
         for event in events {
@@ -264,17 +275,25 @@ impl Stage {
         let runs = ledger.history(&query).unwrap();
         let mut rows = vec![["JOB", "SLOT", "OUTCOME", "EXIT", "REASON"].map(str::to_owned)];
         for run in runs.iter().rev() {
-            let slot = run.slot.map_or_else(|| run.id.to_string(), |slot| slot.to_string());
+            let slot = run
+                .slot
+                .map_or_else(|| run.id.to_string(), |slot| slot.to_string());
             let slot = match (run.slot_last, run.count) {
                 (Some(last), Some(count)) => format!("{slot}..{last} ({count})"),
                 _ => slot,
             };
-            let held = run.held_until.map(|until| format!(" (held until {until})")).unwrap_or_default();
+            let held = run
+                .held_until
+                .map(|until| format!(" (held until {until})"))
+                .unwrap_or_default();
             rows.push([
                 run.job.to_string(),
                 slot,
-                run.outcome.map_or("running", |outcome| outcome.as_str()).to_owned(),
-                run.exit_code.map_or_else(|| "-".to_owned(), |code| code.to_string()),
+                run.outcome
+                    .map_or("running", |outcome| outcome.as_str())
+                    .to_owned(),
+                run.exit_code
+                    .map_or_else(|| "-".to_owned(), |code| code.to_string()),
                 format!("{}{held}", run.reason),
             ]);
         }
@@ -299,7 +318,9 @@ impl Stage {
     fn witness(&self) -> String {
         let mut rows = vec![["JOB", "SLOT", "STARTED", "ENDED"].map(str::to_owned)];
         rows.extend(self.world.engine.witness().into_iter().map(|line| {
-            let ended = line.ended_at.map_or_else(|| "runs".to_owned(), |at| at.to_string());
+            let ended = line
+                .ended_at
+                .map_or_else(|| "runs".to_owned(), |at| at.to_string());
             [line.job, line.slot, line.started_at.to_string(), ended]
         }));
         table(&rows)
@@ -307,7 +328,11 @@ impl Stage {
 
     fn requests(&mut self) -> String {
         let all = self.world.engine.writes();
-        let new: String = all.iter().skip(self.requests_seen).map(|line| format!("{line}\n")).collect();
+        let new: String = all
+            .iter()
+            .skip(self.requests_seen)
+            .map(|line| format!("{line}\n"))
+            .collect();
         self.requests_seen = all.len();
         new
     }
@@ -320,7 +345,12 @@ impl Stage {
                 found.push(word.to_owned());
             }
         }
-        found.extend(said.split(".m-").skip(1).filter_map(|rest| rest.get(..8)).map(str::to_owned));
+        found.extend(
+            said.split(".m-")
+                .skip(1)
+                .filter_map(|rest| rest.get(..8))
+                .map(str::to_owned),
+        );
         for text in found {
             if !self.random.contains(&text) {
                 self.random.push(text);
@@ -336,7 +366,12 @@ impl Stage {
 
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: Vec<usize> = (0..N)
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in rows {
@@ -411,7 +446,7 @@ fn engine_command(world: &mut World, words: &[&str]) {
 }
 
 /// What a person does: `run NAME IMAGE COMMAND…`, `start NAME`, `kill NAME`, `rm -f NAME`, `prune`,
-/// `network prune`, `tag SOURCE TARGET`, `image rm REF`, `stick NAME dead|removing|free`.
+/// `network prune`, `volume prune`, `tag SOURCE TARGET`, `image rm REF`, `stick NAME dead|removing|free`.
 fn person(world: &mut World, words: &[&str]) -> String {
     let engine = world.engine.clone();
     let result = match words {
@@ -429,6 +464,7 @@ fn person(world: &mut World, words: &[&str]) -> String {
         ["rm", "-f", name] => engine.person_rm_force(name).map(drop),
         ["prune"] => return format!("{}\n", engine.container_prune().unwrap().join("\n")),
         ["network", "prune"] => engine.network_prune(),
+        ["volume", "prune"] => engine.volume_prune(),
         ["tag", source, target] => engine.retag(&image(source), &image(target)),
         ["image", "rm", reference] => engine.image_rm(&image(reference)),
         ["stick", name, how] => {
@@ -500,4 +536,3 @@ fn signed(text: &str) -> SignedDuration {
         None => SignedDuration::try_from(duration(text)).unwrap(),
     }
 }
-

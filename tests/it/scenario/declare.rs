@@ -55,7 +55,9 @@ pub fn build(name: &JobName, keys: &[&str]) -> Job {
         .find_map(|key| key.strip_prefix("zone="))
         .unwrap_or("UTC");
     for key in keys {
-        let (key, value) = key.split_once('=').unwrap_or_else(|| panic!("`{key}` has no value"));
+        let (key, value) = key
+            .split_once('=')
+            .unwrap_or_else(|| panic!("`{key}` has no value"));
         apply_key(&mut built, key, value, zone);
         let _ = writeln!(built.canonical, "{key}: {value}");
     }
