@@ -211,6 +211,8 @@ impl Stage {
             ["watch", how_long] => self.world.watch(duration(how_long)).await.map(|()| String::new()),
             ["again"] => {
                 let plan = self.world.plan().await?;
+                let waiting = plan.waiting.iter().map(|waiting| waiting.job.clone()).collect();
+                self.world.checks.lock().unwrap().waiting = waiting;
                 let bookkeeping: Vec<_> = plan.steps.iter().map(|step| step.action.word()).collect();
                 Ok(match plan.steps.is_empty() {
                     true => "plan again: no changes\n".to_owned(),
@@ -444,7 +446,7 @@ fn engine_command(world: &mut World, words: &[&str]) {
 }
 
 /// What a person does: `run NAME IMAGE COMMAND…`, `start NAME`, `kill NAME`, `rm -f NAME`, `prune`,
-/// `network prune`, `tag SOURCE TARGET`, `image rm REF`, `stick NAME dead|removing|free`.
+/// `network prune`, `volume prune`, `tag SOURCE TARGET`, `image rm REF`, `stick NAME dead|removing|free`.
 fn person(world: &mut World, words: &[&str]) -> String {
     let engine = world.engine.clone();
     let result = match words {
@@ -462,6 +464,7 @@ fn person(world: &mut World, words: &[&str]) -> String {
         ["rm", "-f", name] => engine.person_rm_force(name).map(drop),
         ["prune"] => return format!("{}\n", engine.container_prune().unwrap().join("\n")),
         ["network", "prune"] => engine.network_prune(),
+        ["volume", "prune"] => engine.volume_prune(),
         ["tag", source, target] => engine.retag(&image(source), &image(target)),
         ["image", "rm", reference] => engine.image_rm(&image(reference)),
         ["stick", name, how] => {

@@ -7,7 +7,7 @@
 //! planner forgot shows as a late start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,8 +42,10 @@ const HOT: u32 = 50;
 /// Rounds of the runtime's queue after which everything that can run has run.
 const BREATHS: u32 = 64;
 
-/// How long after a step that achieved nothing the next look comes, as `watch` ticks.
+/// How long after a step that achieved nothing the next look comes at first; twice as long after
+/// each further one.
 const TICK: Duration = Duration::from_secs(1);
+const LONGEST_TICK: Duration = Duration::from_secs(30);
 
 /// Steps that one command may take before it counts as stuck.
 const PATIENCE: u32 = 200_000;
@@ -117,7 +119,7 @@ impl World {
             checks,
             process: None,
             kill,
-            state: tempfile::tempdir().unwrap(),
+            state: state_dir(),
             ledger_name: "a".to_owned(),
             processes: 0,
         }
@@ -206,6 +208,7 @@ impl World {
 
     /// What would be done now.
     pub async fn plan(&mut self) -> Result<Plan, Trouble> {
+        self.collect_lanes().await;
         let Some(process) = &self.process else {
             return Err(Trouble::Observe("no scheduler".to_owned()));
         };
@@ -271,6 +274,7 @@ impl World {
 
     async fn watch_until(&mut self, end: Duration) -> Result<(), Trouble> {
         let (mut hot, mut hot_at) = (0, self.clock.monotonic());
+        let mut tick = TICK;
         loop {
             let at = self.now();
             let wake = match self.watch_once().await {
@@ -292,7 +296,13 @@ impl World {
                     .filter(|ahead| !ahead.is_zero())
                     .unwrap_or(TICK)
             });
-            if !self.wait(until.min(end)).await? || self.clock.monotonic() >= end {
+            match self.wait(until.min(end), tick).await? {
+                Woken::Lost => return Ok(()),
+                Woken::Vainly => tick = (tick * 2).min(LONGEST_TICK),
+                Woken::Progress => tick = TICK,
+                Woken::Time => {}
+            }
+            if self.clock.monotonic() >= end {
                 return Ok(());
             }
         }
@@ -322,30 +332,34 @@ impl World {
         Ok(plan.next_wake)
     }
 
-    /// Waits for a lane, for the engine, or for that time. False when the scheduler ended by itself.
-    async fn wait(&mut self, until: Duration) -> Result<bool, Trouble> {
+    /// Waits for a lane, for the engine, or for that time.
+    async fn wait(&mut self, until: Duration, tick: Duration) -> Result<Woken, Trouble> {
         let mut until = until;
+        let mut woken = Woken::Time;
         for _ in 0..PATIENCE {
             breathe().await;
             self.look_for_kill()?;
             match self.collect_lanes().await {
                 Some(Finished { lost: true, .. }) => {
                     self.end_process();
-                    return Ok(false);
+                    return Ok(Woken::Lost);
                 }
-                Some(Finished { progress: true, .. }) => return Ok(true),
-                Some(_) => until = until.min(self.clock.monotonic() + TICK),
+                Some(Finished { progress: true, .. }) => return Ok(Woken::Progress),
+                Some(_) => {
+                    until = until.min(self.clock.monotonic() + tick);
+                    woken = Woken::Vainly;
+                }
                 None => {}
             }
             let left = until.saturating_sub(self.clock.monotonic());
             if left.is_zero() {
-                return Ok(true);
+                return Ok(woken);
             }
             let engine = self.engine.next_change();
             let step = self.clock.next_wake().unwrap_or(left).min(left);
             self.clock.pass(step).await;
             if engine.is_some_and(|engine| engine <= step) {
-                return Ok(true);
+                return Ok(woken);
             }
         }
         panic!("waits for ever: {:?}", self.last_events());
@@ -407,6 +421,17 @@ impl World {
     }
 }
 
+/// Why a wait ended.
+enum Woken {
+    Time,
+    /// A lane got something done.
+    Progress,
+    /// A lane got nothing done.
+    Vainly,
+    /// The instance is another ledger's.
+    Lost,
+}
+
 #[derive(Default)]
 struct Finished {
     progress: bool,
@@ -429,6 +454,14 @@ impl Kill {
         }
         Verdict::Pass
     }
+}
+
+/// A ledger waits for its disk at each write, and nothing here tests the disk.
+fn state_dir() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(memory)
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 async fn make_plan(
