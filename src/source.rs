@@ -26,6 +26,7 @@ use crate::policy::Rules;
 const MAX_FOLDER_DEPTH: usize = 16;
 /// Enough for any real set, and a bound on what a hostile one costs.
 const MAX_MANIFESTS: usize = 10_000;
+const MAX_TOTAL_BYTES: usize = 64 << 20;
 
 /// Why the directory could not be read at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum SourceError {
     Missing(PathBuf),
     #[error("`{}` is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    /// To read a part of it would look as if the rest had been deleted.
+    #[error("`{}` is no directory of manifests: {why}", path.display())]
+    TooMuch { path: PathBuf, why: String },
     #[error("cannot read `{}`: {why}", path.display())]
     Unreadable { path: PathBuf, why: String },
 }
@@ -79,6 +83,7 @@ pub fn read(dir: &Path) -> Result<Files, SourceError> {
         root: root.clone(),
         seen: BTreeSet::new(),
         found: Vec::new(),
+        bytes: 0,
     };
     walk.folder(&root, "", 0)?;
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -100,6 +105,8 @@ struct Walk {
     /// Real paths of the folders that were entered: links may form a circle.
     seen: BTreeSet<PathBuf>,
     found: Vec<ManifestFile>,
+    /// Size of all texts.
+    bytes: usize,
 }
 
 impl Walk {
@@ -146,12 +153,15 @@ impl Walk {
         if let Ok(real) = &real
             && real.is_dir()
         {
-            if depth < MAX_FOLDER_DEPTH && real.starts_with(&self.root) {
-                self.folder(real, &format!("{relative}{name}/"), depth + 1)?;
+            if !real.starts_with(&self.root) {
+                return Ok(());
             }
-            return Ok(());
+            if depth >= MAX_FOLDER_DEPTH {
+                return Err(self.too_much(format!("folders in it are nested deeper than {MAX_FOLDER_DEPTH}")));
+            }
+            return self.folder(real, &format!("{relative}{name}/"), depth + 1);
         }
-        if !is_manifest || self.found.len() >= MAX_MANIFESTS {
+        if !is_manifest {
             return Ok(());
         }
         let text = match real {
@@ -163,6 +173,17 @@ impl Walk {
             Err(error) => Err(format!("this link cannot be followed: {error}")),
         };
         let dot_env = dot_env.get_or_insert_with(|| self.dot_env(folder)).clone();
+        let sizes = [
+            text.as_ref().ok(),
+            dot_env.as_ref().and_then(|text| text.as_ref().ok()),
+        ];
+        self.bytes += sizes.into_iter().flatten().map(String::len).sum::<usize>();
+        if self.found.len() >= MAX_MANIFESTS || self.bytes > MAX_TOTAL_BYTES {
+            let mib = MAX_TOTAL_BYTES >> 20;
+            return Err(self.too_much(format!(
+                "it holds more than {MAX_MANIFESTS} manifests or {mib} MiB of them"
+            )));
+        }
         self.found.push(ManifestFile {
             path: format!("{relative}{name}"),
             folder: folder.to_owned(),
@@ -172,6 +193,13 @@ impl Walk {
             stale: false,
         });
         Ok(())
+    }
+
+    fn too_much(&self, why: String) -> SourceError {
+        SourceError::TooMuch {
+            path: self.root.clone(),
+            why,
+        }
     }
 
     fn dot_env(&self, folder: &Path) -> Option<Result<String, String>> {
@@ -202,13 +230,7 @@ fn is_ignored(name: &str) -> bool {
 /// A regular file as a text of at most [`MAX_BYTES`]; else why not. `real` has no links in it: one that
 /// was put there since is not followed, and a pipe does not hold us up.
 fn read_text(real: &Path) -> Result<String, String> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(real)
-        .map_err(|error| format!("cannot be read: {error}"))?;
+    let file = open_without_links(real).map_err(|error| format!("cannot be read: {error}"))?;
     let data = file
         .metadata()
         .map_err(|error| format!("cannot be read: {error}"))?;
@@ -227,6 +249,26 @@ fn read_text(real: &Path) -> Result<String, String> {
         return Err(too_large());
     }
     text_of(bytes)
+}
+
+/// Opens a path that had no links in it when it was resolved, and fails if it has one now.
+fn open_without_links(real: &Path) -> io::Result<File> {
+    use rustix::fs::{CWD, Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    #[cfg(target_os = "linux")]
+    match rustix::fs::openat2(
+        CWD,
+        real,
+        flags,
+        Mode::empty(),
+        rustix::fs::ResolveFlags::NO_SYMLINKS,
+    ) {
+        Ok(file) => return Ok(File::from(file)),
+        // Kernels before 5.6 and some sandboxes do not have it; the last part is still checked below.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(File::from(rustix::fs::openat(CWD, real, flags, Mode::empty())?))
 }
 
 fn text_of(mut bytes: Vec<u8>) -> Result<String, String> {
@@ -250,10 +292,26 @@ fn satisfy(files: &mut Files, wants: &Wants) {
             file.env_files.insert(path.clone(), read_env_file(path));
         }
     }
-    for path in &wants.paths {
-        let fact = look_at(path, &files.manifests);
-        files.paths.insert(path.clone(), fact);
+    if wants.paths.is_empty() {
+        return;
     }
+    let manifests: Vec<(PathBuf, &ManifestFile)> = files.manifests.iter().flat_map(real_paths).collect();
+    for path in &wants.paths {
+        let (real, exists) = resolve(path);
+        let holds = holds(&real, &manifests);
+        files.paths.insert(path.clone(), PathFact { real, exists, holds });
+    }
+}
+
+/// Where a manifest lies, by its own name and behind its link.
+fn real_paths(file: &ManifestFile) -> impl Iterator<Item = (PathBuf, &ManifestFile)> {
+    let name = file.path.rsplit('/').next().unwrap_or_default();
+    let path = file.folder.join(name);
+    let linked = fs::canonicalize(&path).ok().filter(|real| *real != path);
+    [Some(path), linked]
+        .into_iter()
+        .flatten()
+        .map(move |path| (path, file))
 }
 
 fn read_env_file(path: &Path) -> EnvFile {
@@ -265,12 +323,6 @@ fn read_env_file(path: &Path) -> EnvFile {
         Err(error) if error.kind() == io::ErrorKind::NotFound => EnvFile::Missing,
         Err(error) => EnvFile::Unreadable(error.to_string()),
     }
-}
-
-fn look_at(path: &Path, manifests: &[ManifestFile]) -> PathFact {
-    let (real, exists) = resolve(path);
-    let holds = holds(&real, manifests);
-    PathFact { real, exists, holds }
 }
 
 /// The path without links, as far as it exists.
@@ -291,13 +343,9 @@ fn resolve(path: &Path) -> (PathBuf, bool) {
 }
 
 /// What a job that mounts `real` could read or rewrite, and must not.
-fn holds(real: &Path, manifests: &[ManifestFile]) -> Option<String> {
-    let manifest = manifests.iter().find(|file| {
-        let name = file.path.rsplit('/').next().unwrap_or_default();
-        let path = file.folder.join(name);
-        path.starts_with(real) || fs::canonicalize(&path).is_ok_and(|path| path.starts_with(real))
-    });
-    if let Some(manifest) = manifest {
+fn holds(real: &Path, manifests: &[(PathBuf, &ManifestFile)]) -> Option<String> {
+    let manifest = manifests.iter().find(|(path, _)| path.starts_with(real));
+    if let Some((_, manifest)) = manifest {
         return Some(format!("the manifest `{}`", manifest.path));
     }
     if real.components().any(|part| part.as_os_str() == ".git") {
@@ -322,7 +370,7 @@ fn holds(real: &Path, manifests: &[ManifestFile]) -> Option<String> {
     }
     let env_file = manifests
         .iter()
-        .flat_map(|file| file.env_files.values())
+        .flat_map(|(_, file)| file.env_files.values())
         .any(|file| match file {
             EnvFile::Text { real: path, .. } => path.starts_with(real),
             EnvFile::Missing | EnvFile::Unreadable(_) => false,
@@ -544,6 +592,8 @@ const POLL: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 }
 /// Notices that something below a directory may have changed. What changed is found by reading again.
 pub struct Watcher {
     dir: PathBuf,
+    /// The directory without links, as it was watched last.
+    watched: Option<PathBuf>,
     inner: Box<dyn notify::Watcher + Send>,
     /// Whether it polls: asked for, or because the system's watches are used up.
     polls: bool,
@@ -573,17 +623,17 @@ impl Watcher {
     }
 
     fn native(dir: &Path, dirty: &Arc<Notify>) -> Result<Watcher, notify::Error> {
-        let inner = Box::new(RecommendedWatcher::new(
-            handler(dir, dirty),
-            notify::Config::default(),
-        )?);
+        // A link to `/` would have us watch the whole host.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let inner = Box::new(RecommendedWatcher::new(handler(dir, dirty), config)?);
         Watcher::watching(dir, inner, false, dirty)
     }
 
     fn polling(dir: &Path, dirty: &Arc<Notify>) -> Result<Watcher, notify::Error> {
         let config = notify::Config::default()
             .with_poll_interval(POLL)
-            .with_compare_contents(true);
+            .with_compare_contents(true)
+            .with_follow_symlinks(false);
         let inner = Box::new(notify::PollWatcher::new(handler(dir, dirty), config)?);
         Watcher::watching(dir, inner, true, dirty)
     }
@@ -596,6 +646,7 @@ impl Watcher {
     ) -> Result<Watcher, notify::Error> {
         let mut watcher = Watcher {
             dir: dir.to_owned(),
+            watched: None,
             inner,
             polls,
             dirty: Arc::clone(dirty),
@@ -637,7 +688,10 @@ impl Watcher {
         if self.polls {
             return;
         }
-        let _ = self.inner.unwatch(&self.dir);
+        if let Some(watched) = self.watched.take() {
+            // It may be gone, and its watch with it.
+            let _ = self.inner.unwatch(&watched);
+        }
         if let Err(error) = self.watch() {
             if watches_used_up(&error)
                 && let Ok(polling) = Watcher::polling(&self.dir, &self.dirty)
@@ -659,20 +713,24 @@ impl Watcher {
                 _ => {}
             }
         }
-        if !self.polls && !self.dir.exists() {
-            return Ok(());
-        }
-        self.inner.watch(&self.dir, RecursiveMode::Recursive)
+        // Links in the directory are not followed, but it may be one itself.
+        let real = match fs::canonicalize(&self.dir) {
+            Ok(real) => real,
+            Err(_) if self.polls => self.dir.clone(),
+            Err(_) => return Ok(()),
+        };
+        self.watched = Some(real.clone());
+        self.inner.watch(&real, RecursiveMode::Recursive)
     }
 }
 
-/// Anything but a mere access makes the directory dirty; an error might hide a change. The parent's
-/// other entries are none of our business.
+/// Anything but a mere access makes the directory dirty; an error might hide a change. The directory's
+/// siblings are none of our business.
 fn handler(dir: &Path, dirty: &Arc<Notify>) -> impl FnMut(notify::Result<notify::Event>) + Send + use<> {
     let (dir, dirty) = (dir.to_owned(), Arc::clone(dirty));
     move |event| {
-        let elsewhere =
-            |paths: &[PathBuf]| !paths.is_empty() && !paths.iter().any(|path| path.starts_with(&dir));
+        let is_sibling = |path: &PathBuf| path.parent() == dir.parent() && *path != dir;
+        let elsewhere = |paths: &[PathBuf]| !paths.is_empty() && paths.iter().all(is_sibling);
         match &event {
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => {}
             Ok(event) if !event.need_rescan() && elsewhere(&event.paths) => {}
@@ -748,6 +806,18 @@ mod tests {
         assert_eq!(read(&missing), Err(SourceError::Missing(missing.clone())));
         fs::write(&missing, "").unwrap();
         assert_eq!(read(&missing), Err(SourceError::NotADirectory(missing)));
+    }
+
+    #[test]
+    fn a_directory_that_is_too_much_is_refused_as_a_whole() {
+        let dir = tree(&[("a.yaml", &job("a"))]);
+        fs::create_dir_all(dir.path().join("d/".repeat(MAX_FOLDER_DEPTH + 1))).unwrap();
+        assert!(matches!(read(dir.path()), Err(SourceError::TooMuch { .. })));
+        let dir = tree(&[]);
+        for n in 0..70 {
+            fs::write(dir.path().join(format!("{n}.yaml")), vec![b' '; 1 << 20]).unwrap();
+        }
+        assert!(matches!(read(dir.path()), Err(SourceError::TooMuch { .. })));
     }
 
     #[test]
@@ -1045,6 +1115,21 @@ mod tests {
             assert!(noticed(&mut watcher).await, "removed, poll: {poll}");
             fs::create_dir(&dir).unwrap();
             assert!(noticed(&mut watcher).await, "made again, poll: {poll}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_behind_a_link_is_watched_and_links_in_it_are_not_followed() {
+        let base = tree(&[("real/a.yaml", ""), ("other/b.yaml", "")]);
+        symlink("real", base.path().join("jobs")).unwrap();
+        symlink(base.path().join("other"), base.path().join("real/out")).unwrap();
+        for poll in [false, true] {
+            let mut watcher = Watcher::new(&base.path().join("jobs"), poll).unwrap();
+            fs::write(base.path().join("real/a.yaml"), format!("{poll}")).unwrap();
+            assert!(noticed(&mut watcher).await, "poll: {poll}");
+            fs::write(base.path().join("other/b.yaml"), format!("{poll}")).unwrap();
+            let quiet = tokio::time::timeout(Duration::from_millis(600), watcher.changed()).await;
+            assert!(quiet.is_err(), "poll: {poll}");
         }
     }
 
