@@ -370,6 +370,20 @@ fn hostile_yaml_costs_little_and_says_why() {
     }
 }
 
+#[test]
+fn a_file_that_is_all_wrong_is_told_so_in_few_words() {
+    let unknown: String = (0..50_000).fold(String::new(), |text, n| text + &format!("k{n}: 1\n"));
+    let shown = check_errors(&unknown);
+    assert!(shown.contains("unknown key `k99`") && !shown.contains("unknown key `k100`"));
+    assert!(
+        shown.contains("49900 more findings are not shown"),
+        "{:.200}",
+        shown
+    );
+    let long = format!("{{{}}}", unknown.replace('\n', ", "));
+    assert!(check_errors(&long).len() < 20_000);
+}
+
 /// Every way to be wrong, and what a person is told. The whole output is the test.
 #[test]
 fn broken_manifests() {
@@ -539,7 +553,7 @@ proptest::proptest! {
     /// Whatever a file holds: an answer, and every place in it lies in the text.
     #[test]
     fn no_text_makes_the_reader_panic(
-        cuts in proptest::collection::vec((0_usize..4000, 0_usize..40, "[\\PC\n\t${}:*&!|>'\"#%@-]{0,6}"), 1..6)
+        cuts in proptest::collection::vec((0_usize..4000, 0_usize..40, "[\\PC\n\r\t\x1b\u{202e}${}:*&!|>'\"#%@-]{0,6}"), 1..6)
     ) {
         let mut text = include_str!("../../tests/data/manifests/full.yaml").to_owned();
         for (at, length, insert) in cuts {
@@ -552,7 +566,8 @@ proptest::proptest! {
             let span = found.span.clone().unwrap_or_default();
             proptest::prop_assert!(text.get(span).is_some(), "{found:?}");
         }
-        let shown = render(&loaded.diagnostics, &input.texts(), "", true);
+        let shown = render(&loaded.diagnostics, &input.texts(), "", false);
+        proptest::prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
         proptest::prop_assert_eq!(shown.is_empty(), loaded.diagnostics.is_empty());
     }
 }

@@ -168,6 +168,8 @@ fn stand_in(files: &Files, loaded: &Loaded, last_good: &LastGood) -> Files {
         }
         last_good.files.get(&file.path).map(|good| ManifestFile {
             stale: true,
+            // The directory may have moved since that version was kept.
+            folder: file.folder.clone(),
             ..good.clone()
         })
     };
