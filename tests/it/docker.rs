@@ -602,20 +602,19 @@ fn a_killed_test_leaves_nothing() {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+    assert!(!left.is_empty(), "the rig never came up");
+    let sockets = shim_sockets(&left);
+    assert!(!sockets.is_empty(), "the job's shim has a socket");
     child.kill().expect("kill it");
     child.wait().expect("wait for it");
-    assert!(!left.is_empty(), "the rig never came up");
+    let tag = left.rsplit('-').next().unwrap_or_default().to_owned();
     let traces = || {
         let mounts = std::fs::read_to_string("/proc/mounts").expect("the mounts");
-        let processes = std::process::Command::new("ps")
-            .args(["-eo", "args"])
-            .output()
-            .expect("run ps");
-        let tag = left.rsplit('-').next().unwrap_or_default().to_owned();
         let interfaces = std::fs::read_dir("/sys/class/net").expect("the interfaces");
         mounts.contains(&left)
-            || String::from_utf8_lossy(&processes.stdout).contains(&left)
+            || command_lines().iter().any(|line| line.contains(&left))
             || std::path::Path::new(&left).exists()
+            || sockets.iter().any(|socket| socket.exists())
             || interfaces
                 .flatten()
                 .any(|name| name.file_name().to_string_lossy().contains(&tag))
@@ -625,6 +624,24 @@ fn a_killed_test_leaves_nothing() {
         assert!(std::time::Instant::now() < limit, "traces of {left} remain");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Where the shims of a rig listen.
+fn shim_sockets(rig: &str) -> Vec<std::path::PathBuf> {
+    let tasks = std::path::Path::new(rig).join("run/containerd/daemon/io.containerd.runtime.v2.task/moby");
+    let tasks = std::fs::read_dir(tasks).expect("the running tasks").flatten();
+    tasks
+        .map(|task| std::fs::read_to_string(task.path().join("address")).expect("a shim's address"))
+        .map(|address| address.trim_start_matches("unix://").into())
+        .collect()
+}
+
+fn command_lines() -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("the processes").flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .collect()
 }
 
 const SOON: Duration = Duration::from_secs(30);
