@@ -122,6 +122,20 @@ async fn every_key_reaches_the_job() {
     rig.remove_network(&back);
 }
 
+/// A real engine does quote what it refuses.
+#[tokio::test]
+async fn a_refusal_quotes_no_secret() {
+    let engine = connect(Rig::shared()).await;
+    let mut spec = ContainerSpec::of_image(rig::image());
+    spec.command = Some(vec![Text::plain("true")]);
+    spec.environment = BTreeMap::from([(String::new(), Text::sensitive("canary-value"))]);
+    let refused = engine.create(&request("quoted", spec)).await;
+    assert!(
+        matches!(&refused, Err(EngineError::Refused { status: 400, message }) if message.contains("=(masked)")),
+        "{refused:?}"
+    );
+}
+
 /// What an engine of this age refuses only after its create call leaves nothing behind.
 #[tokio::test]
 async fn a_create_that_fails_half_way_leaves_nothing() {

@@ -41,7 +41,7 @@ use super::{
 use crate::model::{ImageRef, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
-pub use body::create_body;
+pub use body::{create_body, mask_sensitive};
 
 /// Lists, inspects and other questions.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -353,7 +353,14 @@ impl Engine for DockerEngine {
             .call(CREATE, async move |docker: bollard::Docker| {
                 docker.create_container(Some(options), body).await
             })
-            .await?;
+            .await
+            .map_err(|error| match error {
+                EngineError::Refused { status, message } => EngineError::Refused {
+                    status,
+                    message: mask_sensitive(&request.spec, &message),
+                },
+                other => other,
+            })?;
         self.connect_later(&created.id, request, session.api).await?;
         Ok(Created {
             id: created.id,
