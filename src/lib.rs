@@ -1,12 +1,31 @@
 //! Containers on a schedule, as code: **observe, plan, apply**.
-pub mod apply;
-pub mod cli;
+//!
+//! ```text
+//! schedules.d/*.yaml ──> manifest ──> Desired ─┐
+//! engine + ledger ─────> observe ───> Observed ┼─> plan(&desired, &observed, now) ─> Plan ─┬─> printed
+//!                                     clock ───┘         pure, total, no async            └─> apply ─> engine, ledger
+//! ```
+//!
+//! A plan is a value: `plan` prints it, `apply` carries it out, `watch` does both for ever.
+//! Nothing decides anywhere else. The modules below stand in reading order.
+
+pub mod model;
+pub mod schedule;
+
+pub mod config;
+pub mod manifest;
+pub mod plan;
+pub mod policy;
+pub mod source;
+
 pub mod clock;
 pub mod engine;
 pub mod event;
 pub mod ledger;
-pub mod model;
+
+pub mod apply;
 pub mod observe;
-pub mod plan;
-pub mod schedule;
+pub mod watch;
+
+pub mod cli;
 pub mod wire;

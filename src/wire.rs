@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{self, JobName, Outcome};
+use crate::plan;
 
 /// The version that every object carries.
 pub const VERSION: u32 = 1;
@@ -297,6 +298,93 @@ pub fn outcome_word(outcome: Option<Outcome>) -> &'static str {
 /// Milliseconds from one to the other; negative when the clock was set back between them.
 fn between_ms(from: Timestamp, to: Timestamp) -> i64 {
     to.as_millisecond().saturating_sub(from.as_millisecond())
+}
+
+/// A plan, as one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    pub v: u32,
+    pub at: Timestamp,
+    pub engine: String,
+    pub changes: Vec<Change>,
+    pub waiting: Vec<Waiting>,
+    pub unchanged: Vec<JobName>,
+    /// Jobs of profiles that are not active; none yet.
+    pub inactive: Vec<JobName>,
+    pub summary: Summary,
+    pub next_wake: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub job: JobName,
+    pub action: &'static str,
+    pub cause: &'static str,
+    /// The cause in words.
+    pub detail: String,
+    pub diff: Option<String>,
+    pub next_before: Option<model::Slot>,
+    pub next_after: Option<model::Slot>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    pub job: JobName,
+    pub cause: &'static str,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    pub create: usize,
+    pub replace: usize,
+    pub start: usize,
+    pub stop: usize,
+    pub remove: usize,
+    pub update: usize,
+}
+
+impl From<&plan::Plan> for Plan {
+    fn from(made: &plan::Plan) -> Plan {
+        let count = |word: &str| made.changes().filter(|step| step.action.word() == word).count();
+        let waiting = made.waiting.iter().map(|waiting| Waiting {
+            job: waiting.job.clone(),
+            cause: waiting.cause.word(),
+            detail: plan::describe_wait(&waiting.cause, made.at),
+        });
+        Plan {
+            v: VERSION,
+            at: made.at,
+            engine: made.engine.clone(),
+            changes: made.changes().map(Change::from).collect(),
+            waiting: waiting.collect(),
+            unchanged: made.unchanged.clone(),
+            inactive: Vec::new(),
+            summary: Summary {
+                create: count("create"),
+                replace: count("replace"),
+                start: count("start"),
+                stop: count("stop"),
+                remove: count("remove"),
+                update: count("update"),
+            },
+            next_wake: made.next_wake,
+        }
+    }
+}
+
+impl From<&plan::Step> for Change {
+    fn from(step: &plan::Step) -> Change {
+        Change {
+            job: step.job.clone(),
+            action: step.action.word(),
+            cause: step.cause.word(),
+            detail: plan::describe_cause(step),
+            diff: step.diff.clone(),
+            next_before: step.next_before.as_ref().map(|next| next.slot),
+            next_after: step.next_after.as_ref().map(|next| next.slot),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -583,7 +583,8 @@ async fn start_once(
             let seen = context.engine.inspect(&target.id).await.ok().flatten();
             let started_at = seen.and_then(|state| state.started_at).unwrap_or(at);
             context.ledger.started(&target.name, started_at)?;
-            let late_ms = i64::try_from(at.duration_since(launch.due_at).as_millis()).unwrap_or(i64::MAX);
+            let late_ms =
+                i64::try_from(started_at.duration_since(launch.due_at).as_millis()).unwrap_or(i64::MAX);
             context.say(
                 Some(&launch.job),
                 What::Started {

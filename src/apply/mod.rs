@@ -208,10 +208,9 @@ fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), Appl
         image: None,
         spec_hash: None,
     };
-    let new = context.ledger.record(&row)?;
     let last = series.map_or(*slot, |(last, _)| last);
-    context.ledger.settle(job, last.at())?;
-    if new {
+    let new = context.ledger.record_all(&[row], Some((job, last.at())))?;
+    if new > 0 {
         let count = series.map_or(1, |(_, count)| count);
         let what = What::NotRun {
             slot: *slot,

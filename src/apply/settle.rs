@@ -440,6 +440,7 @@ pub(super) async fn adopt(
         attempt,
         trigger: stamp.trigger,
         container: target.id.clone(),
+        nonce: None,
         due_at: slot.map(Slot::at).or(state.started_at).unwrap_or(at),
         started_at: state.started_at,
         image: Some(state.image.clone()),

@@ -9,21 +9,24 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::clock::{Clock as _, SystemClock};
-use crate::engine::{ContainerState, Engine, SharedEngine};
+use crate::config::{Arm, Config};
+use crate::engine::SharedEngine;
 use crate::ledger::Ledger;
-use crate::model::{Instance, JobName, Trigger};
+use crate::manifest;
+use crate::model::{Arming, Instance, JobName, Trigger};
 
 use super::args::NameArg;
 use super::error::CommandError;
 use super::output::{printable, quoted};
 use super::settings::Settings;
 use super::state::{self, User};
-use super::{connect, rerun};
+use super::{connect, operator};
 
 /// The context of one command.
 #[derive(Debug)]
 pub struct App {
     settings: Settings,
+    config: Config,
     user: User,
 }
 
@@ -31,12 +34,65 @@ pub struct App {
 const MOST_SIMILAR: usize = 3;
 
 impl App {
+    /// # Errors
+    /// When the operator's file cannot be used.
+    pub fn new(settings: Settings) -> Result<App, CommandError> {
+        let user = User::of_process();
+        let config = operator::read(&settings, &user)?;
+        Ok(App {
+            settings: operator::fill(settings, &config),
+            config,
+            user,
+        })
+    }
+
+    /// The operator's file.
     #[must_use]
-    pub fn new(settings: Settings) -> App {
-        App {
-            settings,
-            user: User::of_process(),
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What manifests are loaded with.
+    ///
+    /// # Errors
+    /// When there is no place for state, which no job may mount.
+    pub fn manifest_settings(&self) -> Result<manifest::Settings, CommandError> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut settings = self.config.settings(environment);
+        let state = self.state_folder()?;
+        settings
+            .policy
+            .protected
+            .push(state.canonicalize().unwrap_or(state));
+        let host = self
+            .settings
+            .host
+            .clone()
+            .or_else(|| std::env::var("DOCKER_HOST").ok());
+        settings.policy.sockets.extend(
+            host.as_deref()
+                .and_then(|host| host.strip_prefix("unix://"))
+                .map(PathBuf::from),
+        );
+        Ok(settings)
+    }
+
+    /// The operator's word on arming.
+    #[must_use]
+    pub fn arming(&self) -> Arming {
+        match self.config.arm {
+            Arm::Always => Arming::Nearest(self.config.limits.armed as usize),
+            Arm::Never => Arming::Never,
         }
+    }
+
+    /// The instance's ledger, made when it is the first time.
+    ///
+    /// # Errors
+    /// When it cannot be made, read or written.
+    pub fn ledger(&self) -> Result<Ledger, CommandError> {
+        Ledger::open(&self.state_folder()?).map_err(|error| state::of_ledger("open the ledger", &error))
     }
 
     #[must_use]
@@ -119,30 +175,6 @@ impl App {
         known: impl Iterator<Item = &'a JobName>,
     ) -> Result<JobName, CommandError> {
         resolve_job(name.as_str(), &known.cloned().collect::<Vec<_>>())
-    }
-
-    /// Deletes a container of a job once its outcome is recorded.
-    ///
-    /// # Errors
-    /// When it is running and `force` is not given, or its outcome is not recorded.
-    pub async fn remove_of_job(
-        &self,
-        _engine: &dyn Engine,
-        container: &ContainerState,
-        _force: bool,
-    ) -> Result<(), CommandError> {
-        Err(CommandError::failed(format!(
-            "`{}` belongs to a job",
-            container.name
-        )))
-    }
-
-    /// Runs a job's recorded spec again, in a new container.
-    ///
-    /// # Errors
-    /// When there is no such run or job.
-    pub async fn rerun_of_job(&self, args: &rerun::Args) -> super::error::CommandResult {
-        Err(super::foreign::nothing(&args.what))
     }
 }
 

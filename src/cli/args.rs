@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::model::{InvalidName, validate_container_ref};
+use crate::model::{InvalidName, JobName, validate_container_ref};
 
 use super::output::{printable, quoted};
 
@@ -15,6 +15,12 @@ use super::output::{printable, quoted};
 pub struct NameArg(String);
 
 impl NameArg {
+    /// A job's full name, which has passed a stricter rule.
+    #[must_use]
+    pub fn of_job(job: &JobName) -> NameArg {
+        NameArg(job.to_string())
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

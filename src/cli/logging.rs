@@ -21,6 +21,7 @@ use super::settings::{LogFormat, LogLevel};
 use crate::clock::{Clock as _, SystemClock};
 
 use super::words;
+use crate::event;
 
 /// Starts the log of this process. A second call (a test) changes nothing.
 pub fn start(level: LogLevel, format: LogFormat) {
@@ -43,6 +44,20 @@ pub fn start(level: LogLevel, format: LogFormat) {
             .with_timer(Utc)
             .try_init(),
     };
+}
+
+/// Writes what happened to the log. A text of several lines is several lines of the log.
+pub fn say(event: &event::Event) {
+    let job = event.job.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text = event.what.to_string();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        match event.what.level() {
+            event::Level::Debug => tracing::debug!(job, "{line}"),
+            event::Level::Info => tracing::info!(job, "{line}"),
+            event::Level::Warn => tracing::warn!(job, "{line}"),
+            event::Level::Error => tracing::error!(job, "{line}"),
+        }
+    }
 }
 
 /// Our own lines from `level` on. Libraries are heard only when they warn, but all of them at

@@ -11,9 +11,12 @@
 //! | the others | a command each |
 
 mod app;
+mod apply;
 mod args;
 mod connect;
 mod containers;
+mod declared;
+mod down;
 mod error;
 mod foreign;
 mod history;
@@ -23,17 +26,24 @@ mod jobs;
 mod logging;
 mod logs;
 mod next;
+mod operator;
+mod ours;
 mod output;
+mod plan;
 mod plugin;
 mod pull;
 mod rerun;
 mod rm;
 mod run;
+mod session;
 mod settings;
 mod state;
 mod template;
+mod trigger;
 mod usage;
+mod validate;
 mod version;
+mod watch;
 mod words;
 
 use std::ffi::OsString;
@@ -68,16 +78,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Watch(watch::Args),
+    Validate(validate::Args),
     /// List the jobs
     Ls(jobs::Args),
     List(ListCommand),
     Run(run::Args),
+    Trigger(trigger::Args),
     Rerun(rerun::Args),
     Rm(rm::Args),
     Next(next::Args),
     #[command(visible_alias = "runs")]
     History(history::Args),
     Logs(logs::Args),
+    Down(down::Args),
     Version(version::Args),
 }
 
@@ -135,7 +151,7 @@ fn start(cli: Cli) -> CommandResult {
         .enable_all()
         .build()
         .map_err(|error| CommandError::failed("failed to start").caused_by(error.to_string()))?;
-    let result = runtime.block_on(dispatch(cli.command, &App::new(settings)));
+    let result = runtime.block_on(dispatch(cli.command, &App::new(settings)?));
     // A write to a reader that stopped reading may block a thread of the runtime for ever.
     runtime.shutdown_background();
     result
@@ -143,6 +159,10 @@ fn start(cli: Cli) -> CommandResult {
 
 async fn dispatch(command: Command, app: &App) -> CommandResult {
     match command {
+        Command::Plan(args) => plan::run(args, app).await,
+        Command::Apply(args) => apply::run(args, app).await,
+        Command::Watch(args) => watch::run(args, app).await,
+        Command::Validate(args) => validate::run(args, app),
         Command::Ls(args) => jobs::run(args, app),
         Command::List(list) => match list.what {
             None => jobs::run(list.jobs, app),
@@ -151,11 +171,13 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
             Some(Listed::Containers(args)) => containers::run(args, app).await,
         },
         Command::Run(args) => run::run(args, app).await,
+        Command::Trigger(args) => trigger::run(args, app).await,
         Command::Rerun(args) => rerun::run(args, app).await,
         Command::Rm(args) => rm::run(args, app).await,
         Command::Next(args) => next::run(args, app),
         Command::History(args) => history::run(args, app),
         Command::Logs(args) => logs::run(args, app).await,
+        Command::Down(args) => down::run(args, app).await,
         Command::Version(args) => version::run(args, app).await,
     }
 }

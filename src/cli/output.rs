@@ -131,6 +131,26 @@ pub fn paint_labels(text: &str) -> String {
         .collect()
 }
 
+/// Colours a plan's lines by their sign; no colour is needed to understand them.
+#[must_use]
+pub fn paint_plan(text: &str) -> String {
+    use anstyle::AnsiColor::{Cyan, Green, Red, Yellow};
+    let paint = |line: &str| {
+        let body = line.trim_start();
+        let color = match (line.len() - body.len(), body.chars().next()) {
+            (1 | 5, Some('+')) => Green,
+            (1 | 5, Some('-')) | (1, Some('!')) => Red,
+            (1, Some('~')) => Yellow,
+            (1, Some('>')) => Cyan,
+            _ => return line.to_owned(),
+        };
+        let style = color.on_default();
+        let (line, end) = line.split_at(line.trim_end_matches('\n').len());
+        format!("{style}{line}{style:#}{end}")
+    };
+    text.split_inclusive('\n').map(paint).collect()
+}
+
 /// Control characters, and those that turn the direction of the text after them.
 fn steers_terminal(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -9,6 +9,7 @@ use super::App;
 use super::args::{DirFlag, NameArg};
 use super::error::{CommandError, CommandResult, Exit};
 use super::foreign::{self, Named};
+use super::ours;
 use super::output::print_line;
 
 /// Run the same command again
@@ -37,7 +38,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
             print_line(&container.name)?;
             Ok(Exit::OK)
         }
-        Named::OfJob(_) | Named::Nothing => app.rerun_of_job(&args).await,
+        Named::OfJob(_) | Named::Nothing => ours::rerun(app, &args).await,
     }
 }
 

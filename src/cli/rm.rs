@@ -11,6 +11,7 @@ use super::App;
 use super::args::NameArg;
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::foreign::{self, Named};
+use super::ours;
 use super::output::print_line;
 
 /// Delete containers
@@ -55,7 +56,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
 async fn remove(engine: &dyn Engine, name: &NameArg, args: &Args, app: &App) -> Result<(), CommandError> {
     match foreign::look_up(engine, name).await? {
         Named::Foreign(container) => remove_foreign(engine, &container, args).await,
-        Named::OfJob(container) => app.remove_of_job(engine, &container, args.force).await,
+        Named::OfJob(container) => ours::remove(app, &container, args.force).await,
         Named::Nothing => Err(foreign::nothing(name)),
     }
 }

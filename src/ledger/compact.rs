@@ -40,10 +40,14 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written, or a log cannot be removed.
     pub fn compact(&self, at: Timestamp) -> Result<usize> {
+        self.compact_to(at, RUNS_KEPT_PER_JOB)
+    }
+
+    pub(super) fn compact_to(&self, at: Timestamp, kept_per_job: u32) -> Result<usize> {
         let mut deleted = 0;
         self.write(|tx| release_old_holds(tx, at))?;
         for job in self.read(|tx| strings(tx, "SELECT DISTINCT job FROM runs"))? {
-            let before = self.read(|tx| cutoff(tx, &job, at))?;
+            let before = self.read(|tx| cutoff(tx, &job, at, kept_per_job))?;
             loop {
                 let batch = self.write(|tx| delete_runs(tx, &job, before))?;
                 // A crash here leaves logs that nothing names: they are only space.
@@ -92,12 +96,17 @@ fn release_old_holds(tx: &Transaction<'_>, at: Timestamp) -> std::result::Result
 }
 
 /// Rows of the job that were due before this are too old, or too many.
-fn cutoff(tx: &Transaction<'_>, job: &str, at: Timestamp) -> std::result::Result<Timestamp, Fault> {
+fn cutoff(
+    tx: &Transaction<'_>,
+    job: &str,
+    at: Timestamp,
+    kept_per_job: u32,
+) -> std::result::Result<Timestamp, Fault> {
     let oldest_of_crowd: Option<At> = tx
         .prepare_cached(
             "SELECT last_due_at FROM runs WHERE job = ?1 ORDER BY last_due_at DESC, seq DESC LIMIT 1 OFFSET ?2",
         )?
-        .query_row((job, RUNS_KEPT_PER_JOB - 1), |row| row.get(0))
+        .query_row((job, kept_per_job - 1), |row| row.get(0))
         .optional()?;
     let too_old = days_before(at, RUNS_KEPT_DAYS);
     Ok(oldest_of_crowd.map_or(too_old, |At(crowd)| {

@@ -46,7 +46,8 @@ pub enum ContainerState {
     Armed,
     /// A start was intended: its run tells the rest.
     Intended,
-    /// Removed without having been started, or never made. Never to be started.
+    /// Removed without having been started, never made, or started by somebody else. Never to be
+    /// started.
     Discarded,
 }
 
@@ -246,7 +247,10 @@ pub(super) fn require(tx: &Transaction<'_>, nonce: &str) -> std::result::Result<
     by_nonce(tx, nonce)?.ok_or_else(|| LedgerError::not_usable(nonce, "the ledger does not know it").into())
 }
 
-fn by_nonce(tx: &Transaction<'_>, nonce: &str) -> std::result::Result<Option<ContainerRow>, Fault> {
+pub(super) fn by_nonce(
+    tx: &Transaction<'_>,
+    nonce: &str,
+) -> std::result::Result<Option<ContainerRow>, Fault> {
     Ok(tx
         .prepare_cached(
             "SELECT nonce, name, job, slot, attempt, trigger_kind, spec_hash, image_id, at, origin, container,

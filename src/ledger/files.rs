@@ -54,6 +54,47 @@ pub(super) fn private_file(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Makes an empty database that nobody else can read, if there is none.
+///
+/// It never opens an existing one: closing any descriptor of a file gives up all locks that this
+/// process has on it (POSIX), also those that SQLite rests on in another [`super::Ledger`].
+pub(super) fn empty_database(dir: &Path, path: &Path) -> Result<()> {
+    if !path.try_exists().map_err(LedgerError::io(path))? {
+        let draft = draft_of(dir, DATABASE);
+        drop(private_file(&draft)?);
+        publish(&draft, path)?;
+    }
+    let mode = fs::metadata(path)
+        .map_err(LedgerError::io(path))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(LedgerError::io(path))?;
+    }
+    Ok(())
+}
+
+/// Whether this user may read and write a file, without opening it (see [`empty_database`]).
+pub(super) fn check_access(path: &Path) -> Result<()> {
+    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+    rustix::fs::access(path, access).map_err(|errno| LedgerError::io(path)(errno.into()))
+}
+
+fn draft_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.{}", uuid::Uuid::new_v4().simple()))
+}
+
+/// Gives a finished file its name. A link never replaces: of two processes at their first open, the
+/// slower one takes the other's file. And a crash on the way leaves a draft, never half a file.
+fn publish(draft: &Path, path: &Path) -> Result<()> {
+    let linked = match fs::hard_link(draft, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(LedgerError::io(path)(error)),
+        _ => Ok(()),
+    };
+    let removed = fs::remove_file(draft).map_err(LedgerError::io(draft));
+    linked.and(removed)
+}
+
 /// Makes the names in a folder durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir)
@@ -91,20 +132,11 @@ fn make_key(dir: &Path, path: &Path) -> Result<()> {
     File::open(random)
         .and_then(|mut file| file.read_exact(&mut key))
         .map_err(LedgerError::io(random))?;
-    let draft: PathBuf = dir.join(format!("{KEY}.{}", uuid::Uuid::new_v4().simple()));
-    let written = private_file(&draft).and_then(|mut file| {
-        file.write_all(&key)
-            .and_then(|()| file.sync_all())
-            .map_err(LedgerError::io(&draft))
-    });
-    // A link never replaces: of two processes at their first open, the slower one takes the
-    // other's key. And a crash on the way leaves a draft, never half a key.
-    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(LedgerError::io(path)(error)),
-        _ => Ok(()),
-    });
-    let removed = fs::remove_file(&draft).map_err(LedgerError::io(&draft));
-    linked?;
-    removed?;
+    let draft = draft_of(dir, KEY);
+    let mut file = private_file(&draft)?;
+    file.write_all(&key)
+        .and_then(|()| file.sync_all())
+        .map_err(LedgerError::io(&draft))?;
+    publish(&draft, path)?;
     sync_dir(dir)
 }

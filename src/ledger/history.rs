@@ -33,10 +33,6 @@ pub enum JobFilter {
 /// More hits than that are no answer to "which run?".
 const FIND_LIMIT: u32 = 100;
 
-/// The terms of the index `runs_open`, word for word: SQLite uses it only then.
-const OPEN: &str =
-    "outcome IS NULL OR held_until IS NOT NULL OR (container IS NOT NULL AND container_gone = 0)";
-
 /// In the order that [`run_of`] reads.
 pub(super) const COLUMNS: &str = "id, job, slot, attempt, trigger_kind, outcome, reason, exit_code, due_at, intent, \
      started_at, finished_at, recorded_at, container, container_gone, held_until, stop_requested, image, spec_hash, \
@@ -58,11 +54,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub fn active_runs(&self) -> Result<Vec<Run>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM runs
-             WHERE ({OPEN}) AND (outcome IS NULL OR held_until IS NOT NULL) ORDER BY last_due_at, seq"
-        );
-        self.read(|tx| list(tx, &sql, &[]))
+        self.read(|tx| list(tx, &active_sql(), &[]))
     }
 
     /// # Errors
@@ -87,14 +79,10 @@ impl Ledger {
         let exact = format!("SELECT {COLUMNS} FROM runs WHERE id = ?1 OR container = ?1");
         // Names and IDs are ASCII, so DEL sorts after all that can follow the prefix.
         let end = format!("{prefix_or_container}\u{7f}");
-        let prefix = format!(
-            "SELECT {COLUMNS} FROM runs WHERE (id >= ?1 AND id < ?2) OR (container >= ?1 AND container < ?2)
-             ORDER BY last_due_at DESC, seq DESC LIMIT {FIND_LIMIT}"
-        );
         self.read(|tx| {
             let found = list(tx, &exact, &[&prefix_or_container])?;
             if found.is_empty() {
-                list(tx, &prefix, &[&prefix_or_container, &end])
+                list(tx, &prefix_sql(), &[&prefix_or_container, &end])
             } else {
                 Ok(found)
             }
@@ -193,14 +181,41 @@ pub(super) fn history_sql(query: &HistoryQuery) -> (String, Vec<Value>) {
 }
 
 pub(super) fn to_plan(tx: &Transaction<'_>) -> std::result::Result<Vec<Run>, Fault> {
-    let sql = format!(
+    list(tx, &to_plan_sql(), &[])
+}
+
+fn to_plan_sql() -> String {
+    format!(
         "SELECT {COLUMNS} FROM runs WHERE seq IN (
-             SELECT seq FROM runs WHERE {OPEN}
+             SELECT seq FROM runs WHERE open = 1
              UNION
              SELECT (SELECT seq FROM runs WHERE job = jobs.name ORDER BY last_due_at DESC, seq DESC LIMIT 1) FROM jobs
          ) ORDER BY last_due_at, seq"
-    );
-    list(tx, &sql, &[])
+    )
+}
+
+fn active_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM runs
+         WHERE open = 1 AND (outcome IS NULL OR held_until IS NOT NULL) ORDER BY last_due_at, seq"
+    )
+}
+
+fn prefix_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM runs WHERE (id >= ?1 AND id < ?2) OR (container >= ?1 AND container < ?2)
+         ORDER BY last_due_at DESC, seq DESC LIMIT {FIND_LIMIT}"
+    )
+}
+
+/// Statements that must not walk the whole history, each with the index that they rest on.
+#[cfg(test)]
+pub(super) fn statements() -> [(String, &'static str); 3] {
+    [
+        (to_plan_sql(), "runs_open"),
+        (active_sql(), "runs_open"),
+        (prefix_sql(), "runs_container"),
+    ]
 }
 
 fn list(tx: &Transaction<'_>, sql: &str, params: &[&dyn ToSql]) -> std::result::Result<Vec<Run>, Fault> {

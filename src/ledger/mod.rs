@@ -36,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ const GAPS_KEPT: u32 = 100;
 pub struct Ledger {
     dir: PathBuf,
     database: PathBuf,
+    /// Device and inode of the database: tells the file that is open from one put in its place.
+    file: (u64, u64),
     id: String,
     key: files::Key,
     connection: Mutex<Connection>,
@@ -106,7 +109,7 @@ impl Ledger {
         files::private_dir(&dir.join(files::LAST_GOOD))?;
         let database = dir.join(files::DATABASE);
         // SQLite gives its companions (-wal, -shm) the mode of the database.
-        drop(files::private_file(&database)?);
+        files::empty_database(dir, &database)?;
         let key = files::read_or_make_key(dir)?;
         let connection = connect(&database)?;
         let ledger = Ledger::finish_open(dir, database, key, connection)?;
@@ -128,7 +131,7 @@ impl Ledger {
             Ok(_) => {}
         }
         // SQLite's own error for a file that may not be opened does not say why.
-        drop(std::fs::File::open(&database).map_err(LedgerError::io(&database))?);
+        files::check_access(&database)?;
         let connection = connect(&database)?;
         if schema::is_blank(&connection).map_err(|fault| fault.at(&database))? {
             return Ok(None);
@@ -147,8 +150,10 @@ impl Ledger {
             .and_then(|()| check_pages(&connection))
             .and_then(|()| ledger_id(&mut connection))
             .map_err(|fault| fault.at(&database))?;
+        let found = std::fs::metadata(&database).map_err(LedgerError::io(&database))?;
         Ok(Ledger {
             dir: dir.to_owned(),
+            file: (found.dev(), found.ino()),
             database,
             id,
             key,
@@ -333,6 +338,7 @@ impl Ledger {
     /// Writes all or nothing. The lock is taken first: a transaction that reads and then writes
     /// would otherwise fail where another process wrote in between.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> std::result::Result<T, Fault>) -> Result<T> {
+        self.check_in_place()?;
         self.transact(TransactionBehavior::Immediate, work)
     }
 
@@ -350,6 +356,19 @@ impl Ledger {
             Ok(value)
         })();
         outcome.map_err(|fault: Fault| fault.at(&self.database))
+    }
+
+    /// SQLite would go on writing to a deleted file, and nothing of that outlives the process: such
+    /// a ledger allows no start.
+    fn check_in_place(&self) -> Result<()> {
+        match std::fs::metadata(&self.database) {
+            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(_) => Err(self.damaged("it was replaced while it was open".to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(self.damaged("it was deleted while it was open".to_owned()))
+            }
+            Err(error) => Err(LedgerError::io(&self.database)(error)),
+        }
     }
 
     /// A panic while the lock was held has rolled its transaction back: the connection is sound.

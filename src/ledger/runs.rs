@@ -58,8 +58,8 @@ pub struct NotRun {
     pub spec_hash: Option<String>,
 }
 
-/// A container that ran, or may have run, without a record here: the ledger was lost or restored,
-/// or it belongs to a superseded one. It is never started by this ledger.
+/// A container that ran, or may have run, without our intent: the ledger was lost or restored, it
+/// belongs to a superseded one, or a person started it. It is never started by this ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
     pub id: RunId,
@@ -69,6 +69,8 @@ pub struct Adopted {
     pub trigger: RunTrigger,
     /// Full ID.
     pub container: String,
+    /// Of its label; where this ledger knows it, the container is armed no longer.
+    pub nonce: Option<String>,
     pub due_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub image: Option<String>,
@@ -156,27 +158,25 @@ impl Ledger {
 
     /// Proof was found that an intended start never happened, and the container was removed
     /// without force: the intent is taken back, so that the attempt may be made anew with another
-    /// container. `false` when the run has an outcome: that stays.
+    /// container. `false` when the run has an outcome, or no intent of ours: that stays.
     ///
     /// # Errors
     /// When the ledger knows no such run.
     pub fn never_ran(&self, run: &RunId) -> Result<bool> {
         self.write(|tx| {
-            let found: Option<(Option<Outcome>, Option<String>)> = tx
-                .prepare_cached("SELECT outcome, nonce FROM runs WHERE id = ?1")?
-                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?)))
+            let nonce: Option<String> = tx
+                .prepare_cached(
+                    "SELECT nonce FROM runs WHERE id = ?1 AND outcome IS NULL AND intent IS NOT NULL",
+                )?
+                .query_row([run], |row| row.get(0))
                 .optional()?;
-            match found {
-                None => Err(no_such(run)),
-                // Adopted, not intended: there is nothing to take back.
-                Some((Some(_), _) | (None, None)) => Ok(false),
-                Some((None, Some(nonce))) => {
-                    tx.prepare_cached("DELETE FROM runs WHERE id = ?1")?
-                        .execute([run])?;
-                    containers::discard(tx, &nonce)?;
-                    Ok(true)
-                }
-            }
+            let Some(nonce) = nonce else {
+                return changed_or_known(tx, run, 0);
+            };
+            tx.prepare_cached("DELETE FROM runs WHERE id = ?1")?
+                .execute([run])?;
+            containers::discard(tx, &nonce)?;
+            Ok(true)
         })
     }
 
@@ -220,6 +220,7 @@ impl Ledger {
             attempt,
             trigger,
             container,
+            nonce,
             due_at,
             started_at,
             image,
@@ -233,6 +234,7 @@ impl Ledger {
             {
                 return Ok(false);
             }
+            let nonce = disarm(tx, nonce.as_deref(), container)?;
             insert(
                 tx,
                 &NewRun {
@@ -245,7 +247,7 @@ impl Ledger {
                     due_at: *due_at,
                     intent: None,
                     started_at: *started_at,
-                    nonce: None,
+                    nonce,
                     container: Some(container),
                     image: image.as_deref(),
                     spec_hash: spec_hash.as_deref(),
@@ -482,6 +484,25 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
         ":note": finish.and_then(|finish| finish.note.as_deref()),
     })?;
     Ok(())
+}
+
+/// Takes a container that ran without our intent out of what may be started; its nonce, if that is
+/// ours.
+fn disarm<'a>(
+    tx: &Transaction<'_>,
+    nonce: Option<&'a str>,
+    container: &str,
+) -> std::result::Result<Option<&'a str>, Fault> {
+    let Some(nonce) = nonce else { return Ok(None) };
+    let Some(row) = containers::by_nonce(tx, nonce)? else {
+        return Ok(None);
+    };
+    row.check_id(tx, container)?;
+    if matches!(row.state, ContainerState::Creating | ContainerState::Armed) {
+        tx.prepare_cached("UPDATE containers SET state = 'discarded', container = ?2 WHERE nonce = ?1")?
+            .execute((nonce, container))?;
+    }
+    Ok(Some(nonce))
 }
 
 /// The row that forbids a start of this container.

@@ -124,6 +124,8 @@ fn finish(outcome: Outcome) -> Finish {
     }
 }
 
+mod faults;
+
 const NIGHT: &str = "2026-11-23T01:30:00Z";
 
 /// A run of `shop.backup` whose start was intended.
@@ -757,6 +759,10 @@ fn an_intent_proven_idle_is_taken_back_and_its_container_never_started() {
     assert!(ledger.never_ran(&id).unwrap());
     assert_eq!(ledger.run(&id).unwrap(), None);
     assert!(ledger.intend(&intent_of("n1", "c1")).is_err());
+    assert_eq!(
+        ledger.container("n1").unwrap().unwrap().state,
+        ContainerState::Discarded
+    );
     ledger
         .creating(&new_container("n2", "shop.backup", slot(NIGHT), 0))
         .unwrap();
@@ -780,6 +786,7 @@ fn a_container_without_record_is_adopted_once_and_never_started() {
         attempt: 0,
         trigger: RunTrigger::Schedule,
         container: "c1".into(),
+        nonce: Some("of another ledger".into()),
         due_at: time(NIGHT),
         started_at: Some(time(NIGHT)),
         image: None,
@@ -811,6 +818,50 @@ fn a_container_without_record_is_adopted_once_and_never_started() {
         ledger.run(&lost.id).unwrap().unwrap().outcome,
         Some(Outcome::Unknown)
     );
+}
+
+#[test]
+fn a_container_started_by_hand_is_armed_no_longer() {
+    let (_home, ledger) = open();
+    ledger
+        .upsert_job(&upsert("shop.backup", "2026-11-22T12:00:00Z"))
+        .unwrap();
+    let new = new_container("n1", "shop.backup", slot(NIGHT), 0);
+    ledger.creating(&new).unwrap();
+    ledger.created("n1", "c1").unwrap();
+    let mut by_hand = Adopted {
+        id: new.name.clone(),
+        job: new.job.clone(),
+        slot: new.slot,
+        attempt: 0,
+        trigger: RunTrigger::Schedule,
+        container: "c2".into(),
+        nonce: Some("n1".into()),
+        due_at: time(NIGHT),
+        started_at: Some(time(NIGHT)),
+        image: None,
+        spec_hash: None,
+        origin: origin(),
+        finish: None,
+    };
+    assert!(ledger.adopt(&by_hand).is_err(), "a copied label");
+    by_hand.container = "c1".into();
+    assert!(ledger.adopt(&by_hand).unwrap());
+    assert!(ledger.jobs().unwrap()[&new.job].armed.is_empty());
+    assert!(matches!(
+        ledger.intend(&intent_of("n1", "c1")).unwrap(),
+        Intended::AlreadyRecorded(_)
+    ));
+    assert_eq!(ledger.spec_of(&new.name).unwrap(), Some(new.spec));
+    assert!(!ledger.never_ran(&new.name).unwrap(), "it did run");
+    assert!(ledger.run(&new.name).unwrap().is_some());
+}
+
+#[test]
+fn the_ledger_is_shared_by_tasks() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Ledger>();
+    shared::<WatchLock>();
 }
 
 #[test]

@@ -9,6 +9,23 @@ use super::{Job, JobName};
 pub struct Desired {
     pub jobs: BTreeMap<JobName, Job>,
     pub removals: Removals,
+    pub arming: Arming,
+}
+
+/// The operator's word on containers that are made ahead of their slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arming {
+    /// Containers are made when their slot is due.
+    Never,
+    /// At most this many, those with the nearest slots: each costs the engine a directory and time
+    /// in every list.
+    Nearest(usize),
+}
+
+impl Default for Arming {
+    fn default() -> Arming {
+        Arming::Nearest(500)
+    }
 }
 
 /// Whether a job that is no longer declared may be removed.

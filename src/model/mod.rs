@@ -13,7 +13,7 @@ mod run;
 mod slot;
 mod stamp;
 
-pub use desired::{Desired, Removals};
+pub use desired::{Arming, Desired, Removals};
 pub use job::{
     Concurrency, ContainerSpec, DayMatch, History, Job, Logging, MissedFires, Mount, MountKind,
     NetworkAttachment, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers, Ulimit,

@@ -3,11 +3,13 @@
 use jiff::SignedDuration;
 
 use super::action::{Action, Cause, Sight, Target, WaitCause};
+use super::diff;
 use super::due::{Decision, launch, looks_unstarted, miss_all_of_record, target};
 use super::fingerprint::spec_hash;
 use super::view::{Draft, JobView, is_idle};
-use super::{ARM_LIMIT, diff};
-use crate::model::{Claim, Container, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals, Slot};
+use crate::model::{
+    Arming, Claim, Container, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals, Slot,
+};
 use crate::schedule::Fire;
 
 /// Within this time after its creation, a manual run's container is somebody's who is about to start
@@ -85,7 +87,13 @@ fn edit_cause(view: &JobView<'_>, job: &Job) -> Cause {
 }
 
 /// Makes the container of the next slot, and takes away what stands for another.
-pub(super) fn arm(view: &JobView<'_>, decision: &Decision, within_limit: bool, draft: &mut Draft) {
+pub(super) fn arm(
+    view: &JobView<'_>,
+    decision: &Decision,
+    arming: Arming,
+    within_limit: bool,
+    draft: &mut Draft,
+) {
     let Some(job) = view.job else { return };
     if view.busy(Lane::Arm) {
         return;
@@ -112,7 +120,9 @@ pub(super) fn arm(view: &JobView<'_>, decision: &Decision, within_limit: bool, d
         return;
     };
     if !within_limit {
-        draft.wait(WaitCause::BeyondArmLimit { limit: ARM_LIMIT });
+        if let Arming::Nearest(limit) = arming {
+            draft.wait(WaitCause::BeyondArmLimit { limit });
+        }
         remove_all(&idle, &Cause::BeyondArmLimit, draft);
         return;
     }

@@ -16,17 +16,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::model::{Desired, JobName, Observed};
+use crate::model::{Arming, Desired, JobName, Observed};
 
 pub use action::{Action, Cause, Launch, NextFire, NotRun, Plan, Sight, Step, Target, WaitCause, Waiting};
 pub use diff::unified;
 pub use fingerprint::spec_hash;
 pub use render::{describe_cause, describe_wait, render, when_in_words};
 use view::{Draft, JobView};
-
-/// At most this many containers are armed at a time, those with the nearest slots: each costs the
-/// engine a directory, a mount point at start and time in every list.
-pub const ARM_LIMIT: usize = 500;
 
 /// What to do now, and why; what is not done, and why not.
 #[must_use]
@@ -35,7 +31,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
         .into_iter()
         .map(|name| JobView::new(name, desired, observed, now))
         .collect();
-    let within_limit = nearest(&views);
+    let within_limit = nearest(&views, desired.arming);
 
     let mut plan = Plan {
         at: now,
@@ -48,7 +44,8 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     for view in &views {
         let mut draft = Draft::default();
         if view.job.is_some() {
-            declared(view, within_limit.contains(&view.name), &mut draft);
+            let within_limit = within_limit.contains(&view.name);
+            declared(view, desired.arming, within_limit, &mut draft);
         } else {
             no_longer_declared(view, desired, &mut draft);
         }
@@ -58,12 +55,12 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
 }
 
 /// The story of one declared job.
-fn declared(view: &JobView<'_>, within_limit: bool, draft: &mut Draft) {
+fn declared(view: &JobView<'_>, arming: Arming, within_limit: bool, draft: &mut Draft) {
     converge::see(view, draft);
     retain::settle(view, draft);
     due::stop_overdue(view, draft);
     let decision = due::decide(view, draft);
-    converge::arm(view, &decision, within_limit, draft);
+    converge::arm(view, &decision, arming, within_limit, draft);
     retain::prune(view, draft);
     converge::show_edit(view, draft);
 }
@@ -102,12 +99,15 @@ fn all_names(desired: &Desired, observed: &Observed) -> BTreeSet<JobName> {
 }
 
 /// The jobs whose next slots are nearest, as many as may be armed.
-fn nearest<'a>(views: &'a [JobView<'_>]) -> BTreeSet<&'a JobName> {
+fn nearest<'a>(views: &'a [JobView<'_>], arming: Arming) -> BTreeSet<&'a JobName> {
+    let Arming::Nearest(limit) = arming else {
+        return BTreeSet::new();
+    };
     let mut coming: Vec<_> = views
         .iter()
         .filter_map(|view| Some((view.next_fire()?.slot, &view.name)))
         .collect();
     coming.sort();
-    coming.truncate(ARM_LIMIT);
+    coming.truncate(limit);
     coming.into_iter().map(|(_, name)| name).collect()
 }

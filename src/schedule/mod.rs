@@ -265,3 +265,149 @@ impl Iterator for Between<'_> {
 }
 
 impl std::iter::FusedIterator for Between<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn cron(expression: &str, timezone: &str) -> Trigger {
+        Trigger::Cron {
+            expression: expression.into(),
+            timezone: timezone.into(),
+            day_match: None,
+        }
+    }
+
+    fn every(secs: u64) -> Trigger {
+        Trigger::Every {
+            period: Duration::from_secs(secs),
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn show(fires: impl Iterator<Item = Fire>) -> Vec<String> {
+        fires
+            .map(|fire| format!("{} {}", fire.slot, fire.timezone))
+            .collect()
+    }
+
+    #[test]
+    fn several_triggers_merge_and_an_instant_is_one_slot() {
+        let schedule = Schedule::compile(&[
+            cron("0 4 * * *", "Europe/Berlin"),
+            cron("0 3,9 * * *", "UTC"),
+            every(6 * 3600),
+            every(6 * 3600),
+        ])
+        .unwrap();
+        let (after, until) = (at("2026-11-23T00:00:00Z"), at("2026-11-23T12:00:00Z"));
+        assert_eq!(
+            show(schedule.between(after, until)),
+            [
+                "2026-11-23T03:00:00Z Europe/Berlin",
+                "2026-11-23T06:00:00Z UTC",
+                "2026-11-23T09:00:00Z UTC",
+                "2026-11-23T12:00:00Z UTC",
+            ]
+        );
+        assert_eq!(schedule.count_between(after, until, 100), 4);
+        assert_eq!(schedule.count_between(after, until, 2), 2);
+        let previous = schedule.previous_before(at("2026-11-23T03:00:00.5Z")).unwrap();
+        assert_eq!(
+            show(std::iter::once(previous)),
+            ["2026-11-23T03:00:00Z Europe/Berlin"]
+        );
+    }
+
+    #[test]
+    fn without_triggers_there_is_no_slot() {
+        let schedule = Schedule::compile(&[]).unwrap();
+        assert!(schedule.is_empty());
+        assert_eq!(schedule.next_after(Timestamp::UNIX_EPOCH), None);
+        assert_eq!(schedule.previous_before(Timestamp::UNIX_EPOCH), None);
+        assert_eq!(schedule.count_between(Timestamp::MIN, Timestamp::MAX, 5), 0);
+        assert!(!schedule.is_slot(Timestamp::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn bounds_are_exact_to_the_nanosecond_on_both_sides_of_1970() {
+        let schedule = Schedule::compile(&[every(1)]).unwrap();
+        for (before, slot, after) in [
+            (
+                "2026-11-23T03:00:00.5Z",
+                "2026-11-23T03:00:01Z",
+                "2026-11-23T03:00:01.000000001Z",
+            ),
+            (
+                "1969-12-31T23:59:58.5Z",
+                "1969-12-31T23:59:59Z",
+                "1969-12-31T23:59:59.000000001Z",
+            ),
+            (
+                "1969-12-31T23:59:58Z",
+                "1969-12-31T23:59:59Z",
+                "1970-01-01T00:00:00Z",
+            ),
+        ] {
+            let slot: Slot = slot.parse().unwrap();
+            assert_eq!(schedule.next_after(at(before)).unwrap().slot, slot);
+            assert_eq!(schedule.previous_before(at(after)).unwrap().slot, slot);
+            assert!(schedule.is_slot(slot.at()));
+            assert_eq!(schedule.count_between(at(before), slot.at(), 9), 1);
+        }
+        assert!(!schedule.is_slot(at("2026-11-23T03:00:00.5Z")));
+        let day = (at("2026-11-23T00:00:00Z"), at("2026-11-24T00:00:00Z"));
+        assert_eq!(schedule.count_between(day.0, day.1, u64::MAX), 86_400);
+        assert_eq!(schedule.between(day.0, day.1).count(), 86_400);
+        assert_eq!(schedule.count_between(day.1, day.0, 9), 0);
+    }
+
+    #[test]
+    fn a_slot_is_one_in_a_gap_and_a_fold_too() {
+        let schedule = Schedule::compile(&[cron("30 2 * * *", "Europe/Berlin")]).unwrap();
+        for (instant, is) in [
+            ("2026-03-29T01:30:00Z", true),
+            ("2026-03-29T00:30:00Z", false),
+            ("2026-10-25T00:30:00Z", true),
+            ("2026-10-25T01:30:00Z", false),
+            ("2026-11-23T01:30:00Z", true),
+        ] {
+            assert_eq!(schedule.is_slot(at(instant)), is, "{instant}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_compile_says_which_part() {
+        let error = |trigger| Schedule::compile(&[trigger]).unwrap_err().to_string();
+        assert_eq!(
+            error(cron("0 0 30 2 *", "UTC")),
+            "`0 0 30 2 *`: no month of `30 2` (day, month) has a day 30: the job would never start"
+        );
+        assert_eq!(
+            error(cron("0 0 * * *", "Mars/Base")),
+            "unknown time zone `Mars/Base`"
+        );
+        assert_eq!(error(every(0)), "the shortest period is 1s");
+    }
+
+    #[test]
+    fn a_leap_day_on_a_monday_is_found_across_a_century() {
+        let rare = Trigger::Cron {
+            expression: "0 0 29 2 1".into(),
+            timezone: "Europe/Berlin".into(),
+            day_match: Some(crate::model::DayMatch::All),
+        };
+        let schedule = Schedule::compile(&[rare]).unwrap();
+        let next = schedule.next_after(at("2072-03-01T00:00:00Z")).unwrap();
+        assert_eq!(next.local_rfc3339(), "2112-02-29T00:00:00+01:00");
+        assert_eq!(
+            schedule.previous_before(next.slot.at()).unwrap().local_rfc3339(),
+            "2072-02-29T00:00:00+01:00"
+        );
+    }
+}

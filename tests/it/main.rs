@@ -3,4 +3,7 @@
 mod cli;
 mod conformance;
 mod docker;
+mod fake_engine;
+mod registry;
 mod rig;
+mod simulated;

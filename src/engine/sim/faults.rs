@@ -83,6 +83,22 @@ impl RequestKind {
         }
     }
 
+    /// Whether its subject is the name or ID of a container that is there already.
+    pub(super) fn is_about_a_container(self) -> bool {
+        matches!(
+            self,
+            RequestKind::Inspect
+                | RequestKind::Stat
+                | RequestKind::Logs
+                | RequestKind::Mark
+                | RequestKind::Start
+                | RequestKind::Stop
+                | RequestKind::Kill
+                | RequestKind::Remove
+                | RequestKind::Attach
+        )
+    }
+
     /// Whether it changes something.
     #[must_use]
     pub fn is_write(self) -> bool {
@@ -117,7 +133,13 @@ pub enum Verdict {
     /// The caller gives up (`Unanswered`) and the engine carries it out that much later, unless it
     /// has died by then.
     Delay(Duration),
-    /// A create that holds its name that long, then fails and leaves nothing.
+    /// Carried out after `before`, answered `after` that: a slow registry, a busy disk. A caller
+    /// that gives up before the first is over has sent nothing.
+    Slow { before: Duration, after: Duration },
+    /// Not carried out, and the caller gives up (`Unanswered`) after that long.
+    Hang(Duration),
+    /// A create that holds its name that long, then fails and leaves nothing, as with a missing
+    /// volume driver (15 s, then 404). Any other request passes.
     FailLate {
         holds: Duration,
         status: u16,

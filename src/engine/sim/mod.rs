@@ -11,7 +11,7 @@
 //!
 //! Caveats: there is no registry login, no exec and no resource limit; commands are the tiny
 //! scripts of [`program`]. A caller's own deadline costs no simulated time: a reply that never
-//! comes is reported at once.
+//! comes is reported at once, unless [`Verdict::Hang`] says when.
 
 mod faults;
 mod people;
@@ -111,6 +111,23 @@ impl SimEngine {
     }
 
     /// An engine with a wall clock, and a monotonic one for its processes.
+    ///
+    /// A clock that moves by itself from one happening to the next has to know of those in here:
+    ///
+    /// ```
+    /// use docker_scheduler::clock::{Clock, ManualClock};
+    /// use docker_scheduler::engine::sim::SimEngine;
+    ///
+    /// let clock = ManualClock::new("2026-11-23T01:30:00Z".parse().unwrap());
+    /// let (wall, running) = (clock.clone(), clock.clone());
+    /// let engine = SimEngine::with_clocks(move || wall.now(), move || running.monotonic());
+    /// let (next, tick) = (engine.clone(), engine.clone());
+    /// clock.follow(move || next.next_change(), move || tick.tick());
+    ///
+    /// engine.crash();
+    /// engine.restart_after(std::time::Duration::from_secs(30));
+    /// assert_eq!(clock.next_wake(), Some(std::time::Duration::from_secs(30)));
+    /// ```
     #[must_use]
     pub fn with_clocks(
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
@@ -239,8 +256,13 @@ impl SimEngine {
         let result = match verdict {
             Verdict::Pass => self.deliver(run).await,
             Verdict::DropReply => {
-                self.carry_out(run)?;
+                self.carry_out(run);
                 Err(unanswered("the connection was lost"))
+            }
+            Verdict::Slow { before, after } => self.deliver_slowly(before, run, after).await,
+            Verdict::Hang(deadline) => {
+                self.wait(deadline).await?;
+                Err(unanswered("timed out"))
             }
             Verdict::NeverSent => Err(unanswered("the connection was lost")),
             Verdict::FailLate {
@@ -265,7 +287,7 @@ impl SimEngine {
             }
             Verdict::CallerDies { delivered } => {
                 if delivered {
-                    self.carry_out(run)?;
+                    self.carry_out(run);
                 }
                 self.note(number, "caller died");
                 std::future::pending().await
@@ -293,7 +315,7 @@ impl SimEngine {
     fn judge(&self, kind: RequestKind, subject: &str) -> (u64, Verdict) {
         let client = self.client;
         let request = self.change(|state| {
-            let found = state.find(subject);
+            let found = kind.is_about_a_container().then(|| state.find(subject)).flatten();
             let subject = match found {
                 Some(found) => format!("{} ({})", found.name, &found.id[..12]),
                 None => subject.to_owned(),
@@ -320,9 +342,16 @@ impl SimEngine {
             verdict = hook(&request);
             self.hook().get_or_insert(hook);
         }
-        let fault = self.change(|state| state.faults.judge(kind, state.now.wall));
+        let (fault, up) = self.change(|state| {
+            let fault = state.faults.judge(kind, state.now.wall);
+            (fault, state.daemon.up)
+        });
         if verdict == Verdict::Pass {
             verdict = fault;
+        }
+        // To a dead daemon nothing else can happen, except to the caller.
+        if !up && !matches!(verdict, Verdict::CallerDies { .. }) {
+            verdict = Verdict::Unreachable;
         }
         (request.number, verdict)
     }
@@ -342,8 +371,39 @@ impl SimEngine {
         .await
     }
 
-    fn carry_out<T>(&self, run: impl FnOnce(&mut State) -> Reply<T>) -> Result<()> {
-        self.carry_out_as(run).map(|_| ())
+    async fn deliver_slowly<T: Send + 'static>(
+        &self,
+        before: Duration,
+        run: impl FnOnce(&mut State) -> Reply<T>,
+        after: Duration,
+    ) -> Result<T> {
+        self.wait(before).await?;
+        let result = self.deliver(run).await;
+        self.wait(after).await?;
+        result
+    }
+
+    /// Lets simulated time pass inside a request; an error when the daemon dies meanwhile.
+    async fn wait(&self, how_long: Duration) -> Result<()> {
+        let (due, incarnation) = self.change(|state| {
+            state.after(how_long, |_| ());
+            (
+                state.now.running.saturating_add(how_long),
+                state.daemon.incarnation,
+            )
+        });
+        self.until(
+            |state| match state.daemon.up && state.daemon.incarnation == incarnation {
+                true => (state.now.running >= due).then_some(Ok(())),
+                false => Some(Err(unanswered("the connection was closed"))),
+            },
+        )
+        .await
+    }
+
+    /// For a caller that does not learn what came of it.
+    fn carry_out<T>(&self, run: impl FnOnce(&mut State) -> Reply<T>) {
+        drop(self.carry_out_as(run));
     }
 
     /// The reply, and which of the daemon's lives it came from.
@@ -425,6 +485,7 @@ impl SimEngine {
             cursor.from = from;
             Some((Ok(chunk), (engine, cursor)))
         })
+        .fuse()
         .boxed()
     }
 }
@@ -493,6 +554,7 @@ impl Observe for SimEngine {
     async fn peer(&self) -> Option<Peer> {
         self.look(|state| {
             let is_there = state.daemon.up && !state.faults.is_away(state.now.wall);
+            let is_there = is_there && !state.settings.hides_peer;
             is_there.then_some(Peer {
                 pid: state.daemon.pid,
                 pid_started: state.daemon.pid_started,
@@ -586,6 +648,7 @@ impl Observe for SimEngine {
         Ok(stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|event| (event, receiver))
         })
+        .fuse()
         .boxed())
     }
 

@@ -345,6 +345,23 @@ impl SimEngine {
         self.change(|state| state.settings.live_restore = on);
     }
 
+    /// Whether a restarted daemon learns how a container ended meanwhile, as 20.10 does, or reports
+    /// 255, as 29 mostly does (off at first: the worse case). Live-restore always learns it.
+    pub fn set_keeps_exit_codes(&self, on: bool) {
+        self.change(|state| state.settings.keeps_exit_codes = on);
+    }
+
+    /// Behaves as Podman 4.3's Docker API in what matters here: a taken name is a 500, there is no
+    /// `mark`, a missing network fails at create, events outlive the daemon, `LogPath` is always set.
+    pub fn imitate_podman(&self) {
+        self.change(|state| state.settings.podman = true);
+    }
+
+    /// Whether the daemon's process can be told from another one's (it can at first).
+    pub fn hide_peer(&self, hidden: bool) {
+        self.change(|state| state.settings.hides_peer = hidden);
+    }
+
     /// The log driver of containers that name none (`json-file` at first).
     pub fn set_default_log_driver(&self, driver: &str) {
         self.change(|state| driver.clone_into(&mut state.settings.default_log_driver));

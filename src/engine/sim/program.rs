@@ -2,7 +2,8 @@
 //!
 //! The whole run is known when it starts: which lines it prints after how long, when and how it
 //! ends, and what a stop signal does to it. It is no shell: `;`, newlines, `&&`, `||`, quotes,
-//! `$NAME` and the commands in [`COMMANDS`] are all there is.
+//! `$NAME`, `trap`, a `while` that never ends, `>` into nowhere and the commands in [`COMMANDS`]
+//! are all there is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use super::super::LogStream;
 ///
 /// `stubborn N` sleeps and ignores the stop signal, `oom N` is killed for its memory after N
 /// seconds; the others do what they do elsewhere.
-pub(super) const COMMANDS: [&str; 9] = [
-    "sh", "echo", "sleep", "true", "false", "exit", "printenv", "stubborn", "oom",
+pub(super) const COMMANDS: [&str; 11] = [
+    "busybox", "sh", "echo", "printf", "sleep", "true", "false", "exit", "printenv", "stubborn", "oom",
 ];
 
 /// Programs that a test has installed: name to script.
@@ -26,7 +27,20 @@ pub(super) struct Timeline {
     pub(super) lines: Vec<Line>,
     /// `None`: it runs until it is ended.
     pub(super) end: Option<(Duration, Ending)>,
-    pub(super) on_stop: OnStop,
+    /// By the signal's name without `SIG`; [`ANY`] stands for each of them.
+    pub(super) traps: BTreeMap<String, OnSignal>,
+}
+
+/// Every signal but `KILL`.
+const ANY: &str = "*";
+
+impl Timeline {
+    /// What a signal (`SIGTERM`, `INT`) does; `KILL` is not asked about.
+    pub(super) fn on_signal(&self, name: &str) -> OnSignal {
+        let name = name.strip_prefix("SIG").unwrap_or(name);
+        let trap = self.traps.get(name).or_else(|| self.traps.get(ANY));
+        trap.copied().unwrap_or(OnSignal::Dies)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +48,7 @@ pub(super) struct Line {
     /// Since the start.
     pub(super) after: Duration,
     pub(super) stream: LogStream,
-    /// Without its newline.
+    /// With its newline, where it has one.
     pub(super) text: String,
 }
 
@@ -54,9 +68,9 @@ impl Ending {
     }
 }
 
-/// What the stop signal does.
+/// What a signal does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnStop {
+pub(super) enum OnSignal {
     Dies,
     Ignores,
     /// It has a handler and ends with this code.
@@ -82,7 +96,7 @@ pub(super) fn lay_out(
         at: Duration::ZERO,
         depth: 0,
         lines: Vec::new(),
-        on_stop: OnStop::Dies,
+        traps: BTreeMap::new(),
     };
     let end = match run.command(argv) {
         Flow::Goes(code) | Flow::Ends(Ending { code, .. }) if code < 0 => Some(Ending::code(255)),
@@ -93,7 +107,7 @@ pub(super) fn lay_out(
     Ok(Timeline {
         end: end.map(|ending| (run.at, ending)),
         lines: run.lines,
-        on_stop: run.on_stop,
+        traps: run.traps,
     })
 }
 
@@ -122,7 +136,7 @@ struct Run<'a> {
     at: Duration,
     depth: u32,
     lines: Vec<Line>,
-    on_stop: OnStop,
+    traps: BTreeMap<String, OnSignal>,
 }
 
 impl Run<'_> {
@@ -151,18 +165,33 @@ impl Run<'_> {
     }
 
     fn command(&mut self, words: &[String]) -> Flow {
+        let into_file = words.iter().position(|word| word == ">" || word == ">>");
+        if let Some(at) = into_file.filter(|at| *at > 0) {
+            let printed = self.lines.len();
+            let flow = self.command(&words[..at]);
+            self.lines.truncate(printed);
+            return flow;
+        }
         let name = words[0].strip_prefix("/bin/").unwrap_or(&words[0]);
         let first = words.get(1).map(String::as_str).unwrap_or_default();
         match name {
             "sh" if first == "-c" => self.script(words.get(2).map(String::as_str).unwrap_or_default()),
-            "sh" | "true" => Flow::Goes(0),
+            "sh" | "true" | ":" => Flow::Goes(0),
+            "busybox" if words.len() > 1 => self.command(&words[1..]),
+            "busybox" => Flow::Goes(0),
+            // With a condition that never fails, whatever it does.
+            "while" => Flow::Stays,
             "false" => Flow::Goes(1),
             "echo" => self.echo(&words[1..]),
+            "printf" => {
+                self.print(LogStream::Stdout, unescape(first));
+                Flow::Goes(0)
+            }
             "printenv" => self.printenv(first),
             "exit" => Flow::Ends(Ending::code(first.parse().unwrap_or(0))),
             "sleep" => self.sleep(first),
             "stubborn" => {
-                self.on_stop = OnStop::Ignores;
+                self.traps.insert(ANY.to_owned(), OnSignal::Ignores);
                 self.sleep(first)
             }
             "oom" => match self.sleep(if first.is_empty() { "0" } else { first }) {
@@ -172,11 +201,11 @@ impl Run<'_> {
                 }),
                 other => other,
             },
-            "trap" => self.trap(first),
+            "trap" => self.trap(first, &words[words.len().min(2)..]),
             _ => match self.installed.get(name) {
                 Some(script) => self.script(&script.clone()),
                 None => {
-                    self.print(LogStream::Stderr, format!("sh: {name}: not found"));
+                    self.print(LogStream::Stderr, format!("sh: {name}: not found\n"));
                     Flow::Goes(127)
                 }
             },
@@ -188,14 +217,14 @@ impl Run<'_> {
             Some((last, rest)) if last == ">&2" => (LogStream::Stderr, rest),
             _ => (LogStream::Stdout, words),
         };
-        self.print(stream, words.join(" "));
+        self.print(stream, words.join(" ") + "\n");
         Flow::Goes(0)
     }
 
     fn printenv(&mut self, name: &str) -> Flow {
         match self.environment.get(name) {
             Some(value) => {
-                self.print(LogStream::Stdout, value.clone());
+                self.print(LogStream::Stdout, format!("{value}\n"));
                 Flow::Goes(0)
             }
             None => Flow::Goes(1),
@@ -212,18 +241,22 @@ impl Run<'_> {
                 Flow::Goes(0)
             }
             None => {
-                self.print(LogStream::Stderr, format!("sleep: invalid number '{text}'"));
+                self.print(LogStream::Stderr, format!("sleep: invalid number '{text}'\n"));
                 Flow::Goes(1)
             }
         }
     }
 
-    /// `trap '' TERM` and `trap 'exit N' TERM`.
-    fn trap(&mut self, handler: &str) -> Flow {
-        self.on_stop = match handler.strip_prefix("exit") {
-            Some(code) => OnStop::Exits(code.trim().parse().unwrap_or(0)),
-            None => OnStop::Ignores,
+    /// `trap '' TERM` and `trap 'exit N' INT TERM`.
+    fn trap(&mut self, handler: &str, signals: &[String]) -> Flow {
+        let does = match handler.strip_prefix("exit") {
+            Some(code) => OnSignal::Exits(code.trim().parse().unwrap_or(0)),
+            None => OnSignal::Ignores,
         };
+        for signal in signals {
+            let name = signal.strip_prefix("SIG").unwrap_or(signal);
+            self.traps.insert(name.to_owned(), does);
+        }
         Flow::Goes(0)
     }
 
@@ -234,6 +267,13 @@ impl Run<'_> {
             text,
         });
     }
+}
+
+/// The escapes of `printf` that matter to a log.
+fn unescape(text: &str) -> String {
+    text.replace("\\n", "\n")
+        .replace("\\r", "\r")
+        .replace("\\t", "\t")
 }
 
 /// `5`, `0.5`, `2m`.
@@ -337,7 +377,9 @@ mod tests {
 
     fn prints(argv: &[&str]) -> Vec<(u64, String)> {
         let lines = run(argv).lines.into_iter();
-        lines.map(|line| (line.after.as_secs(), line.text)).collect()
+        lines
+            .map(|line| (line.after.as_secs(), line.text.trim_end_matches('\n').to_owned()))
+            .collect()
     }
 
     #[test]
@@ -375,16 +417,22 @@ mod tests {
 
     #[test]
     fn the_stop_signal_can_be_ignored_or_handled() {
-        assert_eq!(run(&["sleep", "5"]).on_stop, OnStop::Dies);
-        assert_eq!(run(&["stubborn", "60"]).on_stop, OnStop::Ignores);
-        assert_eq!(
-            run(&["sh", "-c", "trap '' TERM; sleep 5"]).on_stop,
-            OnStop::Ignores
-        );
-        assert_eq!(
-            run(&["sh", "-c", "trap 'exit 0' TERM; sleep 5"]).on_stop,
-            OnStop::Exits(0)
-        );
+        let on = |script: &str, signal: &str| run(&["sh", "-c", script]).on_signal(signal);
+        assert_eq!(on("sleep 5", "SIGTERM"), OnSignal::Dies);
+        assert_eq!(on("stubborn 60", "SIGINT"), OnSignal::Ignores);
+        assert_eq!(on("trap '' TERM; sleep 5", "SIGTERM"), OnSignal::Ignores);
+        assert_eq!(on("trap '' TERM; sleep 5", "SIGINT"), OnSignal::Dies);
+        let script = "trap 'exit 9' USR1 TERM; while :; do sleep 0.1; done";
+        assert_eq!(on(script, "USR1"), OnSignal::Exits(9));
+        assert_eq!(on(script, "SIGTERM"), OnSignal::Exits(9));
+        assert_eq!(run(&["sh", "-c", script]).end, None);
+    }
+
+    #[test]
+    fn output_can_lack_its_newline_or_go_nowhere() {
+        let lines = run(&["sh", "-c", "printf 'a\\r'; printf b; echo gone > /file"]).lines;
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts, ["a\r", "b"]);
     }
 
     #[test]

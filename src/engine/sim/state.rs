@@ -109,6 +109,12 @@ pub(super) struct Listener {
 pub(super) struct Settings {
     /// Containers survive the daemon.
     pub(super) live_restore: bool,
+    /// A restarted daemon learns how a container ended meanwhile.
+    pub(super) keeps_exit_codes: bool,
+    /// Behaves as Podman 4.3's Docker API where that differs.
+    pub(super) podman: bool,
+    /// Nobody can tell the daemon's process from another one's (a proxy, socket activation).
+    pub(super) hides_peer: bool,
     pub(super) default_log_driver: String,
     /// The daemon's clock against ours.
     pub(super) skew: SignedDuration,
@@ -199,6 +205,9 @@ impl State {
             },
             settings: Settings {
                 live_restore: false,
+                keeps_exit_codes: false,
+                podman: false,
+                hides_peer: false,
                 default_log_driver: "json-file".to_owned(),
                 skew: SignedDuration::ZERO,
             },
@@ -481,7 +490,9 @@ impl State {
         let claimed: Vec<u64> = self.containers.values().filter_map(|c| c.process).collect();
         claimed.into_iter().for_each(|number| self.copy_output(number));
         self.daemon.up = false;
-        self.daemon.ring.clear();
+        if !self.settings.podman {
+            self.daemon.ring.clear();
+        }
         self.daemon.swapped = None;
         for listener in self.daemon.listeners.drain(..) {
             // A listener that has gone by itself needs no word.
@@ -494,8 +505,7 @@ impl State {
         self.names.retain(|_, id| containers.contains_key(id));
     }
 
-    /// A new daemon reads the checkpoints. Without live-restore it ends what still runs, and of
-    /// what ended meanwhile it has no better code than 255.
+    /// A new daemon reads the checkpoints. Without live-restore it ends what still runs.
     pub(super) fn restart(&mut self) {
         if self.daemon.up {
             self.crash();
@@ -509,14 +519,18 @@ impl State {
             .values()
             .filter_map(|c| Some((c.id.clone(), c.process?, c.ended_unseen)))
             .collect();
-        let live_restore = self.settings.live_restore;
+        let Settings {
+            live_restore,
+            keeps_exit_codes,
+            ..
+        } = self.settings;
         for (id, number, ended_unseen) in claims {
-            let alive = self.processes.contains_key(&number);
-            match (alive, live_restore) {
+            let is_alive = self.processes.contains_key(&number);
+            let known = ended_unseen.filter(|_| live_restore || keeps_exit_codes);
+            match (is_alive, live_restore) {
                 (true, true) => {}
                 (true, false) => self.end_process(number, Ending::code(137)),
-                (false, true) => self.finish(&id, ended_unseen.unwrap_or(Ending::code(255))),
-                (false, false) => self.finish(&id, Ending::code(255)),
+                (false, _) => self.finish(&id, known.unwrap_or(Ending::code(255))),
             }
         }
     }

@@ -1,11 +1,12 @@
 //! What the simulated daemon does when a request reaches it, in Docker's order and words.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{CreateRequest, Created, EngineError, EventAction, PullProgress, Removal, Result};
 use super::faults::CrashPoint;
-use super::program::{self, Ending, OnStop};
+use super::program::{self, Ending, OnSignal};
 use super::state::{Checkpoint, Container, Image, Reply, State};
 use crate::model::{ContainerSpec, ContainerStatus, ImageRef, Mount, MountKind, Text};
 
@@ -21,7 +22,7 @@ const LOG_DRIVERS: [&str; 8] = [
     "splunk",
 ];
 
-/// How long the daemon looks for a plugin that is not there, with the name held (measured).
+/// How long the daemon looks for a plugin that is not there (measured).
 const PLUGIN_SEARCH: Duration = Duration::from_secs(15);
 
 /// Docker's grace period when nobody names one.
@@ -55,7 +56,7 @@ impl State {
         }
         if let Some(driver) = self.missing_log_driver(&request.spec) {
             let why = format!("error looking up logging plugin {driver}: plugin \"{driver}\" not found");
-            return self.fail_late(&request, PLUGIN_SEARCH, refused(500, why));
+            return self.search_in_vain(refused(400, why));
         }
         let id = match self.reserve(&request) {
             Ok((name, id)) => {
@@ -64,6 +65,9 @@ impl State {
             }
             Err(why) => return Reply::Now(Err(why)),
         };
+        if self.settings.podman {
+            self.open_log(&id);
+        }
         self.emit(&id, EventAction::Create);
         Reply::Now(Ok(Created {
             id,
@@ -71,7 +75,16 @@ impl State {
         }))
     }
 
-    /// A create that holds its name for a while and then leaves nothing.
+    /// A log driver is looked for before the name is taken; only the caller has to wait.
+    fn search_in_vain(&mut self, why: EngineError) -> Reply<Created> {
+        let found_out = self.now.running.saturating_add(PLUGIN_SEARCH);
+        self.after(PLUGIN_SEARCH, |_| ());
+        Reply::When(Box::new(move |state| {
+            (state.now.running >= found_out).then(|| Err(why.clone()))
+        }))
+    }
+
+    /// What a missing volume driver does: a create that holds its name for a while and then leaves nothing.
     fn fail_late(&mut self, request: &CreateRequest, holds: Duration, why: EngineError) -> Reply<Created> {
         let (name, id) = match self.reserve(request) {
             Ok(reserved) => reserved,
@@ -94,16 +107,19 @@ impl State {
             .collect();
         for (source, create) in missing {
             if !create {
-                let why = format!(
-                    "invalid mount config for type \"bind\": bind source path does not exist: {}",
-                    source.display()
-                );
-                return Err(refused(400, why));
+                return Err(missing_bind(&source));
             }
             self.host_paths.extend(source.ancestors().map(Into::into));
         }
         let image = self.image(&request.spec.image).cloned();
         let image = image.ok_or_else(|| refused(404, format!("No such image: {}", request.spec.image)))?;
+        let absent = networks(&request.spec).find(|network| !self.networks.contains(*network));
+        if let Some(network) = absent.filter(|_| self.settings.podman) {
+            return Err(refused(
+                500,
+                format!("unable to find network with name or ID {network}: network not found"),
+            ));
+        }
         if argv(&request.spec, &image).is_empty() {
             return Err(refused(400, "No command specified"));
         }
@@ -125,7 +141,8 @@ impl State {
                 "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". \
                  You have to remove (or rename) that container to be able to reuse that name."
             );
-            return Err(refused(409, why));
+            let status = if self.settings.podman { 500 } else { 409 };
+            return Err(refused(status, why));
         }
         self.names.insert(name.clone(), id.clone());
         Ok((name, id))
@@ -249,53 +266,58 @@ impl State {
         Ok(())
     }
 
+    /// Finds what stands in the way of a start, in the daemon's order. What each leaves on the
+    /// container differs, and is as measured.
     fn prepare(&self, id: &str) -> std::result::Result<program::Timeline, StartFailure> {
         let container = self.containers.get(id).ok_or_else(|| StartFailure {
-            status: 404,
-            exit_code: 0,
-            error: format!("No such container: {id}"),
+            refusal: no_such_container(id),
+            exit_code: None,
+            opens_log: false,
         })?;
         let spec = &container.request.spec;
         if let Some(network) = networks(spec).find(|network| !self.networks.contains(*network)) {
             return Err(StartFailure {
-                status: 404,
-                exit_code: 128,
-                error: format!("network {network} not found"),
+                refusal: refused(404, format!("network {network} not found")),
+                exit_code: Some(128),
+                opens_log: false,
             });
         }
         if let Some((source, _)) = binds(spec).find(|(source, _)| !self.host_paths.contains(*source)) {
             return Err(StartFailure {
-                status: 400,
-                exit_code: 128,
-                error: format!(
-                    "invalid mount config for type \"bind\": bind source path does not exist: {}",
-                    source.display()
-                ),
+                refusal: missing_bind(source),
+                exit_code: None,
+                opens_log: false,
             });
         }
         program::lay_out(&container.argv, &container.environment, &self.installed).map_err(|name| {
+            let why = format!(
+                "failed to create shim task: OCI runtime create failed: runc create failed: unable to start \
+                 container process: exec: \"{name}\": executable file not found in $PATH: unknown"
+            );
             StartFailure {
-                status: 400,
-                exit_code: 127,
-                error: format!(
-                    "OCI runtime create failed: runc create failed: unable to start container process: \
-                 exec: \"{name}\": executable file not found in $PATH: unknown"
-                ),
+                refusal: refused(400, why),
+                exit_code: Some(127),
+                opens_log: true,
             }
         })
     }
 
-    /// The container stays as it was, with the error on it.
+    /// The container stays as it was, in most cases with the error on it. No event tells of it.
     fn fail_start(&mut self, id: &str, failure: StartFailure) -> EngineError {
+        if failure.opens_log {
+            self.open_log(id);
+        }
         if let Some(container) = self.containers.get_mut(id) {
             container.ends += 1;
-            container.checkpoint.exit_code = failure.exit_code;
-            container.checkpoint.error = failure.error.clone();
+            if let Some(exit_code) = failure.exit_code {
+                container.checkpoint.exit_code = exit_code;
+                container.checkpoint.error = failure.refusal.to_string();
+            }
         }
-        refused(failure.status, failure.error)
+        failure.refusal
     }
 
-    /// `json-file` says where its file is from the first start on; other drivers never do.
+    /// `json-file` says where its file is once it has been opened; other drivers never do.
     fn open_log(&mut self, id: &str) {
         if let Some(container) = self.containers.get_mut(id)
             && container.log_driver == "json-file"
@@ -319,6 +341,7 @@ impl State {
         let number = self.containers.get(&id).and_then(|container| container.process);
         if let (Some(number), Some(ending)) = (number, self.stop_ending(&id)) {
             self.end_process(number, ending);
+            self.emit(&id, EventAction::Other("stop".to_owned()));
         } else if let Some(number) = number {
             let own = self
                 .containers
@@ -326,7 +349,11 @@ impl State {
                 .and_then(|c| c.request.spec.stop_grace_period);
             let grace = grace.or(own).unwrap_or(DEFAULT_GRACE);
             let victim = id.clone();
-            self.after_if_alive(grace, move |state| state.signal_kill(&victim, number));
+            self.after_if_alive(grace, move |state| {
+                if state.signal_kill(&victim, number) {
+                    state.emit(&victim, EventAction::Other("stop".to_owned()));
+                }
+            });
         }
         Reply::When(Box::new(move |state| (!state.is_running(&id)).then_some(Ok(()))))
     }
@@ -338,18 +365,23 @@ impl State {
             return None;
         }
         let signal = container.request.spec.stop_signal.as_deref().unwrap_or("SIGTERM");
-        match self.processes.get(&container.process?)?.timeline.on_stop {
-            OnStop::Dies => Some(Ending::code(128 + signal_number(signal))),
-            OnStop::Exits(code) => Some(Ending::code(code)),
-            OnStop::Ignores => (signal_number(signal) == 9).then(|| Ending::code(137)),
+        let timeline = &self.processes.get(&container.process?)?.timeline;
+        match timeline.on_signal(signal) {
+            _ if signal_number(signal) == 9 => Some(Ending::code(137)),
+            OnSignal::Dies => Some(Ending::code(128 + signal_number(signal))),
+            OnSignal::Exits(code) => Some(Ending::code(code)),
+            OnSignal::Ignores => None,
         }
     }
 
-    fn signal_kill(&mut self, id: &str, number: u64) {
+    /// True when it ended the process.
+    fn signal_kill(&mut self, id: &str, number: u64) -> bool {
         let claims = |container: &&Container| container.process == Some(number) && !container.unkillable;
-        if self.containers.get(id).filter(claims).is_some() {
+        let dies = self.containers.get(id).filter(claims).is_some();
+        if dies {
             self.end_process(number, Ending::code(137));
         }
+        dies
     }
 
     /// A container that was never started is refused (409), also when it runs on unseen; one that
@@ -414,6 +446,9 @@ impl State {
                 "Cannot update container {id}: Container is marked for removal and cannot be \"update\"."
             );
             return Err(refused(409, why));
+        }
+        if self.settings.podman {
+            return Ok(false);
         }
         self.emit(&id, EventAction::Update);
         Ok(true)
@@ -484,9 +519,15 @@ impl State {
 }
 
 struct StartFailure {
-    status: u16,
-    exit_code: i64,
-    error: String,
+    refusal: EngineError,
+    /// `None`: it leaves neither a code nor a word on the container.
+    exit_code: Option<i64>,
+    opens_log: bool,
+}
+
+fn missing_bind(source: &Path) -> EngineError {
+    let why = "invalid mount config for type \"bind\": bind source path does not exist";
+    refused(400, format!("{why}: {}", source.display()))
 }
 
 /// `repository:tag`, or the ID, which is also this engine's only digest.
@@ -517,7 +558,7 @@ fn argv(spec: &ContainerSpec, image: &Image) -> Vec<String> {
 }
 
 /// Bind sources, and whether a missing one is made.
-pub(super) fn binds(spec: &ContainerSpec) -> impl Iterator<Item = (&std::path::PathBuf, bool)> {
+pub(super) fn binds(spec: &ContainerSpec) -> impl Iterator<Item = (&PathBuf, bool)> {
     spec.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Bind {
             source,

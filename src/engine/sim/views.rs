@@ -13,10 +13,14 @@ use crate::model::ContainerStatus;
 
 impl State {
     pub(super) fn info(&self) -> EngineInfo {
+        let (kind, name, version) = match self.settings.podman {
+            true => (EngineKind::Podman, "simulated podman 4.3", "4.3"),
+            false => (EngineKind::Simulated, "simulated 20.10", "20.10"),
+        };
         EngineInfo {
-            kind: EngineKind::Simulated,
-            name: "simulated 20.10".to_owned(),
-            version: "20.10".to_owned(),
+            kind,
+            name: name.to_owned(),
+            version: version.to_owned(),
             api_version: "1.41".to_owned(),
             identity: "SIMULATED /var/lib/docker".to_owned(),
             system_time: Some(self.daemon_time()),
@@ -149,13 +153,13 @@ impl State {
         let wanted: Vec<usize> = (0..lines.len())
             .filter(|at| is_wanted(&lines[*at], options))
             .collect();
-        match options
-            .tail
-            .map(|tail| usize::try_from(tail).unwrap_or(usize::MAX))
-        {
-            Some(tail) if tail < wanted.len() => wanted[wanted.len() - tail],
-            _ => 0,
-        }
+        let Some(tail) = options.tail else {
+            return 0;
+        };
+        let skipped = wanted
+            .len()
+            .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+        wanted.get(skipped).copied().unwrap_or(lines.len())
     }
 
     /// The next line from `from` on, and where to go on after it.
@@ -172,8 +176,8 @@ fn is_wanted(line: &LogLine, options: &LogOptions) -> bool {
 
 fn chunk(line: &LogLine, timestamps: bool) -> LogChunk {
     let text = match timestamps {
-        true => format!("{:.9} {}\n", line.at, line.text),
-        false => format!("{}\n", line.text),
+        true => format!("{:.9} {}", line.at, line.text),
+        false => line.text.clone(),
     };
     LogChunk {
         stream: line.stream,

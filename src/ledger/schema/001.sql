@@ -96,6 +96,9 @@ CREATE TABLE runs (
     spec_hash      TEXT,
     origin         TEXT NOT NULL,           -- JSON
     note           TEXT,
+    -- What the planner has to look at: running, held, or with a container that is not gone.
+    open           INTEGER NOT NULL GENERATED ALWAYS AS
+        (outcome IS NULL OR held_until IS NOT NULL OR (container IS NOT NULL AND container_gone = 0)) VIRTUAL,
     CHECK ((outcome IS NULL) = (recorded_at IS NULL)),
     CHECK (outcome IS NOT NULL OR container IS NOT NULL),
     CHECK (slot_last IS NULL OR slot <= slot_last),
@@ -111,5 +114,4 @@ CREATE INDEX runs_series ON runs (job, slot_last) WHERE slot_last IS NOT NULL;
 CREATE INDEX runs_by_job ON runs (job, last_due_at, seq);
 CREATE INDEX runs_by_project ON runs (project, last_due_at, seq);
 CREATE INDEX runs_by_time ON runs (last_due_at, seq);
-CREATE INDEX runs_open ON runs (job)
-    WHERE outcome IS NULL OR held_until IS NOT NULL OR (container IS NOT NULL AND container_gone = 0);
+CREATE INDEX runs_open ON runs (open) WHERE open = 1;

@@ -1,0 +1,127 @@
+//! `apply`: one pass. Settle what ended, start what is due, arm, return.
+
+use crate::apply::{self as carry, ApplyError, wait_for_end};
+use crate::model::{Desired, Outcome, Removals, RunId};
+use crate::plan::{plan, render};
+use crate::source;
+
+use super::App;
+use super::args::DirArg;
+use super::declared::{Manifests, directory, known_jobs, state_of};
+use super::error::{CommandError, CommandResult, ErrorKind, Exit};
+use super::output::{paint_plan, print, talk};
+use super::session::{Session, of_apply};
+use super::state::of_ledger;
+
+/// A result may be read in one pass and its job's next slot started in the next; more rounds than
+/// this are not the work of one pass.
+const ROUNDS: usize = 5;
+
+/// Bring Docker in line with the manifests once: settle what ended, start what is due, arm, return
+///
+/// Timeouts need `--wait` or a running `watch`: nobody else is there to stop a container.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: DirArg,
+
+    /// Follow the runs that were started to their end
+    #[arg(long)]
+    wait: bool,
+
+    /// Remove jobs even when more than half of them are gone at once
+    #[arg(long)]
+    allow_mass_removal: bool,
+}
+
+/// # Errors
+/// As `plan`; and when something could not be done (1).
+pub async fn run(args: Args, app: &App) -> CommandResult {
+    let session = Session::open(app).await?;
+    let dir = directory(args.dir.dir.as_deref(), Some(session.ledger()))?;
+    let manifests = Manifests::read(app, &dir)?;
+    let state = state_of(&manifests.files);
+    let mut desired = manifests.without_errors()?;
+    let known = known_jobs(session.ledger())?;
+    if !args.allow_mass_removal {
+        desired.removals = source::guard(&known, &desired, state);
+    }
+    remember(&session, &dir)?;
+    session.note_downtime(app.now())?;
+    let (started, failures) = rounds(app, &session, &desired).await?;
+    if let Removals::Held(why) = &desired.removals {
+        let error = CommandError::new(ErrorKind::Refused, format!("removals are held: {why}"));
+        return Err(error.hint("`apply --allow-mass-removal` removes them"));
+    }
+    let ended_well = if args.wait {
+        wait(&session, &started).await?
+    } else {
+        true
+    };
+    Ok(if failures == 0 && ended_well {
+        Exit::OK
+    } else {
+        Exit::FAILED
+    })
+}
+
+/// The directory that later commands mean when they are told none.
+fn remember(session: &Session, dir: &std::path::Path) -> Result<(), CommandError> {
+    let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    session
+        .ledger()
+        .set_directory(&absolute)
+        .map_err(|error| of_ledger("write to the ledger", &error))
+}
+
+/// Plans and applies until there is nothing left that can be done now.
+async fn rounds(
+    app: &App,
+    session: &Session,
+    desired: &Desired,
+) -> Result<(Vec<RunId>, usize), CommandError> {
+    let mut started = Vec::new();
+    let mut failures = 0;
+    for round in 0..ROUNDS {
+        let observed = session.observe(app, desired).await?;
+        let plan = plan(desired, &observed, app.now());
+        if round == 0 || plan.changes().next().is_some() {
+            print(&paint_plan(&render(&plan)))?;
+        }
+        if plan.steps.is_empty() {
+            break;
+        }
+        let reports = carry::apply(&session.context, &plan)
+            .await
+            .map_err(|error| of_apply("apply the plan", &error))?;
+        let progress = reports.iter().any(|report| report.progress);
+        for report in reports {
+            started.extend(report.started);
+            failures += usize::from(report.error.is_some());
+            if let Some(error @ ApplyError::TakenOver { .. }) = report.error {
+                return Err(of_apply("apply the plan", &error));
+            }
+        }
+        if !progress {
+            break;
+        }
+    }
+    Ok((started, failures))
+}
+
+/// Follows runs to their end; whether all of them succeeded.
+async fn wait(session: &Session, started: &[RunId]) -> Result<bool, CommandError> {
+    let ends = started.iter().map(|run| wait_for_end(&session.context, run));
+    let mut ended_well = true;
+    for ended in futures_util::future::join_all(ends).await {
+        let run = ended.map_err(|error| of_apply("wait for a run", &error))?;
+        ended_well &= run.outcome == Some(Outcome::Succeeded);
+        talk(&format!(
+            "{} {}: {}",
+            run.outcome.map_or("running", Outcome::as_str),
+            run.id,
+            run.reason
+        ));
+    }
+    Ok(ended_well)
+}

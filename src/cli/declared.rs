@@ -1,0 +1,196 @@
+//! The manifests of a command: which directory, read how, and what is said of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::ledger::Ledger;
+use crate::manifest::{self, Diagnostic, Files, Loaded};
+use crate::model::{Desired, JobName};
+use crate::source::{self, DirState, LastGood, SourceError};
+use crate::watch::Declared;
+
+use super::App;
+use super::error::{CommandError, ErrorKind};
+use super::output::talk_raw;
+use super::state::of_ledger;
+
+/// Where manifests are when nobody says otherwise.
+const DEFAULT_DIR: &str = "schedules.d";
+
+/// What a directory declares.
+pub struct Manifests {
+    pub dir: PathBuf,
+    pub files: Files,
+    pub loaded: Loaded,
+}
+
+impl Manifests {
+    /// Reads a directory; what is wrong in a file is among the diagnostics.
+    ///
+    /// # Errors
+    /// When the directory is missing or cannot be read.
+    pub fn read(app: &App, dir: &Path) -> Result<Manifests, CommandError> {
+        let (files, loaded) = source::load(dir, &app.manifest_settings()?).map_err(of_source)?;
+        let mut manifests = Manifests {
+            dir: dir.to_owned(),
+            files,
+            loaded,
+        };
+        manifests.loaded.desired.arming = app.arming();
+        Ok(manifests)
+    }
+
+    /// The jobs, when there is no error in any file; the diagnostics are said either way.
+    ///
+    /// # Errors
+    /// When there is: nothing is planned from half a directory.
+    pub fn without_errors(self) -> Result<Desired, CommandError> {
+        talk_raw(&self.render(true));
+        if self.loaded.has_errors() {
+            let dir = self.dir.display();
+            return Err(CommandError::new(
+                ErrorKind::Manifests,
+                format!("the manifests in `{dir}` have errors"),
+            ));
+        }
+        Ok(self.loaded.desired)
+    }
+
+    /// The diagnostics as people read them.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        render(&self.loaded.diagnostics, &self.files, &self.dir, color)
+    }
+}
+
+fn render(diagnostics: &[Diagnostic], files: &Files, dir: &Path, color: bool) -> String {
+    if diagnostics.is_empty() {
+        return String::new();
+    }
+    let prefix = format!("{}/", dir.display().to_string().trim_end_matches('/'));
+    manifest::render(diagnostics, &files.texts(), &prefix, color)
+}
+
+/// The directory that a command means: what it was told, else the one applied last, else
+/// `schedules.d`.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn directory(given: Option<&Path>, ledger: Option<&Ledger>) -> Result<PathBuf, CommandError> {
+    if let Some(dir) = given {
+        return Ok(dir.to_owned());
+    }
+    let last = ledger.map(Ledger::directory).transpose();
+    let last = last
+        .map_err(|error| of_ledger("read the directory applied last", &error))?
+        .flatten();
+    Ok(last.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)))
+}
+
+/// The jobs that the ledger holds as declared.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn known_jobs(ledger: &Ledger) -> Result<BTreeSet<JobName>, CommandError> {
+    let jobs = ledger
+        .jobs()
+        .map_err(|error| of_ledger("read the jobs", &error))?;
+    Ok(jobs
+        .into_values()
+        .filter(|record| !record.removed)
+        .map(|record| record.name)
+        .collect())
+}
+
+/// Whether a directory with that many manifests is worth its removals.
+#[must_use]
+pub fn state_of(files: &Files) -> DirState {
+    if files.manifests.is_empty() {
+        DirState::Empty
+    } else {
+        DirState::Present
+    }
+}
+
+/// Reads the directory as `watch` does: a broken file keeps its last good jobs, and a directory
+/// that has gone keeps everything.
+pub struct Reader {
+    pub dir: PathBuf,
+    pub settings: manifest::Settings,
+    pub last_good: LastGood,
+    /// What the last reading declared: it stays in force while the directory cannot be read.
+    previous: Desired,
+}
+
+impl Reader {
+    /// # Errors
+    /// When the folder of the last good versions cannot be used.
+    pub fn new(app: &App, dir: PathBuf, ledger: &Ledger) -> Result<Reader, CommandError> {
+        let folder = ledger.last_good_dir();
+        let last_good = LastGood::open(&folder).map_err(|error| {
+            CommandError::failed(format!("failed to open `{}`", folder.display()))
+                .caused_by(error.to_string())
+        })?;
+        let previous = Desired {
+            arming: app.arming(),
+            ..Desired::default()
+        };
+        Ok(Reader {
+            dir,
+            settings: app.manifest_settings()?,
+            last_good,
+            previous,
+        })
+    }
+
+    /// One reading. `known` are the jobs that the ledger holds: more than half of them gone at once
+    /// is not believed.
+    pub fn read(&mut self, known: &BTreeSet<JobName>) -> Declared {
+        let current = match source::load_with_last_good(&self.dir, &mut self.last_good, &self.settings) {
+            Ok(current) => current,
+            Err(error) => return self.unreadable(&error, known),
+        };
+        let errors = current
+            .loaded
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.is_error())
+            .count();
+        let mut report = render(&current.loaded.diagnostics, &current.files, &self.dir, false);
+        if let Some(error) = current.unkept {
+            report.push_str(&format!(
+                "error: the last good manifests could not be kept, a restart would lose them: {error}\n"
+            ));
+        }
+        let mut desired = current.loaded.desired;
+        desired.removals = source::guard(known, &desired, state_of(&current.files));
+        desired.arming = self.previous.arming;
+        self.previous = desired.clone();
+        Declared {
+            desired,
+            errors,
+            report,
+        }
+    }
+
+    fn unreadable(&self, error: &SourceError, known: &BTreeSet<JobName>) -> Declared {
+        let mut desired = self.previous.clone();
+        desired.removals = source::guard(known, &desired, DirState::Missing);
+        Declared {
+            desired,
+            errors: 1,
+            report: format!("error: {error}; what was declared last stays in force\n"),
+        }
+    }
+}
+
+/// Exit code 3, with what to do.
+pub fn of_source(error: SourceError) -> CommandError {
+    let missing = matches!(error, SourceError::Missing(_));
+    let error = CommandError::new(ErrorKind::Manifests, error.to_string());
+    if missing {
+        error.hint("name the directory of your manifests, or make it")
+    } else {
+        error
+    }
+}

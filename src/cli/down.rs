@@ -1,0 +1,141 @@
+//! `down`: everything of this instance off the engine; history and volumes stay.
+
+use futures_util::future::join_all;
+
+use crate::apply::{self as carry, wait_for_end};
+use crate::engine::{ContainerFilter, ContainerSummary};
+use crate::ledger::{LedgerError, WatchLock};
+use crate::model::{ContainerName, LABEL_INSTANCE, Outcome, RunId, Stamp};
+
+use super::App;
+use super::error::{CommandError, CommandResult, ErrorKind, Exit};
+use super::output::{print_line, talk};
+use super::session::{Session, of_apply};
+use super::state::of_ledger;
+
+/// Stop what runs and remove every container of this instance; history and volumes stay
+///
+/// Runs that are stopped are recorded as cancelled. Afterwards all jobs count as never seen, so that
+/// the next `apply` starts none of their past slots. Refused while a `watch` is running.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// # Errors
+/// While a `watch` runs (5), and when engine or ledger fail.
+pub async fn run(_args: Args, app: &App) -> CommandResult {
+    let session = Session::open(app).await?;
+    let _lock = WatchLock::acquire(session.ledger().dir()).map_err(|error| match error {
+        LedgerError::Locked { by } => {
+            CommandError::new(ErrorKind::Refused, format!("a watch is running: {by}"))
+                .hint("end it first: it would create everything anew")
+        }
+        other => of_ledger("take the watch lock", &other),
+    })?;
+    let ours = containers(app, &session).await?;
+    let stopped = stop_all(&session).await?;
+    let removed = remove_all(&session, &ours).await?;
+    session
+        .ledger()
+        .forget_baselines()
+        .map_err(|error| of_ledger("write to the ledger", &error))?;
+    session
+        .context
+        .engine
+        .remove_volume(&app.instance().lock_volume())
+        .await
+        .map_err(|error| CommandError::engine("remove the lock volume", &error))?;
+    print_line(&format!(
+        "stopped {stopped} runs, removed {removed} containers; history and volumes are kept"
+    ))?;
+    Ok(Exit::OK)
+}
+
+/// Every container of this instance, whoever's ledger it names: the claim has refused others'.
+async fn containers(app: &App, session: &Session) -> Result<Vec<ContainerSummary>, CommandError> {
+    let filter = ContainerFilter {
+        all: true,
+        label: Some((LABEL_INSTANCE.to_owned(), app.instance().to_string())),
+    };
+    let listed = session
+        .context
+        .engine
+        .list_containers(&filter)
+        .await
+        .map_err(|error| CommandError::engine("list the containers", &error))?;
+    Ok(listed
+        .into_iter()
+        .filter(|container| Stamp::read(&container.labels, &app.instance()).is_some())
+        .collect())
+}
+
+/// Ends every active run, beside each other, and waits for their outcomes.
+async fn stop_all(session: &Session) -> Result<usize, CommandError> {
+    let runs = session
+        .ledger()
+        .runs_to_plan()
+        .map_err(|error| of_ledger("read the runs", &error))?;
+    let active: Vec<_> = runs.into_iter().filter(|run| run.outcome.is_none()).collect();
+    let context = &session.context;
+    let stops = active.iter().map(async |run| {
+        // One that has ended already keeps the outcome that it earned.
+        if let Some(container) = &run.container
+            && context
+                .engine
+                .inspect(container)
+                .await?
+                .is_some_and(|state| state.status.is_live())
+        {
+            let why = "down".to_owned();
+            carry::stop(
+                &session.context,
+                &run.job,
+                &run.id,
+                container,
+                None,
+                Outcome::Cancelled,
+                why,
+            )
+            .await?;
+        }
+        wait_for_end(context, &run.id).await
+    });
+    for ended in join_all(stops).await {
+        let run = ended.map_err(|error| of_apply("stop a run", &error))?;
+        talk(&format!(
+            "{} {}: {}",
+            run.outcome.map_or("running", Outcome::as_str),
+            run.id,
+            run.reason
+        ));
+    }
+    Ok(active.len())
+}
+
+async fn remove_all(session: &Session, ours: &[ContainerSummary]) -> Result<usize, CommandError> {
+    let engine = &session.context.engine;
+    for container in ours {
+        if container.status.is_live() {
+            // Started by hand, or by a ledger that this one took over from.
+            engine.stop(&container.id, None).await.map_err(|error| {
+                CommandError::engine(&format!("stop container `{}`", container.name), &error)
+            })?;
+        }
+        engine.remove(&container.id, true).await.map_err(|error| {
+            CommandError::engine(&format!("remove container `{}`", container.name), &error)
+        })?;
+        let id: Option<RunId> = container.name.parse::<ContainerName>().ok();
+        if let Some(id) = id
+            && session
+                .ledger()
+                .run(&id)
+                .map_err(|error| of_ledger("read a run", &error))?
+                .is_some()
+        {
+            session
+                .ledger()
+                .container_gone(&id)
+                .map_err(|error| of_ledger("write to the ledger", &error))?;
+        }
+    }
+    Ok(ours.len())
+}

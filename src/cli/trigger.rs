@@ -1,0 +1,113 @@
+//! `trigger`: a declared job, now, beside its schedule.
+
+use crate::apply::{Context, launch_now, manual_name, wait_for_end};
+use crate::model::{Concurrency, Job, JobName, Run, RunTrigger};
+use crate::plan::{Launch, spec_hash};
+
+use super::App;
+use super::args::{DirFlag, NameArg};
+use super::declared::{Reader, directory, known_jobs};
+use super::error::{CommandError, CommandResult, Exit};
+use super::output::{print_line, talk, talk_raw};
+use super::session::{Session, of_apply};
+
+/// Run a declared job now, beside its schedule
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: DirFlag,
+
+    /// Follow the run to its end, and end with its exit code
+    #[arg(long)]
+    wait: bool,
+
+    /// The job
+    #[arg(value_name = "JOB")]
+    job: NameArg,
+}
+
+/// # Errors
+/// When there is no such job, it may not be started by hand, another run of it is active (5), or its
+/// container cannot be made.
+pub async fn run(args: Args, app: &App) -> CommandResult {
+    let session = Session::open(app).await?;
+    let job = declared(app, &session, &args)?;
+    if !job.triggers.manual {
+        return Err(
+            CommandError::failed(format!("job `{}` is not to be started by hand", job.name))
+                .hint("set `triggers.manual: true` in its manifest"),
+        );
+    }
+    let launch = launch_of(&session.context, &job, app);
+    let run = launch_now(&session.context, &launch, RunTrigger::Manual)
+        .await
+        .map_err(|error| of_apply(&format!("start job `{}`", job.name), &error))?;
+    print_line(run.as_str())?;
+    if !args.wait {
+        return Ok(Exit::OK);
+    }
+    follow(&session.context, &run).await
+}
+
+/// Waits for a run's end; our exit code is its container's.
+///
+/// # Errors
+/// When engine or ledger fail.
+pub async fn follow(context: &Context, run: &crate::model::RunId) -> CommandResult {
+    let run = wait_for_end(context, run)
+        .await
+        .map_err(|error| of_apply("wait for the run", &error))?;
+    talk(&format!(
+        "{}: {}",
+        run.outcome.map_or("running", crate::model::Outcome::as_str),
+        run.reason
+    ));
+    Ok(exit_of(&run))
+}
+
+fn exit_of(run: &Run) -> Exit {
+    match (run.outcome, run.exit_code) {
+        (Some(outcome), _) if outcome.is_success() => Exit::OK,
+        // A run that was stopped may have ended with 0: that is no success.
+        (_, Some(code)) if code != 0 => Exit::of_container(code),
+        _ => Exit::FAILED,
+    }
+}
+
+/// A manual run of a job.
+pub fn launch_of(context: &Context, job: &Job, app: &App) -> Launch {
+    Launch {
+        job: job.name.clone(),
+        name: manual_name(&context.instance, &job.name),
+        slot: None,
+        attempt: 0,
+        due_at: app.now(),
+        spec: job.container.clone(),
+        spec_hash: spec_hash(&job.container),
+        pull: job.container.pull_policy,
+        origin: job.origin.clone(),
+        exclusive: match job.policy.concurrency {
+            Concurrency::Forbid => true,
+        },
+    }
+}
+
+/// The job as it is declared now, also when its file is broken at the moment.
+pub fn find(app: &App, session: &Session, dir: &DirFlag, name: &NameArg) -> Result<Job, CommandError> {
+    let dir = directory(dir.dir.as_deref(), Some(session.ledger()))?;
+    let mut reader = Reader::new(app, dir, session.ledger())?;
+    let declared = reader.read(&known_jobs(session.ledger())?);
+    let resolved: Result<JobName, CommandError> = app.resolve_job(name, declared.desired.jobs.keys());
+    if resolved.is_err() {
+        // The reason may stand there.
+        talk_raw(&declared.report);
+    }
+    let mut jobs = declared.desired.jobs;
+    let resolved = resolved?;
+    jobs.remove(&resolved)
+        .ok_or_else(|| CommandError::failed(format!("there is no job `{resolved}`")))
+}
+
+fn declared(app: &App, session: &Session, args: &Args) -> Result<Job, CommandError> {
+    find(app, session, &args.dir, &args.job)
+}

@@ -1,0 +1,238 @@
+//! What is wrong in a manifest, and where. Collected, never thrown: a person mends all of it at once.
+//!
+//! How a diagnostic looks on a terminal is `caret`'s affair.
+
+use std::ops::Range;
+
+/// The short, stable name of each kind of finding: the `code` of `validate --format json`.
+pub(crate) mod code {
+    /// The file cannot be read, or is not a text.
+    pub const FILE: &str = "file";
+    /// Not YAML.
+    pub const SYNTAX: &str = "syntax";
+    /// Too large, too deep, too many aliases.
+    pub const LIMIT: &str = "limit";
+    pub const DUPLICATE_KEY: &str = "duplicate-key";
+    pub const UNKNOWN_KEY: &str = "unknown-key";
+    /// Known to Compose or to the design, not supported by this version.
+    pub const UNSUPPORTED: &str = "unsupported";
+    pub const MISSING_KEY: &str = "missing-key";
+    /// A text where a number should be, and the like.
+    pub const TYPE: &str = "type";
+    /// Right type, wrong value.
+    pub const VALUE: &str = "value";
+    pub const NAME: &str = "name";
+    pub const CRON: &str = "cron";
+    pub const TIMEZONE: &str = "timezone";
+    pub const DURATION: &str = "duration";
+    pub const INTERPOLATION: &str = "interpolation";
+    pub const ENV_FILE: &str = "env-file";
+    /// A volume or network that is not declared, or a path that is not there.
+    pub const REFERENCE: &str = "reference";
+    pub const POLICY: &str = "policy";
+    /// The same job twice.
+    pub const DUPLICATE_JOB: &str = "duplicate-job";
+    /// Two places that say different things.
+    pub const CONFLICT: &str = "conflict";
+    /// Allowed, but probably not meant.
+    pub const ADVICE: &str = "advice";
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl Severity {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// One finding. Line and column are those of the wrong key, or of the wrong value when the key is
+/// right; both count from 1, columns in characters, and are 0 where a file has no place for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    pub code: &'static str,
+    pub message: String,
+    /// Relative to the watched directory.
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+    pub end_line: u32,
+    /// Exclusive.
+    pub end_column: u32,
+    /// What stands beside the caret.
+    pub label: Option<String>,
+    pub help: Option<String>,
+    /// The same place in bytes, for the caret; `None` without a place.
+    pub span: Option<Range<usize>>,
+}
+
+impl Diagnostic {
+    /// A finding about a file as a whole.
+    #[must_use]
+    pub fn of_file(
+        severity: Severity,
+        code: &'static str,
+        file: &str,
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        Diagnostic {
+            severity,
+            code,
+            message: message.into(),
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            end_line: 0,
+            end_column: 0,
+            label: None,
+            help: None,
+            span: None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    pub(crate) fn label(&mut self, label: impl Into<String>) -> &mut Diagnostic {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub(crate) fn help(&mut self, help: impl Into<String>) -> &mut Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Collects the diagnostics of one file.
+pub(crate) struct Sink<'f> {
+    pub file: &'f str,
+    /// What is being read, for messages: "job `nightly-backup`"; empty outside of jobs.
+    pub subject: String,
+    text: &'f str,
+    /// Byte at which each line begins.
+    lines: Vec<usize>,
+    found: Vec<Diagnostic>,
+}
+
+impl<'f> Sink<'f> {
+    pub fn new(file: &'f str, text: &'f str) -> Sink<'f> {
+        let mut lines = vec![0];
+        lines.extend(text.match_indices('\n').map(|(at, _)| at + 1));
+        Sink {
+            file,
+            subject: String::new(),
+            text,
+            lines,
+            found: Vec::new(),
+        }
+    }
+
+    pub fn error(
+        &mut self,
+        code: &'static str,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
+        self.push(Severity::Error, code, span, message.into())
+    }
+
+    pub fn warning(
+        &mut self,
+        code: &'static str,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
+        self.push(Severity::Warning, code, span, message.into())
+    }
+
+    /// An error that has no place in the text.
+    pub fn file_error(&mut self, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
+        let at = self.found.len();
+        self.found
+            .push(Diagnostic::of_file(Severity::Error, code, self.file, message));
+        &mut self.found[at]
+    }
+
+    pub fn text(&self) -> &'f str {
+        self.text
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.found.iter().any(Diagnostic::is_error)
+    }
+
+    /// The 1-based line of a byte.
+    pub fn line_of(&self, byte: usize) -> u32 {
+        number(self.lines.partition_point(|&start| start <= byte))
+    }
+
+    pub fn source(&self, span: Range<usize>) -> &'f str {
+        self.text.get(span).unwrap_or_default()
+    }
+
+    /// In the order of the text, each once: an anchored value is lowered at each of its aliases.
+    pub fn finish(self) -> Vec<Diagnostic> {
+        let mut found = self.found;
+        found.sort_by(|a, b| {
+            let place = |d: &Diagnostic| (d.span.as_ref().map(|span| (span.start, span.end)), d.severity);
+            place(a).cmp(&place(b)).then_with(|| a.message.cmp(&b.message))
+        });
+        found.dedup();
+        found
+    }
+
+    fn push(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        span: Range<usize>,
+        message: String,
+    ) -> &mut Diagnostic {
+        let start = span.start.min(self.text.len());
+        let end = span.end.clamp(start, self.text.len());
+        let (line, column) = self.place(start);
+        let (end_line, end_column) = self.place(end);
+        let at = self.found.len();
+        self.found.push(Diagnostic {
+            severity,
+            code,
+            message,
+            file: self.file.to_owned(),
+            line,
+            column,
+            end_line,
+            end_column,
+            label: None,
+            help: None,
+            span: Some(start..end),
+        });
+        &mut self.found[at]
+    }
+
+    fn place(&self, byte: usize) -> (u32, u32) {
+        let line = self.line_of(byte);
+        let start = self.lines.get(line as usize - 1).copied().unwrap_or(0);
+        let column = self
+            .text
+            .get(start..byte)
+            .map_or(0, |before| before.chars().count());
+        (line, number(column) + 1)
+    }
+}
+
+/// A manifest is at most 1 MiB.
+fn number(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,416 @@
+//! `triggers` and `x-scheduler`: when a job starts, and under which policy.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::{Concurrency, DayMatch, History, MissedFires, Policy, Trigger, Triggers};
+use crate::schedule;
+
+use super::diagnostic::{Sink, code};
+use super::interpolate::inside;
+use super::values::{self, count, flag, integer, is_extension, unknown_key, whole_seconds};
+use super::yaml::{Entry, Node, Value};
+
+/// What stands under `x-scheduler`, in a job or as the defaults of its file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extension {
+    pub every: Option<Duration>,
+    pub timezone: Option<String>,
+    pub concurrency: Option<Concurrency>,
+    pub missed_fires: Option<MissedFires>,
+    pub starting_deadline: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub success_exit_codes: Option<BTreeSet<i64>>,
+    pub suspend: Option<bool>,
+    pub history_succeeded: Option<u32>,
+    pub history_failed: Option<u32>,
+    pub unknown_hold: Option<Duration>,
+    pub day_match: Option<DayMatch>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    File,
+    Job,
+}
+
+const KEYS: [&str; 11] = [
+    "concurrency",
+    "day_match",
+    "every",
+    "history",
+    "missed_fires",
+    "starting_deadline",
+    "success_exit_codes",
+    "suspend",
+    "timeout",
+    "timezone",
+    "unknown_hold",
+];
+const LATER_KEYS: [&str; 7] = [
+    "backoff",
+    "container",
+    "exec",
+    "jitter",
+    "notify",
+    "on_unknown",
+    "retries",
+];
+const TRIGGER_KEYS: [&str; 2] = ["manual", "schedule"];
+const ENTRY_KEYS: [&str; 4] = ["concurrency", "cron", "missed_fires", "timezone"];
+
+impl Extension {
+    /// Reads an `x-scheduler` mapping.
+    pub fn read(sink: &mut Sink<'_>, node: &Node, level: Level) -> Extension {
+        let mut out = Extension::default();
+        let entries = values::optional_mapping(sink, node, "x-scheduler").unwrap_or_default();
+        for Entry { key, value } in entries {
+            match key.text.as_str() {
+                "every" if level == Level::File => {
+                    sink.error(code::VALUE, key.span.clone(), "`every` belongs to one job")
+                        .help("write it under `x-scheduler` of the job");
+                }
+                "every" => out.every = every(sink, value),
+                "timezone" => out.timezone = timezone(sink, value),
+                "concurrency" => out.concurrency = concurrency(sink, value, false),
+                "missed_fires" => out.missed_fires = missed_fires(sink, value, false),
+                "starting_deadline" => {
+                    out.starting_deadline = whole_seconds(sink, value, "starting_deadline")
+                }
+                "timeout" => out.timeout = whole_seconds(sink, value, "timeout"),
+                "success_exit_codes" => out.success_exit_codes = exit_codes(sink, value),
+                "suspend" => out.suspend = flag(sink, value, "suspend"),
+                "history" => history(sink, value, &mut out),
+                "unknown_hold" => out.unknown_hold = whole_seconds(sink, value, "unknown_hold"),
+                "day_match" => out.day_match = day_match(sink, value),
+                name if is_extension(name) => {}
+                _ => unknown_key(sink, key, "`x-scheduler`", &KEYS, &LATER_KEYS),
+            }
+        }
+        out
+    }
+
+    /// The policy of a job: what its own section says, then its file's defaults, then ours.
+    pub fn policy(&self, file: &Extension) -> Policy {
+        let default = Policy::default();
+        Policy {
+            concurrency: self
+                .concurrency
+                .or(file.concurrency)
+                .unwrap_or(default.concurrency),
+            missed_fires: self
+                .missed_fires
+                .or(file.missed_fires)
+                .unwrap_or(default.missed_fires),
+            starting_deadline: self.starting_deadline.or(file.starting_deadline),
+            timeout: self.timeout.or(file.timeout),
+            success_exit_codes: self
+                .success_exit_codes
+                .clone()
+                .or_else(|| file.success_exit_codes.clone())
+                .unwrap_or(default.success_exit_codes),
+            suspend: self.suspend.or(file.suspend).unwrap_or(default.suspend),
+            history: History {
+                succeeded: self
+                    .history_succeeded
+                    .or(file.history_succeeded)
+                    .unwrap_or(default.history.succeeded),
+                failed: self
+                    .history_failed
+                    .or(file.history_failed)
+                    .unwrap_or(default.history.failed),
+            },
+            unknown_hold: self.unknown_hold.or(file.unknown_hold),
+        }
+    }
+}
+
+/// Reads `triggers` of a job whose `x-scheduler` is `own`. What schedule entries say about the policy
+/// is put into `own`.
+pub(crate) fn triggers(
+    sink: &mut Sink<'_>,
+    entry: &Entry,
+    own: &mut Extension,
+    file: &Extension,
+    default_zone: &str,
+) -> Triggers {
+    let mut out = Triggers {
+        manual: true,
+        schedule: Vec::new(),
+    };
+    let zone = own
+        .timezone
+        .as_deref()
+        .or(file.timezone.as_deref())
+        .unwrap_or(default_zone)
+        .to_owned();
+    let day_match = own.day_match.or(file.day_match);
+    let had_errors = sink.has_errors();
+    for Entry { key, value } in values::mapping(sink, &entry.value, "triggers").unwrap_or_default() {
+        match key.text.as_str() {
+            "manual" => out.manual = flag(sink, value, "manual").unwrap_or(true),
+            "schedule" => {
+                for item in values::list(sink, value, "schedule").unwrap_or_default() {
+                    out.schedule
+                        .extend(schedule_entry(sink, item, own, &zone, day_match));
+                }
+            }
+            name if is_extension(name) => {}
+            _ => unknown_key(sink, key, "`triggers`", &TRIGGER_KEYS, &[]),
+        }
+    }
+    out.schedule
+        .extend(own.every.map(|period| Trigger::Every { period }));
+    if !out.manual && out.schedule.is_empty() && !had_errors && !sink.has_errors() {
+        sink.warning(code::ADVICE, entry.key.span.clone(), "this job can never start")
+            .help("give it a `schedule`, `x-scheduler.every` or `manual: true`");
+    }
+    out
+}
+
+/// `"30 2 * * *"`, or a mapping with `cron`.
+fn schedule_entry(
+    sink: &mut Sink<'_>,
+    item: &Node,
+    own: &mut Extension,
+    zone: &str,
+    day_match: Option<DayMatch>,
+) -> Option<Trigger> {
+    let entries = match &item.value {
+        Value::Map(entries) => entries,
+        Value::Scalar(_) => return cron(sink, item, zone.to_owned(), day_match),
+        Value::Seq(_) => {
+            values::wrong_type(
+                sink,
+                item,
+                "schedule[]",
+                "a cron expression or a mapping with `cron`",
+            );
+            return None;
+        }
+    };
+    let mut expression = None;
+    let mut zone = Some(zone.to_owned());
+    let mut day_match = day_match;
+    for Entry { key, value } in entries {
+        match key.text.as_str() {
+            "cron" => expression = Some(value),
+            "timezone" => zone = timezone(sink, value),
+            "concurrency" => {
+                let found = concurrency(sink, value, true);
+                agree(sink, value, "concurrency", &mut own.concurrency, found);
+            }
+            "missed_fires" => {
+                let found = missed_fires(sink, value, true);
+                agree(sink, value, "missed_fires", &mut own.missed_fires, found);
+            }
+            "x-scheduler" => day_match = entry_extension(sink, value).or(day_match),
+            name if is_extension(name) => {}
+            _ => unknown_key(sink, key, "an entry of `schedule`", &ENTRY_KEYS, &[]),
+        }
+    }
+    let Some(expression) = expression else {
+        sink.error(
+            code::MISSING_KEY,
+            item.span.clone(),
+            "this schedule has no `cron`",
+        );
+        return None;
+    };
+    // A wrong zone was reported; the expression still deserves a look.
+    let found = cron(sink, expression, zone.clone().unwrap_or_default(), day_match);
+    zone.and(found)
+}
+
+/// Of all our keys only `day_match` has a meaning in one entry.
+fn entry_extension(sink: &mut Sink<'_>, node: &Node) -> Option<DayMatch> {
+    let mut found = None;
+    for Entry { key, value } in values::optional_mapping(sink, node, "x-scheduler").unwrap_or_default() {
+        match key.text.as_str() {
+            "day_match" => found = day_match(sink, value),
+            name if is_extension(name) => {}
+            name if KEYS.contains(&name) || LATER_KEYS.contains(&name) => {
+                sink.error(
+                    code::VALUE,
+                    key.span.clone(),
+                    format!("`{name}` is not for one schedule entry"),
+                )
+                .help("write it under `x-scheduler` of the job");
+            }
+            _ => unknown_key(sink, key, "`x-scheduler` of an entry", &["day_match"], &[]),
+        }
+    }
+    found
+}
+
+/// One policy holds for a job: the places that name it must say the same.
+fn agree<T: Copy + PartialEq>(
+    sink: &mut Sink<'_>,
+    node: &Node,
+    what: &str,
+    own: &mut Option<T>,
+    found: Option<T>,
+) {
+    match (*own, found) {
+        (Some(first), Some(second)) if first != second => {
+            sink.error(
+                code::CONFLICT,
+                node.span.clone(),
+                format!("`{what}` of this job is given twice, and differs"),
+            )
+            .help("it holds for the whole job: write it once, under `x-scheduler`");
+        }
+        (None, Some(_)) => *own = found,
+        _ => {}
+    }
+}
+
+fn cron(sink: &mut Sink<'_>, node: &Node, timezone: String, day_match: Option<DayMatch>) -> Option<Trigger> {
+    let found = values::text(sink, node, "cron")?;
+    if let Err(error) = schedule::parse_cron_matching(&found.text, day_match) {
+        let at = inside(found, &node.span, &error.span, sink);
+        // Message and help quote the text.
+        if found.sensitive {
+            sink.error(code::CRON, at, "this is not a cron expression");
+        } else {
+            sink.error(code::CRON, at, error.message).help = error.help;
+        }
+        return None;
+    }
+    Some(Trigger::Cron {
+        expression: found.text.clone(),
+        timezone,
+        day_match,
+    })
+}
+
+/// An IANA zone that is known.
+pub(crate) fn timezone(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
+    let found = values::text(sink, node, "timezone")?;
+    match schedule::check_timezone(&found.text) {
+        Ok(_) => Some(found.text.clone()),
+        Err(error) => {
+            // Message and help quote the text.
+            if found.sensitive {
+                sink.error(code::TIMEZONE, node.span.clone(), "this is not a time zone");
+            } else {
+                sink.error(code::TIMEZONE, node.span.clone(), error.message).help = error.help;
+            }
+            None
+        }
+    }
+}
+
+/// Whether a word of a policy can be used where it stands.
+#[derive(Debug, Clone, Copy)]
+enum Support<T> {
+    Yes(T),
+    /// Designed, and not carried out by this version.
+    Later,
+    /// The same, and Compose refuses it in a schedule entry.
+    LaterUnderExtension,
+}
+
+fn concurrency(sink: &mut Sink<'_>, node: &Node, in_entry: bool) -> Option<Concurrency> {
+    let words = [
+        ("forbid", Support::Yes(Concurrency::Forbid)),
+        ("queue", Support::Later),
+        ("allow", Support::LaterUnderExtension),
+        ("replace", Support::LaterUnderExtension),
+    ];
+    supported(sink, node, "concurrency", &words, in_entry)
+}
+
+fn missed_fires(sink: &mut Sink<'_>, node: &Node, in_entry: bool) -> Option<MissedFires> {
+    let words = [
+        ("one", Support::Yes(MissedFires::One)),
+        ("skip", Support::Yes(MissedFires::Skip)),
+        ("all", Support::LaterUnderExtension),
+    ];
+    supported(sink, node, "missed_fires", &words, in_entry)
+}
+
+fn supported<T: Copy>(
+    sink: &mut Sink<'_>,
+    node: &Node,
+    what: &str,
+    words: &[(&str, Support<T>)],
+    in_entry: bool,
+) -> Option<T> {
+    let word = values::word(sink, node, what, words)?;
+    let text = match &node.value {
+        Value::Scalar(scalar) => values::shown(scalar),
+        Value::Seq(_) | Value::Map(_) => String::new(),
+    };
+    match word {
+        Support::Yes(value) => return Some(value),
+        Support::LaterUnderExtension if in_entry => sink
+            .error(
+                code::VALUE,
+                node.span.clone(),
+                format!("Compose refuses `{what}: {text}` in a schedule entry"),
+            )
+            .help(format!(
+                "it belongs under `x-scheduler` of the job: `{what}: {text}`"
+            )),
+        Support::Later | Support::LaterUnderExtension => sink.error(
+            code::UNSUPPORTED,
+            node.span.clone(),
+            format!("`{what}: {text}` is known, but not supported yet"),
+        ),
+    };
+    None
+}
+
+fn every(sink: &mut Sink<'_>, node: &Node) -> Option<Duration> {
+    let period = values::duration(sink, node, "every")?;
+    if let Err(error) = schedule::check_every(period) {
+        sink.error(code::DURATION, node.span.clone(), format!("`every`: {error}"));
+        return None;
+    }
+    Some(period)
+}
+
+fn day_match(sink: &mut Sink<'_>, node: &Node) -> Option<DayMatch> {
+    values::word(
+        sink,
+        node,
+        "day_match",
+        &[("any", DayMatch::Any), ("all", DayMatch::All)],
+    )
+}
+
+fn exit_codes(sink: &mut Sink<'_>, node: &Node) -> Option<BTreeSet<i64>> {
+    let items = values::list(sink, node, "success_exit_codes")?;
+    if items.is_empty() {
+        sink.error(
+            code::VALUE,
+            node.span.clone(),
+            "`success_exit_codes` is empty: the job could never succeed",
+        );
+        return None;
+    }
+    let mut codes = BTreeSet::new();
+    for item in items {
+        let exit = integer(sink, item, "success_exit_codes[]")?;
+        if !(0..=255).contains(&exit) {
+            sink.error(
+                code::VALUE,
+                item.span.clone(),
+                "an exit code is between 0 and 255",
+            );
+        }
+        codes.insert(exit);
+    }
+    Some(codes)
+}
+
+fn history(sink: &mut Sink<'_>, node: &Node, out: &mut Extension) {
+    for Entry { key, value } in values::mapping(sink, node, "history").unwrap_or_default() {
+        match key.text.as_str() {
+            "succeeded" => out.history_succeeded = count(sink, value, "succeeded"),
+            "failed" => out.history_failed = count(sink, value, "failed"),
+            _ => unknown_key(sink, key, "`history`", &["failed", "succeeded"], &[]),
+        }
+    }
+}
