@@ -1,5 +1,6 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod cli;
 mod conformance;
 mod docker;
 mod fake_engine;
