@@ -156,9 +156,10 @@ fn finish_held(
         note,
     };
     if context.ledger.finish(&run.id, &finish)? {
+        // Docker's FinishedAt of a short job may lie before its StartedAt (measured on 20.10).
         let secs = started_at
             .zip(finished_at)
-            .map(|(from, to)| to.duration_since(from).as_secs());
+            .map(|(from, to)| to.duration_since(from).as_secs().max(0));
         let what = What::Ended {
             run: run.id.clone(),
             outcome,
@@ -214,9 +215,15 @@ pub(super) async fn refused_start(
     if state.started_at.is_some() || state.status != ContainerStatus::Created || !same_daemon {
         return Ok(Launched::Unconfirmed);
     }
-    let reason = Reason::StartRefused(message.trim().to_owned());
-    finish(context, &run, (Outcome::StartFailed, reason), Some(&state), None)?;
-    debug_assert_eq!(launch.name, target.name);
+    // The engine may quote the command or the environment.
+    let message = crate::engine::docker::mask_sensitive(&launch.spec, message.trim());
+    finish(
+        context,
+        &run,
+        (Outcome::StartFailed, Reason::StartRefused(message)),
+        Some(&state),
+        None,
+    )?;
     Ok(Launched::Started)
 }
 
@@ -481,20 +488,51 @@ pub(super) async fn adopt(
     Ok(())
 }
 
-/// Follows a run to its end and writes its outcome; returns it. A `watch` beside this process may
-/// do so first.
+async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>) -> Result<(), ApplyError> {
+    let (Some(timeout), Some(started), Some(container)) = (timeout, run.started_at, &run.container) else {
+        return Ok(());
+    };
+    let over = started
+        .checked_add(timeout)
+        .is_ok_and(|ends| ends <= context.clock.now());
+    if over && run.stop_requested.is_none() {
+        let why = format!("has run longer than its timeout of {}s", timeout.as_secs());
+        super::stop(
+            context,
+            &run.job,
+            &run.id,
+            container,
+            None,
+            Outcome::TimedOut,
+            why,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Follows a run to its end and writes its outcome; returns it. Stops it when `timeout` has passed,
+/// since nobody else may be there to do so; a `watch` beside this process may be first at either.
 ///
 /// # Errors
 /// When ledger or engine fail.
-pub async fn wait_for_end(context: &Context, id: &RunId) -> Result<Run, ApplyError> {
+pub async fn wait_for_end(
+    context: &Context,
+    id: &RunId,
+    timeout: Option<Duration>,
+) -> Result<Run, ApplyError> {
     loop {
         let mut report = LaneReport::default();
         settle(context, id, &mut report).await?;
-        if let Some(run) = context.ledger.run(id)?
-            && run.outcome.is_some()
-        {
+        let Some(run) = context.ledger.run(id)? else {
+            return Err(ApplyError::CannotArm(format!(
+                "{id} never ran: its start never reached the engine"
+            )));
+        };
+        if run.outcome.is_some() {
             return Ok(run);
         }
+        stop_when_over(context, &run, timeout).await?;
         context.sleep(LOOK_AGAIN).await;
     }
 }
