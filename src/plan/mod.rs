@@ -22,7 +22,7 @@ pub use action::{Action, Cause, Launch, NextFire, NotRun, Plan, Sight, Step, Tar
 pub use diff::unified;
 pub use fingerprint::spec_hash;
 pub use render::{describe_cause, describe_wait, render, when_in_words};
-use view::{Draft, JobView};
+use view::{ByJob, Draft, JobView};
 
 /// At most this many containers are armed at a time, those with the nearest slots: each costs the
 /// engine a directory, a mount point at start and time in every list.
@@ -31,9 +31,10 @@ pub const ARM_LIMIT: usize = 500;
 /// What to do now, and why; what is not done, and why not.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+    let seen = ByJob::new(observed);
     let views: Vec<JobView<'_>> = all_names(desired, observed)
         .into_iter()
-        .map(|name| JobView::new(name, desired, observed, now))
+        .map(|name| JobView::new(name, desired, &seen, now))
         .collect();
     let within_limit = nearest(&views);
 
