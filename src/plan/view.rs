@@ -15,6 +15,9 @@ use crate::schedule::{Fire, Schedule};
 /// already. One that went back further would mute the job for hours, so its plan starts from now.
 const BACKWARD_JUMP: SignedDuration = SignedDuration::from_hours(3);
 
+/// A process beside this one may have seen the job a moment after this plan's now.
+const BASELINE_SLACK: SignedDuration = SignedDuration::from_secs(10);
+
 /// The world sorted by job, once: looking through all of it for each job would make a plan of many
 /// jobs slow.
 pub(super) struct ByJob<'a> {
@@ -108,11 +111,13 @@ impl<'a> JobView<'a> {
         }
     }
 
-    /// Whether the clock went back so far that waiting for it would mute the job for hours.
+    /// Whether the clock went back so far that waiting for it would mute the job: by hours, or
+    /// behind the moment from which its schedule counts, where nothing has a record.
     pub fn clock_set_back(&self) -> bool {
-        let limit = self.now.saturating_add(BACKWARD_JUMP).unwrap_or(Timestamp::MAX);
-        self.record
-            .is_some_and(|record| record.settled.max(record.baseline) > limit)
+        let after = |by| self.now.saturating_add(by).unwrap_or(Timestamp::MAX);
+        self.record.is_some_and(|record| {
+            record.settled > after(BACKWARD_JUMP) || record.baseline > after(BASELINE_SLACK)
+        })
     }
 
     /// Whether that slot has a record already.

@@ -78,7 +78,10 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Option<R> + S
         }
     });
     let found = found.into_inner().unwrap();
-    found.into_iter().map(|(at, result)| (&items[at], result)).collect()
+    found
+        .into_iter()
+        .map(|(at, result)| (&items[at], result))
+        .collect()
 }
 
 fn check(path: &Path, bless: bool) -> Result<(), String> {

@@ -57,9 +57,7 @@ fn random_worlds_keep_the_invariants() {
 }
 
 fn simulate(seed: u64, told: Told) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut simulation = Simulation::new(seed, told);
         for _ in 0..STEPS {
@@ -273,8 +271,14 @@ impl Simulation {
 
     async fn kill(&mut self) {
         let kind = self.random.pick(&WRITES);
-        let (delivered, skip) = (self.random.one_in(2), u32::try_from(self.random.below(3)).unwrap());
-        self.say(format!("kill {} delivered={delivered} after {skip}", kind.as_str()));
+        let (delivered, skip) = (
+            self.random.one_in(2),
+            u32::try_from(self.random.below(3)).unwrap(),
+        );
+        self.say(format!(
+            "kill {} delivered={delivered} after {skip}",
+            kind.as_str()
+        ));
         self.world.kill_at(kind, delivered, skip);
         let how_long = self.random.secs(30, 200);
         self.watch(how_long).await;
@@ -297,7 +301,10 @@ impl Simulation {
             2 => {
                 let from = self.world.now();
                 self.say(format!("away for {back:?}"));
-                engine.inject(Fault::Away { from, to: from + back });
+                engine.inject(Fault::Away {
+                    from,
+                    to: from + back,
+                });
             }
             _ => {
                 let point = self.random.pick(&[
@@ -306,8 +313,13 @@ impl Simulation {
                     CrashPoint::Hidden,
                     CrashPoint::After,
                 ]);
-                let kind = self.random.pick(&[RequestKind::Start, RequestKind::Start, RequestKind::Create]);
-                self.say(format!("daemon crashes at {} {point:?}; back after {back:?}", kind.as_str()));
+                let kind = self
+                    .random
+                    .pick(&[RequestKind::Start, RequestKind::Start, RequestKind::Create]);
+                self.say(format!(
+                    "daemon crashes at {} {point:?}; back after {back:?}",
+                    kind.as_str()
+                ));
                 engine.inject(Fault::Nth {
                     kind,
                     nth: 1,
@@ -357,9 +369,9 @@ impl Simulation {
 
     fn clock(&mut self) {
         let from = self.world.now();
-        let by = self.random.pick(&[
-            "-5m", "-2s", "-5h", "-3h", "1h", "5m", "2s", "5h",
-        ]);
+        let by = self
+            .random
+            .pick(&["-5m", "-2s", "-5h", "-3h", "1h", "5m", "2s", "5h"]);
         self.say(format!("clock jump {by}"));
         self.world.clock.jump(super::signed(by));
         if self.world.now() > from {
