@@ -43,7 +43,7 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
     };
     let Some(state) = context.engine.inspect(&container).await? else {
         report.progress = true;
-        return vanished(context, &run);
+        return vanished(context, &run).await;
     };
     if run.outcome.is_some_and(|outcome| outcome != Outcome::Unknown) {
         return Ok(());
@@ -75,16 +75,31 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
     }
 }
 
-/// Its container is gone.
-fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
+/// Its container is gone. A daemon that knew of its process has ended that, too; one that died
+/// inside the start may have forgotten it, and it runs on.
+async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
     if run.outcome.is_none() {
+        let forgotten = match &run.intent {
+            Some(intent) => run.started_at.is_none() && !same_daemon(context, intent).await,
+            None => false,
+        };
         let outcome = match run.stop_requested {
             Some(asked) => (asked, Reason::StoppedByUser),
             None => (Outcome::Unknown, Reason::Lost),
         };
-        finish(context, run, outcome, None, None)?;
+        let held_until = if forgotten {
+            Some(hold_from_now(context, &run.job)?)
+        } else {
+            None
+        };
+        finish_held(context, run, outcome, None, None, held_until)?;
     }
     Ok(context.ledger.container_gone(&run.id)?)
+}
+
+fn hold_from_now(context: &Context, job: &JobName) -> Result<Timestamp, ApplyError> {
+    let hold = SignedDuration::try_from(policy_of(context, job)?.hold()).unwrap_or(SignedDuration::MAX);
+    Ok(context.clock.now().saturating_add(hold).unwrap_or(Timestamp::MAX))
 }
 
 /// Step 8: logs, then the outcome.
@@ -262,7 +277,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
     // Whatever happened meanwhile is looked at once more.
     state = context.engine.inspect(container).await?.or(state);
     match state {
-        None => vanished(context, run),
+        None => vanished(context, run).await,
         Some(state) if state.status.is_live() => Ok(()),
         Some(state) if state.started_at.is_some() || state.finished_at.is_some() => {
             collect(context, run, &state).await
@@ -272,9 +287,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             finish(context, run, (Outcome::StartFailed, reason), Some(&state), None)
         }
         Some(_) => {
-            let hold =
-                SignedDuration::try_from(policy_of(context, &run.job)?.hold()).unwrap_or(SignedDuration::MAX);
-            let until = context.clock.now().saturating_add(hold).unwrap_or(Timestamp::MAX);
+            let until = hold_from_now(context, &run.job)?;
             let reason = (Outcome::Unknown, Reason::EngineDiedAtStart);
             finish_held(context, run, reason, None, None, Some(until))
         }

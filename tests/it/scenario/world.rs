@@ -156,6 +156,11 @@ impl World {
         self.kill.lock().unwrap().at = Some((kind, delivered, skip));
     }
 
+    /// The scheduler is not to be killed any more.
+    pub fn forget_kill(&mut self) {
+        *self.kill.lock().unwrap() = Kill::default();
+    }
+
     /// Starts the scheduler when it does not run.
     pub async fn start_process(&mut self, take_over: bool) -> Result<(), ClaimError> {
         if self.process.is_some() {
