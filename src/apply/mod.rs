@@ -27,7 +27,7 @@ use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
 use crate::ledger::{JobUpsert, Ledger, LedgerError};
 use crate::model::{ContainerName, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
-use crate::plan::{Action, Launch, NotRun, Plan, Step, Target, describe_cause};
+use crate::plan::{Action, Cause, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
 pub use settle::wait_for_end;
 
@@ -173,6 +173,9 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             baseline: sight.baseline,
         };
         context.ledger.upsert_job(&known)?;
+        if step.cause == Cause::ClockSetBack {
+            context.ledger.settle(&step.job, sight.baseline)?;
+        }
         context.say(
             Some(&step.job),
             What::Declared {
@@ -332,6 +335,8 @@ async fn remove(
     let removal: Removal = context.engine.remove(&target.id, true).await?;
     match run {
         Some(run) => context.ledger.container_gone(run)?,
+        // A superseded ledger's, or one that was lost: ours has nothing to note.
+        None if context.ledger.container(&target.nonce)?.is_none() => {}
         None => context.ledger.discarded(&target.nonce)?,
     }
     if removal == Removal::Removed {

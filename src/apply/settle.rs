@@ -89,7 +89,7 @@ fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
 
 /// Step 8: logs, then the outcome.
 async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result<(), ApplyError> {
-    let note = capture_logs(context, run, state).await;
+    let note = capture_logs(context, &run.id, state).await;
     let policy = policy_of(context, &run.job)?;
     let restarted = engine_restarted_since(context, run).await?;
     let (outcome, reason) = verdict(run, state, &policy, restarted);
@@ -117,7 +117,8 @@ fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) 
     if policy.success_exit_codes.contains(&code) {
         return (Outcome::Succeeded, Reason::Exit(code));
     }
-    if code == 137 {
+    // A daemon that was stopped in order had stopped its containers first, and noted their codes.
+    if code == 137 || (restarted && code > 128) {
         return (Outcome::Failed, Reason::KilledExternally);
     }
     (Outcome::Failed, Reason::Exit(code))
@@ -365,7 +366,7 @@ async fn any_event(
 
 /// Copies a run's output to the state folder. A log that cannot be read changes no outcome; the
 /// note says so.
-async fn capture_logs(context: &Context, run: &Run, state: &ContainerState) -> Option<String> {
+async fn capture_logs(context: &Context, run: &RunId, state: &ContainerState) -> Option<String> {
     match copy_logs(context, run, state).await {
         Ok(None) => None,
         Ok(Some(note)) => Some(note),
@@ -373,7 +374,7 @@ async fn capture_logs(context: &Context, run: &Run, state: &ContainerState) -> O
     }
 }
 
-async fn copy_logs(context: &Context, run: &Run, state: &ContainerState) -> Result<Option<String>, String> {
+async fn copy_logs(context: &Context, run: &RunId, state: &ContainerState) -> Result<Option<String>, String> {
     let options = LogOptions {
         timestamps: true,
         ..LogOptions::default()
@@ -383,7 +384,7 @@ async fn copy_logs(context: &Context, run: &Run, state: &ContainerState) -> Resu
         .logs(&state.id, &options)
         .await
         .map_err(|error| error.to_string())?;
-    let path = context.ledger.log_path(&run.id);
+    let path = context.ledger.log_path(run);
     let mut writer = LogWriter::create(&path).map_err(|error| error.to_string())?;
     loop {
         let chunk = tokio::select! {
@@ -426,12 +427,17 @@ pub(super) async fn adopt(
     };
     let at = context.clock.now();
     let ran = state.started_at.is_some();
+    let policy = policy_of(context, job)?;
     let (outcome, reason) = if lost {
         (Outcome::Unknown, Reason::LedgerLost)
-    } else if state.exit_code == 0 {
-        (Outcome::Succeeded, Reason::Exit(0))
+    } else if policy.success_exit_codes.contains(&state.exit_code) {
+        (Outcome::Succeeded, Reason::Exit(state.exit_code))
     } else {
         (Outcome::Failed, Reason::Exit(state.exit_code))
+    };
+    let note = match ran {
+        true => capture_logs(context, &target.name, &state).await,
+        false => None,
     };
     let adopted = Adopted {
         id: target.name.clone(),
@@ -454,10 +460,11 @@ pub(super) async fn adopt(
             finished_at: state.finished_at,
             at,
             held_until: None,
-            note: None,
+            note,
         }),
     };
-    if context.ledger.adopt(&adopted)? {
+    let new = context.ledger.adopt(&adopted)?;
+    if new {
         let what = What::Ended {
             run: target.name.clone(),
             outcome,
@@ -467,7 +474,11 @@ pub(super) async fn adopt(
         context.say(Some(job), what);
     }
     context.engine.remove(&target.id, true).await?;
-    Ok(context.ledger.container_gone(&target.name)?)
+    // Its slot may have had another record all along: that one's container is not this one.
+    if new {
+        context.ledger.container_gone(&target.name)?;
+    }
+    Ok(())
 }
 
 /// Follows a run to its end and writes its outcome; returns it. A `watch` beside this process may

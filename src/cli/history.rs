@@ -74,6 +74,7 @@ const REASON_WIDTH: usize = 60;
 
 pub fn run(args: Args, app: &App) -> CommandResult {
     check_filters(&args.filter, &["outcome", "trigger", "project"])?;
+    args.list.check(COLUMNS, wire::Run::FIELDS)?;
     let query = query(&args, app.now())?;
     let runs = match app.existing_ledger()? {
         Some(ledger) => fetch(&ledger, query, &args, app)?,

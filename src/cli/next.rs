@@ -82,6 +82,11 @@ const COLUMNS_OF_JOBS: &[Column] = &[
 ];
 
 pub fn run(args: Args, app: &App) -> CommandResult {
+    let list = ListArgs {
+        format: args.format.clone(),
+        ..ListArgs::default()
+    };
+    list.check(COLUMNS_OF_JOBS, wire::Slot::FIELDS)?;
     let now = app.now();
     let from = args.from.unwrap_or(now);
     let (headline, listing) = match &args.cron {
@@ -91,10 +96,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     if args.format == Format::Table {
         print(&headline)?;
     }
-    listing.print(&ListArgs {
-        format: args.format,
-        ..ListArgs::default()
-    })?;
+    listing.print(&list)?;
     Ok(Exit::OK)
 }
 

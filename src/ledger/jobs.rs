@@ -166,6 +166,15 @@ pub(super) fn settle(
     known(job, changed)
 }
 
+/// That slot has no record any more: the pointer goes back to before it. Later slots that have one
+/// are found there again as `recorded_ahead`.
+pub(super) fn unsettle(tx: &Transaction<'_>, job: &JobName, slot: Slot) -> std::result::Result<(), Fault> {
+    let before = Slot::from_second(slot.as_second() - 1).at();
+    tx.prepare_cached("UPDATE jobs SET settled = min(settled, ?2) WHERE name = ?1")?
+        .execute((job, At(before)))?;
+    Ok(())
+}
+
 fn clear_arm_failure(tx: &Transaction<'_>, job: &JobName) -> std::result::Result<(), Fault> {
     tx.prepare_cached(
         "UPDATE jobs SET arm_failed_at = NULL, arm_retry_at = NULL, arm_attempts = NULL, arm_detail = NULL,

@@ -1,5 +1,7 @@
 //! One job as the planner looks at it, and the draft that collects what is found.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause, Waiting};
@@ -78,10 +80,16 @@ impl<'a> JobView<'a> {
     /// Up to where every slot has its record.
     pub fn settled(&self) -> Timestamp {
         match self.record {
-            None => self.now,
-            Some(record) if record.settled > self.now + BACKWARD_JUMP => self.now,
-            Some(record) => record.settled.max(record.baseline),
+            Some(record) if !self.clock_set_back() => record.settled.max(record.baseline),
+            _ => self.now,
         }
+    }
+
+    /// Whether the clock went back so far that waiting for it would mute the job for hours.
+    pub fn clock_set_back(&self) -> bool {
+        let limit = self.now.saturating_add(BACKWARD_JUMP).unwrap_or(Timestamp::MAX);
+        self.record
+            .is_some_and(|record| record.settled.max(record.baseline) > limit)
     }
 
     /// Whether that slot has a record already.
@@ -89,6 +97,18 @@ impl<'a> JobView<'a> {
         self.record
             .is_some_and(|record| record.recorded_ahead.contains(&slot))
             || self.runs.iter().any(|run| run.slot == Some(slot))
+    }
+
+    /// Slots in a stretch of time that have a record, ascending.
+    pub fn recorded_between(&self, after: Timestamp, until: Timestamp) -> BTreeSet<Slot> {
+        let ahead = self.record.map(|record| record.recorded_ahead.iter().copied());
+        let ran = self.runs.iter().filter_map(|run| run.slot);
+        ahead
+            .into_iter()
+            .flatten()
+            .chain(ran)
+            .filter(|slot| after < slot.at() && slot.at() <= until)
+            .collect()
     }
 
     /// The next slot that has no record yet.

@@ -1,6 +1,10 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod cli;
 mod conformance;
 mod docker;
+mod fake_engine;
+mod registry;
 mod rig;
+mod scenario;
 mod simulated;
