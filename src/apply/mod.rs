@@ -332,6 +332,8 @@ async fn remove(
     let removal: Removal = context.engine.remove(&target.id, true).await?;
     match run {
         Some(run) => context.ledger.container_gone(run)?,
+        // A superseded ledger's, or one that was lost: ours has nothing to note.
+        None if context.ledger.container(&target.nonce)?.is_none() => {}
         None => context.ledger.discarded(&target.nonce)?,
     }
     if removal == Removal::Removed {

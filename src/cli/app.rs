@@ -71,18 +71,18 @@ impl App {
     }
 
     /// What manifests are loaded with.
-    ///
-    /// # Errors
-    /// When there is no place for state, which no job may mount.
-    pub fn manifest_settings(&self) -> Result<manifest::Settings, CommandError> {
+    #[must_use]
+    pub fn manifest_settings(&self) -> manifest::Settings {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let mut settings = self.config.settings(environment);
-        let state = self.state_folder()?;
-        settings
-            .policy
-            .protected
-            .push(state.canonicalize().unwrap_or(state));
+        // Without a place for state (no home) there is nothing to protect; what needs one says so.
+        if let Ok(state) = self.state_folder() {
+            settings
+                .policy
+                .protected
+                .push(state.canonicalize().unwrap_or(state));
+        }
         let host = self
             .settings
             .host
@@ -93,7 +93,7 @@ impl App {
                 .and_then(|host| host.strip_prefix("unix://"))
                 .map(PathBuf::from),
         );
-        Ok(settings)
+        settings
     }
 
     /// The operator's word on arming.

@@ -45,7 +45,7 @@ pub async fn remove(app: &App, container: &ContainerState, force: bool) -> Resul
                 .map_err(|error| of_ledger("record the end", &error))?;
             rm::kill(context.engine.as_ref(), container).await?;
         }
-        let ended = wait_for_end(context, &run.id).await;
+        let ended = wait_for_end(context, &run.id, None).await;
         ended.map_err(|error| of_apply(&format!("record the end of `{}`", run.id), &error))?;
     } else if container.status.is_live() {
         rm::kill(context.engine.as_ref(), container).await?;
@@ -119,6 +119,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
     // Only a value that the ledger keeps as a hash has to be found in the manifests again.
     let declared = trigger::find(app, &session, &args.dir, &declared).ok();
     let spec = unmasked(session.ledger(), &recorded, declared.as_ref(), &run)?;
+    let timeout = declared.as_ref().and_then(|job| job.policy.timeout);
     let exclusive = declared
         .as_ref()
         .is_none_or(|job| job.policy.concurrency == Concurrency::Forbid);
@@ -139,7 +140,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         .map_err(|error| of_apply(&format!("run `{}` again", run.id), &error))?;
     print_line(new.as_str())?;
     if args.wait {
-        trigger::follow(&session.context, &new).await
+        trigger::follow(&session.context, &new, timeout).await
     } else {
         Ok(Exit::OK)
     }

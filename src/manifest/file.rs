@@ -359,10 +359,15 @@ impl Reader<'_, '_> {
                 format!("`{}` gives no name for a {}", entry.key.text, kind.noun()),
             );
         }
-        Resource {
-            name: name.unwrap_or(default),
-            external,
+        let name = name.unwrap_or(default);
+        if kind == Kind::Volume && name.starts_with("docker-scheduler.") {
+            self.sink.error(
+                code::NAME,
+                entry.key.span.clone(),
+                "volumes named `docker-scheduler.…` are reserved: the scheduler keeps its lock there",
+            );
         }
+        Resource { name, external }
     }
 
     /// `docker compose up` refuses a file with scheduled jobs, or runs them a second time.

@@ -5,8 +5,8 @@
 //! again). Errors are collected, over all files, each with its place.
 //!
 //! One reader serves everything: saphyr-parser's events become a small tree with positions (`yaml`),
-//! variables are replaced in it (`interpolate`), and it is lowered key by key (`compose`, `extension`,
-//! `mounts`). serde_yaml writes the canonical form, and reads nothing: two readers would disagree one
+//! variables are replaced in it (`interpolate`), and it is lowered key by key (`compose` and its parts,
+//! `extension`). serde_yaml writes the canonical form, and reads nothing: two readers would disagree one
 //! day about what a text means.
 
 mod canonical;
@@ -14,10 +14,12 @@ mod caret;
 mod compose;
 mod diagnostic;
 mod dotenv;
+mod environment;
 mod extension;
 mod file;
 mod interpolate;
 mod mounts;
+mod network;
 mod values;
 mod yaml;
 

@@ -370,6 +370,20 @@ fn hostile_yaml_costs_little_and_says_why() {
     }
 }
 
+#[test]
+fn a_file_that_is_all_wrong_is_told_so_in_few_words() {
+    let unknown: String = (0..50_000).fold(String::new(), |text, n| text + &format!("k{n}: 1\n"));
+    let shown = check_errors(&unknown);
+    assert!(shown.contains("unknown key `k99`") && !shown.contains("unknown key `k100`"));
+    assert!(
+        shown.contains("49900 more findings are not shown"),
+        "{:.200}",
+        shown
+    );
+    let long = format!("{{{}}}", unknown.replace('\n', ", "));
+    assert!(check_errors(&long).len() < 20_000);
+}
+
 /// Every way to be wrong, and what a person is told. The whole output is the test.
 #[test]
 fn broken_manifests() {
@@ -386,11 +400,160 @@ fn broken_manifests() {
     insta::assert_snapshot!("broken", out);
 }
 
+#[test]
+fn variables_come_from_the_list_and_from_dot_env_and_from_nowhere_else() {
+    let settings = Settings {
+        interpolate: BTreeMap::from([("BOTH".to_owned(), "listed".to_owned())]),
+        set_but_unlisted: BTreeSet::from(["HOME".to_owned()]),
+        ..Settings::default()
+    };
+    let with_env = |lines: &str| {
+        let mut input = files(&body(lines));
+        input.manifests[0].dot_env = Some(Ok("BOTH=dotenv\nOWN=1\n".to_owned()));
+        input
+    };
+    let job = job_with(
+        with_env("environment: [BOTH, OWN, NONE, 'A=$BOTH-$OWN', P=$COMPOSE_PROJECT_NAME]"),
+        &settings,
+    );
+    let environment: Vec<(&str, &str, bool)> = job
+        .container
+        .environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose(), value.is_sensitive()))
+        .collect();
+    assert_eq!(
+        environment,
+        [
+            ("A", "listed-1", true),
+            ("BOTH", "listed", true),
+            ("OWN", "1", true),
+            ("P", "jobs", false)
+        ]
+    );
+    insta::assert_snapshot!(
+        diagnostics_of(with_env("user: u$HOME\nworking_dir: ${HOME:?}\nenvironment: [HOME]"), &settings),
+        @r#"
+    warning: variable `HOME` is not set; an empty text takes its place
+      --> a.yaml:5:12
+       |
+     5 |     user: u$HOME
+       |            ^^^^^
+       = help: `HOME` is set in the scheduler's own environment, but not listed: the operator's file may list it under `interpolate`
+
+    error: required variable `HOME` is not set
+      --> a.yaml:6:18
+       |
+     6 |     working_dir: ${HOME:?}
+       |                  ^^^^^^^^^
+       = help: `HOME` is set in the scheduler's own environment, but not listed: the operator's file may list it under `interpolate`
+
+    warning: variable `HOME` has no value and is left out
+      --> a.yaml:7:19
+       |
+     7 |     environment: [HOME]
+       |                   ^^^^
+       = help: `HOME` is set in the scheduler's own environment, but not listed: the operator's file may list it under `interpolate`
+
+    error: found 1 error and 2 warnings in 1 of 1 manifest file
+    "#
+    );
+}
+
+/// The networks of a job whose file has this at its top, and this in the job.
+fn networks(top: &str, lines: &str) -> (Vec<String>, Option<String>) {
+    let job = job(&format!("name: shop\n{top}\n{}", body(lines)));
+    let names = job.container.networks.into_iter().map(|network| network.name);
+    (names.collect(), job.container.network_mode)
+}
+
+#[test]
+fn a_job_is_in_the_network_that_compose_would_put_it_in() {
+    let none: [&str; 0] = [];
+    let check = |top: &str, lines: &str, names: &[&str], mode: Option<&str>| {
+        let (found, found_mode) = networks(top, lines);
+        assert_eq!(
+            (found, found_mode.as_deref()),
+            (names.iter().map(ToString::to_string).collect(), mode),
+            "{top}"
+        );
+    };
+    check("", "", &none, None);
+    check("services: {web: {image: x}}", "", &["shop_default"], None);
+    check("networks: {default: }", "", &["shop_default"], None);
+    check("networks: {default: {name: n, external: true}}", "", &["n"], None);
+    check("networks: {default: }", "network_mode: none", &none, Some("none"));
+    check(
+        "networks: {back: , ext: {external: true}}",
+        "networks: [back, ext, default]",
+        &["shop_back", "ext", "shop_default"],
+        None,
+    );
+    check("", "network_mode: 'container:web'", &none, Some("container:web"));
+}
+
+#[test]
+fn a_project_is_named_by_its_folder_when_it_does_not_name_itself() {
+    let mut input = files(&body(""));
+    input.manifests[0].folder = PathBuf::from("/srv/_My Shop.2");
+    assert_eq!(
+        job_with(input.clone(), &Settings::default()).name.to_string(),
+        "myshop2.j"
+    );
+    input.manifests[0].folder = PathBuf::from("/srv/ÄÖ");
+    assert!(diagnostics_of(input, &Settings::default()).contains("gives no project name"));
+}
+
+#[test]
+fn merge_keys_and_anchors_as_in_compose() {
+    let job = job(
+        "x-a: &a {user: a, working_dir: /a}\nx-b: &b {user: b, tty: true}\njobs:\n  j: &j\n    <<: [*a, *b]\n    \
+         image: x\n    working_dir: /own\n    triggers: {manual: true}\n",
+    );
+    let spec = job.container;
+    assert_eq!(
+        (spec.user.as_deref(), spec.working_dir.as_deref(), spec.tty),
+        (Some("a"), Some("/own"), true)
+    );
+}
+
+#[test]
+fn scalars_follow_the_core_schema_as_compose_prints_them() {
+    let job = job(&body(
+        "environment: {A: on, B: 0644, C: 0o17, D: 1_000, E: 0x1F, F: 1.50, G: True, H: ~, I: '5', J: 1e3, K: 08, L: 12:30, M: 2026-01-01, N: '', O: !!str 5}",
+    ));
+    let environment: Vec<String> = job
+        .container
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.expose()))
+        .collect();
+    assert_eq!(
+        environment,
+        [
+            "A=on",
+            "B=420",
+            "C=15",
+            "D=1000",
+            "E=31",
+            "F=1.5",
+            "G=true",
+            "I=5",
+            "J=1000",
+            "K=8",
+            "L=12:30",
+            "M=2026-01-01",
+            "N=",
+            "O=5",
+        ]
+    );
+}
+
 proptest::proptest! {
     /// Whatever a file holds: an answer, and every place in it lies in the text.
     #[test]
     fn no_text_makes_the_reader_panic(
-        cuts in proptest::collection::vec((0_usize..4000, 0_usize..40, "[\\PC\n\t${}:*&!|>'\"#%@-]{0,6}"), 1..6)
+        cuts in proptest::collection::vec((0_usize..4000, 0_usize..40, "[\\PC\n\r\t\x1b\u{202e}${}:*&!|>'\"#%@-]{0,6}"), 1..6)
     ) {
         let mut text = include_str!("../../tests/data/manifests/full.yaml").to_owned();
         for (at, length, insert) in cuts {
@@ -403,6 +566,8 @@ proptest::proptest! {
             let span = found.span.clone().unwrap_or_default();
             proptest::prop_assert!(text.get(span).is_some(), "{found:?}");
         }
-        render(&loaded.diagnostics, &input.texts(), "", true);
+        let shown = render(&loaded.diagnostics, &input.texts(), "", false);
+        proptest::prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+        proptest::prop_assert_eq!(shown.is_empty(), loaded.diagnostics.is_empty());
     }
 }

@@ -22,7 +22,7 @@ use crate::apply::claim::{ClaimError, claim, note_downtime};
 use crate::apply::{self, ApplyError, Context, LaneReport};
 use crate::event::What;
 use crate::ledger::LedgerError;
-use crate::model::{Desired, Gap, GapKind, JobName, LABEL_INSTANCE, Lane};
+use crate::model::{Desired, Gap, GapKind, JobName, LABEL_INSTANCE, Lane, Observed};
 use crate::observe::{self, Circumstances, Facts, ObserveError};
 use crate::plan::plan;
 use clocks::{Clocks, Jump};
@@ -54,6 +54,9 @@ pub struct Declared {
     pub errors: usize,
     /// The diagnostics as people read them; empty when there are none.
     pub report: String,
+    /// Jobs among the desired ones that are gone from the manifests, but too many at once to be
+    /// believed: they go on until a person removes them (`apply --allow-mass-removal`).
+    pub held: BTreeSet<JobName>,
 }
 
 /// What wakes the loop.
@@ -349,6 +352,7 @@ impl State {
         )
         .await?;
         self.engine_back()?;
+        self.let_go(&observed);
         let now = context.clock.now();
         let plan = plan(&self.declared.desired, &observed, now);
         self.tell_problems(&plan, now);
@@ -366,6 +370,18 @@ impl State {
             self.heartbeat = monotonic;
         }
         Ok(())
+    }
+
+    /// Held jobs that somebody has removed meanwhile are not made anew.
+    fn let_go(&mut self, observed: &Observed) {
+        let declared = &mut self.declared;
+        declared.held.retain(|name| {
+            let removed = observed.jobs.get(name).is_none_or(|record| record.removed);
+            if removed {
+                declared.desired.jobs.remove(name);
+            }
+            !removed
+        });
     }
 
     /// Says once what keeps a job from running, until it is something else.

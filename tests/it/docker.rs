@@ -122,6 +122,20 @@ async fn every_key_reaches_the_job() {
     rig.remove_network(&back);
 }
 
+/// A real engine does quote what it refuses.
+#[tokio::test]
+async fn a_refusal_quotes_no_secret() {
+    let engine = connect(Rig::shared()).await;
+    let mut spec = ContainerSpec::of_image(rig::image());
+    spec.command = Some(vec![Text::plain("true")]);
+    spec.environment = BTreeMap::from([(String::new(), Text::sensitive("canary-value"))]);
+    let refused = engine.create(&request("quoted", spec)).await;
+    assert!(
+        matches!(&refused, Err(EngineError::Refused { status: 400, message }) if message.contains("=(masked)")),
+        "{refused:?}"
+    );
+}
+
 /// What an engine of this age refuses only after its create call leaves nothing behind.
 #[tokio::test]
 async fn a_create_that_fails_half_way_leaves_nothing() {
@@ -602,20 +616,19 @@ fn a_killed_test_leaves_nothing() {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+    assert!(!left.is_empty(), "the rig never came up");
+    let sockets = shim_sockets(&left);
+    assert!(!sockets.is_empty(), "the job's shim has a socket");
     child.kill().expect("kill it");
     child.wait().expect("wait for it");
-    assert!(!left.is_empty(), "the rig never came up");
+    let tag = left.rsplit('-').next().unwrap_or_default().to_owned();
     let traces = || {
         let mounts = std::fs::read_to_string("/proc/mounts").expect("the mounts");
-        let processes = std::process::Command::new("ps")
-            .args(["-eo", "args"])
-            .output()
-            .expect("run ps");
-        let tag = left.rsplit('-').next().unwrap_or_default().to_owned();
         let interfaces = std::fs::read_dir("/sys/class/net").expect("the interfaces");
         mounts.contains(&left)
-            || String::from_utf8_lossy(&processes.stdout).contains(&left)
+            || command_lines().iter().any(|line| line.contains(&left))
             || std::path::Path::new(&left).exists()
+            || sockets.iter().any(|socket| socket.exists())
             || interfaces
                 .flatten()
                 .any(|name| name.file_name().to_string_lossy().contains(&tag))
@@ -625,6 +638,24 @@ fn a_killed_test_leaves_nothing() {
         assert!(std::time::Instant::now() < limit, "traces of {left} remain");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Where the shims of a rig listen.
+fn shim_sockets(rig: &str) -> Vec<std::path::PathBuf> {
+    let tasks = std::path::Path::new(rig).join("run/containerd/daemon/io.containerd.runtime.v2.task/moby");
+    let tasks = std::fs::read_dir(tasks).expect("the running tasks").flatten();
+    tasks
+        .map(|task| std::fs::read_to_string(task.path().join("address")).expect("a shim's address"))
+        .map(|address| address.trim_start_matches("unix://").into())
+        .collect()
+}
+
+fn command_lines() -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("the processes").flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .collect()
 }
 
 const SOON: Duration = Duration::from_secs(30);

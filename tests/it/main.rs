@@ -6,4 +6,5 @@ mod docker;
 mod fake_engine;
 mod registry;
 mod rig;
+mod scenario;
 mod simulated;
