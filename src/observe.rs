@@ -149,11 +149,17 @@ fn classify(
     let superseded = ledger.map(Ledger::superseded).transpose()?.unwrap_or_default();
     let nonces = stamped.iter().map(|(_, stamp)| stamp.nonce.clone()).collect();
     let known = ledger.map(|ledger| ledger.known_nonces(&nonces)).transpose()?;
+    let discarded = ledger
+        .map(|ledger| ledger.discarded_nonces(&nonces))
+        .transpose()?;
+    let discarded = discarded.unwrap_or_default();
     let mut containers = BTreeMap::new();
     for (summary, stamp) in stamped {
         let claim = match (ledger, &known) {
             (Some(ledger), Some(known)) if stamp.ledger == ledger.id() => {
-                if known.contains(&stamp.nonce) {
+                if discarded.contains(&stamp.nonce) {
+                    Claim::Discarded
+                } else if known.contains(&stamp.nonce) {
                     Claim::Known
                 } else {
                     Claim::Unrecorded

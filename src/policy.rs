@@ -41,10 +41,13 @@ pub enum Ask<'a> {
     Read(PathAsk<'a>),
 }
 
-/// A path on the host, resolved: no symlinks, no `..`.
+/// A path on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathAsk<'a> {
+    /// Resolved: no symlinks, no `..`.
     pub path: &'a Path,
+    /// Absolute and as written: `/var/run/docker.sock` is refused by that name too.
+    pub written: &'a Path,
     /// The folder of the manifest, resolved.
     pub folder: &'a Path,
     /// What lies at or in the path that a job must not have ("the manifest `a.yaml`").
@@ -117,7 +120,9 @@ impl Rules {
             });
         }
         if !self.allow_docker_socket
-            && let Some(socket) = self.socket_under(ask.path)
+            && let Some(socket) = self
+                .socket_under(ask.path)
+                .or_else(|| self.socket_under(ask.written))
         {
             return Err(Refusal {
                 rule: format!("jobs may not have the engine's socket (`{}`)", socket.display()),
@@ -191,6 +196,7 @@ mod tests {
     fn bind(rules: &Rules, path: &str, holds: Option<&str>) -> Result<(), String> {
         let ask = PathAsk {
             path: Path::new(path),
+            written: Path::new(path),
             folder: Path::new("/srv/schedules"),
             holds,
         };

@@ -15,12 +15,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
 use super::{ApplyError, Context, LaneReport, record_unknown, remove};
 use crate::engine::{ContainerState, CreateRequest, EngineError, PathStat};
 use crate::event::What;
-use crate::ledger::{Intended, NewContainer, NewIntent};
+use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent};
 use crate::model::{ArmFailure, ContainerSpec, Intent, PullPolicy, Reason, RunId, RunTrigger, Stamp, Text};
 use crate::plan::{Launch, Target};
 
@@ -28,7 +29,7 @@ use crate::plan::{Launch, Target};
 /// held its name for 15 s (measured, missing volume driver).
 const NAME_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A start that hangs gives its place among [`super::STARTS_AT_ONCE`] back after this time.
+/// A start that hangs gives its place among [`Context::starts`] back after this time.
 const START_PLACE: Duration = Duration::from_secs(10);
 
 /// First and longest pause before a failed arming is tried again.
@@ -240,6 +241,7 @@ async fn create(
 ) -> Result<Target, ApplyError> {
     let began = context.clock.monotonic();
     let mut pause = Duration::from_millis(200);
+    let mut unanswered = Vec::new();
     loop {
         let stamp = stamp(context, launch, trigger);
         context
@@ -273,8 +275,11 @@ async fn create(
         if let Some(target) = holder(context, launch, &stamp).await? {
             return Ok(target);
         }
+        unanswered.push(stamp.nonce);
         if context.clock.monotonic().saturating_sub(began) > NAME_PATIENCE {
-            context.ledger.discarded(&stamp.nonce)?;
+            for nonce in &unanswered {
+                context.ledger.discarded(nonce)?;
+            }
             return Err(refused(error));
         }
         context.sleep(pause).await;
@@ -313,15 +318,17 @@ async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Opt
         }
         Some(found) if found.ledger == context.ledger.id() && found.slot == launch.slot => {
             context.ledger.discarded(&stamp.nonce)?;
-            let known = context.ledger.container(&found.nonce)?.is_some();
-            if known && found.spec_hash == launch.spec_hash {
+            let row = context.ledger.container(&found.nonce)?;
+            let usable = row.is_some_and(|row| row.state != Recorded::Discarded);
+            if usable && found.spec_hash == launch.spec_hash {
+                context.ledger.created(&found.nonce, &state.id)?;
                 return Ok(Some(Target {
                     id: state.id,
                     name: launch.name.clone(),
                     nonce: found.nonce,
                 }));
             }
-            taken("a container of this instance that was made from another declaration")
+            taken("an earlier container of this slot that is not to be used")
         }
         Some(_) => {
             context.ledger.discarded(&stamp.nonce)?;
@@ -539,9 +546,7 @@ async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Re
         Intended::Active(run) => return Ok(Launched::Active(run.id)),
     }
     settle_slot(context, launch)?;
-    let started = start_once(context, launch, target, &intent).await;
-    drop(place);
-    started
+    start_once(context, launch, target, &intent, place).await
 }
 
 fn settle_slot(context: &Context, launch: &Launch) -> Result<(), ApplyError> {
@@ -571,11 +576,16 @@ async fn start_once(
     launch: &Launch,
     target: &Target,
     intent: &Intent,
+    place: SemaphorePermit<'_>,
 ) -> Result<Launched, ApplyError> {
-    let request = context.engine.start(&target.id);
+    let mut request = context.engine.start(&target.id);
     let reply = tokio::select! {
-        reply = request => reply,
-        () = context.sleep(START_PLACE) => Err(EngineError::Unanswered { why: "no reply within 10s".to_owned() }),
+        reply = &mut request => reply,
+        () = context.sleep(START_PLACE) => {
+            // One slow start must not hold up the others; its own reply is still waited for.
+            drop(place);
+            request.await
+        }
     };
     match reply {
         Ok(()) => {

@@ -69,6 +69,7 @@ const COMMAND_WIDTH: usize = 20;
 
 pub async fn run(args: Args, app: &App) -> CommandResult {
     check_filters(&args.filter, &["name", "id", "image", "status", "label"])?;
+    args.list.check(COLUMNS, wire::Container::FIELDS)?;
     let engine = app.engine().await?;
     let containers = fetch(engine.as_ref(), args.all).await?;
     listing(containers, &args, app.now())?.print(&args.list)?;

@@ -50,6 +50,7 @@ const NONE: &str = "<none>";
 
 pub async fn run(args: Args, app: &App) -> CommandResult {
     check_filters(&args.filter, &["reference", "dangling"])?;
+    args.list.check(COLUMNS, wire::Image::FIELDS)?;
     let engine = app.engine().await?;
     let images = fetch(engine.as_ref()).await?;
     listing(&images, &args, app.now())?.print(&args.list)?;

@@ -61,6 +61,7 @@ const TRIGGER_WIDTH: usize = 40;
 
 pub fn run(args: Args, app: &App) -> CommandResult {
     check_filters(&args.filter, &["name", "project", "state", "outcome"])?;
+    args.list.check(COLUMNS, wire::Job::FIELDS)?;
     let views = match app.existing_ledger()? {
         Some(ledger) => views(&ledger)?,
         None => {

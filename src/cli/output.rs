@@ -199,6 +199,21 @@ pub struct ListArgs {
     pub no_trunc: bool,
 }
 
+impl ListArgs {
+    /// Refuses a template that names a field which the list does not have, before anybody is asked.
+    ///
+    /// # Errors
+    /// Naming that field, and those that there are.
+    pub fn check(&self, columns: &[Column], json: &[&str]) -> Result<(), CommandError> {
+        match &self.format {
+            Format::Template(template) => template
+                .check(Fields { columns, json })
+                .map_err(CommandError::usage),
+            Format::Table | Format::Json => Ok(()),
+        }
+    }
+}
+
 /// A column of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
@@ -226,12 +241,13 @@ pub struct Listing {
 
 impl Listing {
     /// # Errors
-    /// When a template names a field that is not there, or the output was closed.
+    /// When [`ListArgs::check`] refuses the template, or the output was closed.
     pub fn print(&self, args: &ListArgs) -> Result<(), CommandError> {
         print(&self.render(args)?)
     }
 
     fn render(&self, args: &ListArgs) -> Result<String, CommandError> {
+        args.check(self.columns, self.fields)?;
         if args.quiet {
             return Ok(self
                 .rows
@@ -254,7 +270,6 @@ impl Listing {
             columns: self.columns,
             json: self.fields,
         };
-        template.check(names).map_err(CommandError::usage)?;
         if !template.is_table() {
             return self
                 .rows

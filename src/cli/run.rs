@@ -135,29 +135,25 @@ async fn attended(engine: &SharedEngine, id: &str, interrupts: &mut Interrupts) 
         .map_err(|error| CommandError::engine("attach to the container", &error))?;
     start(engine.as_ref(), id).await?;
 
-    let ended = follow(engine, id, output);
-    tokio::pin!(ended);
-    let mut signals: u32 = 0;
-    loop {
-        tokio::select! {
-            code = &mut ended => {
-                return match code {
-                    Ok(_) if signals > 0 => Ok(Exit::CANCELLED),
-                    Ok(code) => Ok(Exit::of_container(code)),
-                    Err(error) => Err(error),
-                };
-            }
-            () = interrupts.next() => {
-                signals += 1;
-                match signals {
-                    1 => stop_in_background(engine, id),
-                    2 => kill_in_background(engine, id),
-                    _ => {
-                        talk(&format!("left the container {} behind", short_id(id)));
-                        return Ok(Exit::CANCELLED);
-                    }
-                }
-            }
+    let mut ended = Box::pin(follow(engine, id, output));
+    tokio::select! {
+        code = &mut ended => return Ok(Exit::of_container(code?)),
+        () = interrupts.next() => talk("stopping the container; once more to kill it"),
+    }
+    // It may still write, and its last lines are wanted.
+    tokio::select! {
+        (_, ended) = async { tokio::join!(stop(engine.as_ref(), id), &mut ended) } => {
+            return ended.map(|_| Exit::CANCELLED);
+        }
+        () = interrupts.next() => talk("killing the container; once more to leave it"),
+    }
+    // No longer read: a reader of ours that does not read would hold up everybody.
+    drop(ended);
+    tokio::select! {
+        killed = kill(engine.as_ref(), id) => killed.map(|_| Exit::CANCELLED),
+        () = interrupts.next() => {
+            talk(&format!("left the container {} behind", short_id(id)));
+            Ok(Exit::CANCELLED)
         }
     }
 }
@@ -216,6 +212,8 @@ async fn follow(
                     "warning: failed to write the container's output: {error}"
                 ));
             }
+            // An engine that cannot get rid of the output never sees the container's end.
+            drop(output);
             stop(engine.as_ref(), id).await;
             break;
         }
@@ -253,19 +251,12 @@ async fn wait(engine: &dyn Engine, id: &str) -> Result<i64, CommandError> {
     }
 }
 
-fn stop_in_background(engine: &SharedEngine, id: &str) {
-    talk("stopping the container; once more to kill it");
-    let (engine, id) = (engine.clone(), id.to_owned());
-    tokio::spawn(async move { stop(engine.as_ref(), &id).await });
-}
-
-fn kill_in_background(engine: &SharedEngine, id: &str) {
-    let (engine, id) = (engine.clone(), id.to_owned());
-    tokio::spawn(async move {
-        if let Err(error) = engine.kill(&id).await {
-            talk(&format!("warning: failed to kill the container: {error}"));
-        }
-    });
+async fn kill(engine: &dyn Engine, id: &str) -> Result<i64, CommandError> {
+    engine
+        .kill(id)
+        .await
+        .map_err(|error| CommandError::engine("kill the container", &error))?;
+    wait(engine, id).await
 }
 
 async fn stop(engine: &dyn Engine, id: &str) {

@@ -169,3 +169,93 @@ fn helper_name(text: &[u8], server: &str) -> String {
         .cloned()
         .unwrap_or(helpers.creds_store)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(config: &str, image: &str) -> Result<Option<Credentials>> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.json"), config).unwrap();
+        let server = server_of(&image.parse().unwrap()).to_owned();
+        look_up(&folder.path().join("config.json"), server)
+    }
+
+    /// `server user/secret`, `server token`, or why not.
+    fn login(config: &str, image: &str) -> String {
+        match found(config, image) {
+            Ok(None) => "anonymous".to_owned(),
+            Ok(Some(Credentials { server, secret })) => match secret {
+                Secret::Password { username, password } => format!("{server} {username}/{password}"),
+                Secret::IdentityToken(token) => format!("{server} {token}"),
+            },
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_registry_of_a_reference() {
+        let server = |image: &str| server_of(&image.parse().unwrap()).to_owned();
+        for hub in [
+            "busybox",
+            "library/busybox:1",
+            "docker.io/me/app",
+            "index.docker.io/a/b",
+        ] {
+            assert_eq!(server(hub), DOCKER_HUB, "{hub}");
+        }
+        assert_eq!(server("ghcr.io/me/app:1"), "ghcr.io");
+        assert_eq!(server("localhost/app"), "localhost");
+        assert_eq!(server("build:5000/app"), "build:5000");
+    }
+
+    #[test]
+    fn a_login_in_the_file() {
+        // "me:secret"
+        let config = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6c2VjcmV0"},"ghcr.io":{"auth":"","identitytoken":"long-lived"}}}"#;
+        assert_eq!(login(config, "busybox"), format!("{DOCKER_HUB} me/secret"));
+        assert_eq!(login(config, "ghcr.io/me/app"), "ghcr.io long-lived");
+        assert_eq!(login(config, "quay.io/me/app"), "anonymous");
+        assert_eq!(login("{}", "busybox"), "anonymous");
+    }
+
+    #[test]
+    fn a_login_of_one_registry_never_goes_to_another() {
+        let config = r#"{"auths":{"ghcr.io":{"auth":"bWU6c2VjcmV0"}}}"#;
+        for other in [
+            "busybox",
+            "ghcr.io.evil.test/app",
+            "evil-ghcr.io/app",
+            "localhost/ghcr.io/app",
+        ] {
+            assert_eq!(login(config, other), "anonymous", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_cannot_be_had_says_why() {
+        let missing = login(r#"{"credsStore":"no-such-helper"}"#, "busybox");
+        assert!(
+            missing.starts_with("cannot run the credential helper `docker-credential-no-such-helper`"),
+            "{missing}"
+        );
+        assert!(login("{", "busybox").contains("is not the JSON that Docker writes"));
+        let broken = login(
+            r#"{"auths":{"https://index.docker.io/v1/":{"auth":"???"}}}"#,
+            "busybox",
+        );
+        assert!(broken.contains("the `auth` of"), "{broken}");
+    }
+
+    #[tokio::test]
+    async fn without_a_configuration_a_pull_is_anonymous() {
+        let image: ImageRef = "busybox".parse().unwrap();
+        assert!(credentials(None, &image).await.is_ok_and(|found| found.is_none()));
+        let nowhere = Path::new("/no/such/folder");
+        assert!(
+            credentials(Some(nowhere), &image)
+                .await
+                .is_ok_and(|found| found.is_none())
+        );
+    }
+}

@@ -143,8 +143,9 @@ impl Ledger {
         })
     }
 
-    /// The engine has told the ID of the container that carries this nonce. Telling it again
-    /// changes nothing.
+    /// The engine has told the ID of the container that carries this nonce; other creates of the
+    /// same name that were never answered, and armed ones that vanished, are given up. Telling it
+    /// again changes nothing.
     ///
     /// # Errors
     /// When the nonce is not known, was discarded, or belongs to another container.
@@ -153,11 +154,19 @@ impl Ledger {
             let row = require(tx, nonce)?;
             row.check_id(tx, container)?;
             match row.state {
-                ContainerState::Creating => tx
-                    .prepare_cached("UPDATE containers SET state = 'armed', container = ?2 WHERE nonce = ?1")?
-                    .execute((nonce, container))
-                    .map(drop)
-                    .map_err(Fault::from),
+                ContainerState::Creating => {
+                    tx.prepare_cached(
+                        "UPDATE containers SET state = 'armed', container = ?2 WHERE nonce = ?1",
+                    )?
+                    .execute((nonce, container))?;
+                    // A name is one container's at a time.
+                    tx.prepare_cached(
+                        "UPDATE containers SET state = 'discarded'
+                         WHERE job = ?1 AND name = ?2 AND nonce <> ?3 AND state IN ('creating', 'armed')",
+                    )?
+                    .execute((&row.job, &row.name, nonce))?;
+                    Ok(())
+                }
                 ContainerState::Armed | ContainerState::Intended => Ok(()),
                 ContainerState::Discarded => Err(LedgerError::not_usable(nonce, "it was discarded").into()),
             }
@@ -201,15 +210,30 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub fn known_nonces(&self, of: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        self.select_nonces(of, "SELECT 1 FROM containers WHERE nonce = ?1")
+    }
+
+    /// Those of the given nonces that were given up: what carries one must never be started.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn discarded_nonces(&self, of: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        self.select_nonces(
+            of,
+            "SELECT 1 FROM containers WHERE nonce = ?1 AND state = 'discarded'",
+        )
+    }
+
+    fn select_nonces(&self, of: &BTreeSet<String>, statement: &str) -> Result<BTreeSet<String>> {
         self.read(|tx| {
-            let mut statement = tx.prepare_cached("SELECT 1 FROM containers WHERE nonce = ?1")?;
-            let mut known = BTreeSet::new();
+            let mut statement = tx.prepare_cached(statement)?;
+            let mut found = BTreeSet::new();
             for nonce in of {
                 if statement.exists([nonce])? {
-                    known.insert(nonce.clone());
+                    found.insert(nonce.clone());
                 }
             }
-            Ok(known)
+            Ok(found)
         })
     }
 }

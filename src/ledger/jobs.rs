@@ -37,8 +37,9 @@ impl Ledger {
         self.read(all)
     }
 
-    /// Records a job as declared now. A removed one is back; `settled` never moves behind the
-    /// baseline, and the failure to arm an older spec is forgotten.
+    /// Records a job as declared now. A removed one is back; a new baseline is also where `settled`
+    /// begins (which may be behind the old one, after a clock that went back: what has a record is
+    /// found in `recorded_ahead`), and the failure to arm an older spec is forgotten.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -64,7 +65,9 @@ impl Ledger {
                      origin = excluded.origin, canonical = excluded.canonical,
                      triggers = excluded.triggers, policy = excluded.policy,
                      spec_hash = excluded.spec_hash, baseline = excluded.baseline,
-                     settled = max(settled, excluded.baseline), removed_at = NULL",
+                     settled = iif(baseline <> excluded.baseline OR removed_at IS NOT NULL,
+                                   excluded.baseline, settled),
+                     removed_at = NULL",
             )?
             .execute((
                 name,
@@ -164,6 +167,15 @@ pub(super) fn settle(
         .prepare_cached("UPDATE jobs SET settled = ?2 WHERE name = ?1")?
         .execute((job, At(until)))?;
     known(job, changed)
+}
+
+/// That slot has no record any more: the pointer goes back to before it. Later slots that have one
+/// are found there again as `recorded_ahead`.
+pub(super) fn unsettle(tx: &Transaction<'_>, job: &JobName, slot: Slot) -> std::result::Result<(), Fault> {
+    let before = Slot::from_second(slot.as_second() - 1).at();
+    tx.prepare_cached("UPDATE jobs SET settled = min(settled, ?2) WHERE name = ?1")?
+        .execute((job, At(before)))?;
+    Ok(())
 }
 
 fn clear_arm_failure(tx: &Transaction<'_>, job: &JobName) -> std::result::Result<(), Fault> {

@@ -158,24 +158,29 @@ impl Ledger {
 
     /// Proof was found that an intended start never happened, and the container was removed
     /// without force: the intent is taken back, so that the attempt may be made anew with another
-    /// container. `false` when the run has an outcome, or no intent of ours: that stays.
+    /// container, and the job's pointer goes back before the slot, which is due again. `false` when
+    /// the run has an outcome, or no intent of ours: that stays.
     ///
     /// # Errors
     /// When the ledger knows no such run.
     pub fn never_ran(&self, run: &RunId) -> Result<bool> {
         self.write(|tx| {
-            let nonce: Option<String> = tx
+            let found: Option<(String, JobName, Option<Slot>)> = tx
                 .prepare_cached(
-                    "SELECT nonce FROM runs WHERE id = ?1 AND outcome IS NULL AND intent IS NOT NULL",
+                    "SELECT nonce, job, slot FROM runs
+                     WHERE id = ?1 AND outcome IS NULL AND intent IS NOT NULL",
                 )?
-                .query_row([run], |row| row.get(0))
+                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()?;
-            let Some(nonce) = nonce else {
+            let Some((nonce, job, slot)) = found else {
                 return changed_or_known(tx, run, 0);
             };
             tx.prepare_cached("DELETE FROM runs WHERE id = ?1")?
                 .execute([run])?;
             containers::discard(tx, &nonce)?;
+            if let Some(slot) = slot {
+                jobs::unsettle(tx, &job, slot)?;
+            }
             Ok(true)
         })
     }

@@ -8,6 +8,9 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use super::diagnostic::{Diagnostic, Severity};
 
+/// Bytes of a line that is still drawn.
+const MAX_LINE: usize = 1000;
+
 /// Everything that was found, and a closing line that counts it. `texts` are the manifests by the
 /// path that diagnostics name; `prefix` is what a person would put before that path to open it
 /// (`schedules.d/`). Empty when nothing was found.
@@ -85,13 +88,17 @@ fn render_one(diagnostic: &Diagnostic, text: Option<&str>, prefix: &str, color: 
     };
     let path = format!("{prefix}{}", diagnostic.file);
     let title = level.primary_title(printable(&diagnostic.message));
-    let mut group = match (text, &diagnostic.span) {
-        (Some(text), Some(span)) => {
-            let mut caret = AnnotationKind::Primary.span(caret_span(text, span.clone()));
+    let shown = text
+        .zip(diagnostic.span.clone())
+        .and_then(|(text, span)| line_of(text, span));
+    let mut group = match shown {
+        Some((line, span)) => {
+            let mut caret = AnnotationKind::Primary.span(span);
             if let Some(label) = &diagnostic.label {
                 caret = caret.label(printable(label));
             }
-            title.element(Snippet::source(text).path(path).annotation(caret))
+            let source = Snippet::source(line).line_start(diagnostic.line as usize);
+            title.element(source.path(path).annotation(caret))
         }
         _ if diagnostic.line > 0 => title.element(
             Origin::path(path)
@@ -112,11 +119,16 @@ fn render_one(diagnostic: &Diagnostic, text: Option<&str>, prefix: &str, color: 
     house_style(&drawn)
 }
 
-/// A caret of one line: a wrong mapping is pointed at where it begins.
-fn caret_span(text: &str, span: Range<usize>) -> Range<usize> {
-    let rest = text.get(span.start..).unwrap_or_default();
-    let line_end = span.start + rest.find(['\n', '\r']).unwrap_or(rest.len());
-    span.start..span.end.min(line_end).max(span.start)
+/// The line where a span begins, and the part of the span that lies in it: a wrong mapping is pointed
+/// at where it begins. `None` for a line that no screen could show.
+fn line_of(text: &str, span: Range<usize>) -> Option<(&str, Range<usize>)> {
+    let (before, after) = text.split_at_checked(span.start)?;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let end = span.start + after.find('\n').unwrap_or(after.len());
+    let line = text.get(start..end)?.trim_end_matches('\r');
+    let end = start + line.len();
+    let caret = span.start.min(end) - start..span.end.min(end) - start;
+    (line.len() <= MAX_LINE).then_some((line, caret))
 }
 
 /// Text from a manifest must not move a terminal's cursor.

@@ -6,20 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::model::{
-    ContainerSpec, ImageRef, Logging, NetworkAttachment, PullPolicy, Text, Ulimit, validate_container_ref,
-};
-use crate::policy::{Ask, PathAsk, Refusal};
+use crate::model::{ContainerSpec, ImageRef, Logging, PullPolicy, Text, Ulimit, validate_container_ref};
+use crate::policy::{Ask, Refusal};
 use crate::schedule;
 
 use super::canonical::Used;
 use super::diagnostic::{Sink, code};
-use super::dotenv;
-use super::interpolate::{Variables, not_listed};
+use super::environment::{self, pairs, text_of};
+use super::interpolate::Variables;
 use super::mounts;
+use super::network;
 use super::values::{self, filled_text, flag, is_extension, shown, to_text, unknown_key};
 use super::yaml::{Entry, Kind, Node, Scalar, Value};
-use super::{EnvFile, ManifestFile, PathFact, Settings, Wants};
+use super::{ManifestFile, PathFact, Settings, Wants};
 
 /// What a job's lowering may look at, and where it reports to.
 pub(crate) struct Scope<'a, 'f> {
@@ -34,6 +33,8 @@ pub(crate) struct Scope<'a, 'f> {
     pub used: Used,
     /// Where something is mounted already.
     pub targets: BTreeSet<String>,
+    /// Folders with manifests that this job asked to write to, and was refused.
+    pub refused_folders: &'a mut Vec<PathBuf>,
 }
 
 /// Volumes and networks at the top of the file.
@@ -156,8 +157,8 @@ pub(crate) fn container(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<Contai
     for entry in entries {
         key(scope, entry, &mut spec);
     }
-    environment(scope, job, &mut spec);
-    networks(scope, job, &mut spec);
+    environment::environment(scope, job, &mut spec);
+    network::networks(scope, job, &mut spec);
     image.map(|_| spec)
 }
 
@@ -172,7 +173,7 @@ fn key(scope: &mut Scope<'_, '_>, Entry { key, value }: &Entry, spec: &mut Conta
         "entrypoint" => spec.entrypoint = words(sink, value, name),
         "volumes" => spec.mounts = mounts::volumes(scope, value),
         "tmpfs" => spec.tmpfs = mounts::tmpfs(scope, value),
-        "network_mode" => spec.network_mode = network_mode(scope, value),
+        "network_mode" => spec.network_mode = network::network_mode(scope, value),
         "user" => spec.user = filled_text(sink, value, name),
         "working_dir" => spec.working_dir = working_dir(sink, value),
         "labels" => spec.labels = labels(sink, value),
@@ -185,7 +186,7 @@ fn key(scope: &mut Scope<'_, '_>, Entry { key, value }: &Entry, spec: &mut Conta
         "stop_signal" => spec.stop_signal = stop_signal(sink, value),
         "stop_grace_period" => spec.stop_grace_period = values::duration(sink, value, name),
         "logging" => spec.logging = logging(sink, value),
-        "extra_hosts" => spec.extra_hosts = extra_hosts(sink, value),
+        "extra_hosts" => spec.extra_hosts = network::extra_hosts(sink, value),
         "ulimits" => spec.ulimits = ulimits(sink, value),
         "cap_drop" => {
             let found = values::texts(sink, value, name);
@@ -266,234 +267,6 @@ fn words(sink: &mut Sink<'_>, node: &Node, what: &str) -> Option<Vec<Text>> {
         Value::Map(_) => {
             values::wrong_type(sink, node, what, "a text or a list of texts");
             None
-        }
-    }
-}
-
-/// One of `environment` or `labels`.
-struct Pair<'n> {
-    name: String,
-    /// `None` where there is none.
-    value: Option<Text>,
-    node: &'n Node,
-    /// The name is part of a sensitive text.
-    masked: bool,
-}
-
-/// Pairs of a mapping (`K: v`) or a list (`K=v`).
-fn pairs<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &str) -> Vec<Pair<'n>> {
-    match &node.value {
-        Value::Map(entries) => {
-            let mut found = Vec::new();
-            for Entry { key, value } in entries {
-                let name = key.text.clone();
-                let mut text = None;
-                if !value.is_null() {
-                    let scalar = values::scalar(sink, value, &name, "a text, a number or a boolean");
-                    let Some(scalar) = scalar else { continue };
-                    text = Some(to_text(scalar));
-                }
-                found.push(Pair {
-                    name,
-                    value: text,
-                    node: value,
-                    masked: false,
-                });
-            }
-            found
-        }
-        Value::Seq(items) => {
-            let mut found = Vec::new();
-            for item in items {
-                let Some(scalar) = values::text(sink, item, &format!("{what}[]")) else {
-                    continue;
-                };
-                let (name, value) = match scalar.text.split_once('=') {
-                    Some((name, value)) => (name, Some(value)),
-                    None => (scalar.text.as_str(), None),
-                };
-                found.push(Pair {
-                    name: name.to_owned(),
-                    value: value.map(|value| text_of(value, scalar.sensitive)),
-                    node: item,
-                    masked: scalar.sensitive,
-                });
-            }
-            found
-        }
-        Value::Scalar(_) => {
-            values::wrong_type(
-                sink,
-                node,
-                what,
-                "a mapping (`NAME: value`) or a list (`NAME=value`)",
-            );
-            Vec::new()
-        }
-    }
-}
-
-fn text_of(value: &str, sensitive: bool) -> Text {
-    if sensitive {
-        Text::sensitive(value)
-    } else {
-        Text::plain(value)
-    }
-}
-
-/// Env files in their order, then `environment` over them.
-fn environment(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut ContainerSpec) {
-    if let Some(entry) = job.value.get("env_file") {
-        env_files(scope, &entry.value, &mut spec.environment);
-    }
-    let Some(entry) = job.value.get("environment") else {
-        return;
-    };
-    for pair in pairs(scope.sink, &entry.value, "environment") {
-        let at = pair.node.span.clone();
-        if pair.name.is_empty() {
-            scope.sink.error(code::VALUE, at, "a variable without a name");
-            continue;
-        }
-        // A name alone takes its value from where variables come from, or is left out.
-        let inherited = scope.variables.get(&pair.name);
-        let inherited = || inherited.map(|(value, sensitive)| text_of(value, sensitive));
-        match pair.value.or_else(inherited) {
-            Some(value) => drop(spec.environment.insert(pair.name, value)),
-            None if scope.variables.unlisted.contains(&pair.name) && !pair.masked => {
-                let name = pair.name;
-                scope
-                    .sink
-                    .warning(
-                        code::INTERPOLATION,
-                        at,
-                        format!("variable `{name}` has no value and is left out"),
-                    )
-                    .help(not_listed(&name));
-            }
-            None => {}
-        }
-    }
-}
-
-fn env_files(scope: &mut Scope<'_, '_>, node: &Node, out: &mut BTreeMap<String, Text>) {
-    let items = match &node.value {
-        Value::Seq(items) => items.as_slice(),
-        Value::Scalar(_) | Value::Map(_) => std::slice::from_ref(node),
-    };
-    for item in items {
-        let mut path = None;
-        let mut required = true;
-        let mut raw = false;
-        match &item.value {
-            Value::Map(entries) => {
-                for Entry { key, value } in entries {
-                    match key.text.as_str() {
-                        "path" => path = Some(value),
-                        "required" => required = flag(scope.sink, value, "required").unwrap_or(true),
-                        "format" => {
-                            raw =
-                                values::word(scope.sink, value, "format", &[("raw", true)]).unwrap_or(false);
-                        }
-                        _ => unknown_key(
-                            scope.sink,
-                            key,
-                            "an entry of `env_file`",
-                            &["format", "path", "required"],
-                            &[],
-                        ),
-                    }
-                }
-                if path.is_none() {
-                    scope.sink.error(
-                        code::MISSING_KEY,
-                        item.span.clone(),
-                        "this env file has no `path`",
-                    );
-                }
-            }
-            Value::Scalar(_) | Value::Seq(_) => path = Some(item),
-        }
-        if let Some(path) = path {
-            env_file(scope, path, required, raw, out);
-        }
-    }
-}
-
-/// One env file. Neither its lines nor its values come into a message.
-fn env_file(
-    scope: &mut Scope<'_, '_>,
-    node: &Node,
-    required: bool,
-    raw: bool,
-    out: &mut BTreeMap<String, Text>,
-) {
-    let Some(written) = filled_text(scope.sink, node, "env_file") else {
-        return;
-    };
-    let Some(path) = mounts::absolute(scope, node, &written) else {
-        return;
-    };
-    let text = match scope.manifest.env_files.get(&path) {
-        None => {
-            let wants = scope
-                .wants
-                .env_files
-                .entry(scope.manifest.path.clone())
-                .or_default();
-            wants.insert(path);
-            return;
-        }
-        Some(EnvFile::Missing) => {
-            if required {
-                scope
-                    .sink
-                    .error(code::REFERENCE, node.span.clone(), "this env file does not exist")
-                    .help("write `{path: …, required: false}` if it may be missing");
-            }
-            return;
-        }
-        Some(EnvFile::Unreadable(why)) => {
-            let message = format!("this env file cannot be read: {why}");
-            scope.sink.error(code::REFERENCE, node.span.clone(), message);
-            return;
-        }
-        Some(EnvFile::Text { real, text }) => {
-            let ask = Ask::Read(PathAsk {
-                path: real,
-                folder: &scope.manifest.folder,
-                holds: None,
-            });
-            if let Err(refusal) = scope.settings.policy.check(ask) {
-                return refuse(scope.sink, node.span.clone(), "env_file", masked(refusal, node));
-            }
-            text
-        }
-    };
-    if !scope.variables.spend(text.len()) {
-        scope.sink.error(
-            code::LIMIT,
-            node.span.clone(),
-            "the env files of this manifest are too large",
-        );
-        return;
-    }
-    let parsed = if raw {
-        dotenv::parse_raw(text)
-    } else {
-        dotenv::parse(text, scope.variables)
-    };
-    match parsed {
-        Ok(found) => out.extend(
-            found
-                .into_iter()
-                .map(|(name, value)| (name, Text::sensitive(value))),
-        ),
-        Err(errors) => {
-            for error in errors {
-                let message = format!("line {} of this env file: {}", error.line, error.message);
-                scope.sink.error(code::ENV_FILE, node.span.clone(), message);
-            }
         }
     }
 }
@@ -586,160 +359,6 @@ pub(crate) fn resource_name(sink: &mut Sink<'_>, node: &Node, name: &str, noun: 
     )
     .help("letters, digits, `_`, `.` and `-`, beginning with a letter or a digit");
     None
-}
-
-fn networks(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut ContainerSpec) {
-    let entry = job.value.get("networks").filter(|entry| !entry.value.is_null());
-    let mode = job.value.get("network_mode");
-    let Some(entry) = entry else {
-        let has_default = scope.declared.has_services || scope.declared.networks.contains_key("default");
-        if mode.is_none() && has_default {
-            spec.networks.push(attachment(scope, "default"));
-        }
-        return;
-    };
-    if let Some(mode) = mode {
-        let at = mode.key.span.clone();
-        scope.sink.error(
-            code::CONFLICT,
-            at,
-            "`network_mode` and `networks` exclude each other",
-        );
-        return;
-    }
-    match &entry.value.value {
-        Value::Map(entries) => {
-            for Entry { key, value } in entries {
-                let found = network(scope, &key.text, key.span.clone(), false);
-                spec.networks
-                    .extend(found.map(|found| network_options(scope.sink, value, found)));
-            }
-        }
-        Value::Seq(_) => {
-            for item in values::list(scope.sink, &entry.value, "networks").unwrap_or_default() {
-                let name = filled_text(scope.sink, item, "networks[]");
-                spec.networks.extend(
-                    name.and_then(|name| network(scope, &name, item.span.clone(), is_sensitive(item))),
-                );
-            }
-        }
-        Value::Scalar(_) => {
-            values::wrong_type(scope.sink, &entry.value, "networks", "a list or a mapping");
-        }
-    }
-}
-
-/// A network that the file declares; `default` needs no declaration.
-fn network(
-    scope: &mut Scope<'_, '_>,
-    key: &str,
-    at: std::ops::Range<usize>,
-    masked: bool,
-) -> Option<NetworkAttachment> {
-    if key != "default" && !scope.declared.networks.contains_key(key) {
-        if masked {
-            let message = "this network is not declared in this file";
-            scope.sink.error(code::REFERENCE, at, message);
-            return None;
-        }
-        let declared = scope.declared;
-        let near = values::nearest(key, declared.networks.keys().map(String::as_str));
-        let diagnostic = scope.sink.error(
-            code::REFERENCE,
-            at,
-            format!("network `{key}` is not declared in this file"),
-        );
-        match near {
-            Some(near) => diagnostic.help(format!("a network with a similar name is declared: `{near}`")),
-            None => diagnostic.help(format!(
-                "declare it at the top level: `networks: {{{key}: {{external: true}}}}`"
-            )),
-        };
-        return None;
-    }
-    let found = attachment(scope, key);
-    // A network of that name is the host's own, whatever key it hides behind.
-    if found.name == "host"
-        && let Err(refusal) = scope.settings.policy.check(Ask::HostNetwork)
-    {
-        refuse(scope.sink, at, "networks", refusal);
-        return None;
-    }
-    Some(found)
-}
-
-fn attachment(scope: &mut Scope<'_, '_>, key: &str) -> NetworkAttachment {
-    scope.used.networks.insert(key.to_owned());
-    let declared = scope.declared.networks.get(key);
-    NetworkAttachment {
-        name: declared.map_or_else(|| format!("{}_{key}", scope.project), |found| found.name.clone()),
-        aliases: Vec::new(),
-        ipv4_address: None,
-        ipv6_address: None,
-    }
-}
-
-fn network_options(sink: &mut Sink<'_>, node: &Node, mut out: NetworkAttachment) -> NetworkAttachment {
-    const KEYS: [&str; 3] = ["aliases", "ipv4_address", "ipv6_address"];
-    const LATER: [&str; 6] = [
-        "driver_opts",
-        "gw_priority",
-        "interface_name",
-        "link_local_ips",
-        "mac_address",
-        "priority",
-    ];
-    for Entry { key, value } in values::optional_mapping(sink, node, "networks").unwrap_or_default() {
-        let name = key.text.as_str();
-        match name {
-            "aliases" => {
-                let found = values::texts(sink, value, name);
-                out.aliases = found.into_iter().map(|scalar| scalar.text.clone()).collect();
-            }
-            "ipv4_address" => out.ipv4_address = address::<std::net::Ipv4Addr>(sink, value, name),
-            "ipv6_address" => out.ipv6_address = address::<std::net::Ipv6Addr>(sink, value, name),
-            _ if is_extension(name) => {}
-            _ => unknown_key(sink, key, "a network of a job", &KEYS, &LATER),
-        }
-    }
-    out
-}
-
-fn address<T: std::str::FromStr>(sink: &mut Sink<'_>, node: &Node, what: &str) -> Option<String> {
-    let text = filled_text(sink, node, what)?;
-    if text.parse::<T>().is_err() {
-        sink.error(
-            code::VALUE,
-            node.span.clone(),
-            format!("`{what}` is not an address"),
-        );
-        return None;
-    }
-    Some(text)
-}
-
-fn network_mode(scope: &mut Scope<'_, '_>, node: &Node) -> Option<String> {
-    let mode = filled_text(scope.sink, node, "network_mode")?;
-    if mode == "host" {
-        if let Err(refusal) = scope.settings.policy.check(Ask::HostNetwork) {
-            refuse(scope.sink, node.span.clone(), "network_mode: host", refusal);
-            return None;
-        }
-        return Some(mode);
-    }
-    if mode.starts_with("service:") {
-        scope
-            .sink
-            .error(
-                code::UNSUPPORTED,
-                node.span.clone(),
-                "a job cannot share a service's network",
-            )
-            .help("name the container: `network_mode: \"container:NAME\"`");
-        return None;
-    }
-    let name = mode.strip_prefix("container:").unwrap_or(&mode);
-    resource_name(scope.sink, node, name, "network mode").map(|_| mode)
 }
 
 fn working_dir(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
@@ -845,54 +464,6 @@ fn logging(sink: &mut Sink<'_>, node: &Node) -> Option<Logging> {
         }
     }
     Some(out)
-}
-
-/// `host:ip` or `host=ip` in a list, or a mapping of host to one ip or several.
-fn extra_hosts(sink: &mut Sink<'_>, node: &Node) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    match &node.value {
-        Value::Map(entries) => {
-            for Entry { key, value } in entries {
-                let addresses = match &value.value {
-                    Value::Seq(items) => items.as_slice(),
-                    Value::Scalar(_) | Value::Map(_) => std::slice::from_ref(value),
-                };
-                for address in addresses {
-                    if let Some(text) = filled_text(sink, address, &key.text) {
-                        out.extend(host(sink, address, &key.text, &text));
-                    }
-                }
-            }
-        }
-        Value::Seq(_) | Value::Scalar(_) => {
-            for item in values::list(sink, node, "extra_hosts").unwrap_or_default() {
-                let Some(text) = filled_text(sink, item, "extra_hosts[]") else {
-                    continue;
-                };
-                match text.split_once('=').or_else(|| text.split_once(':')) {
-                    Some((name, address)) => out.extend(host(sink, item, name, address)),
-                    None => {
-                        sink.error(code::VALUE, item.span.clone(), "an extra host is `NAME=ADDRESS`");
-                    }
-                }
-            }
-        }
-    }
-    out
-}
-
-fn host(sink: &mut Sink<'_>, node: &Node, name: &str, address: &str) -> Option<(String, String)> {
-    let bare = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(address);
-    let is_address = bare == "host-gateway" || bare.parse::<std::net::IpAddr>().is_ok();
-    if name.is_empty() || !is_address {
-        sink.error(code::VALUE, node.span.clone(), "an extra host is `NAME=ADDRESS`")
-            .help("the address is an IPv4 or IPv6 address, or `host-gateway`");
-        return None;
-    }
-    Some((name.to_owned(), bare.to_owned()))
 }
 
 fn ulimits(sink: &mut Sink<'_>, node: &Node) -> BTreeMap<String, Ulimit> {

@@ -115,6 +115,9 @@ impl Diagnostic {
     }
 }
 
+/// More of one file help nobody, and a hostile file could have a hundred thousand.
+const MAX_FOUND: usize = 100;
+
 /// Collects the diagnostics of one file.
 pub(crate) struct Sink<'f> {
     pub file: &'f str,
@@ -124,6 +127,8 @@ pub(crate) struct Sink<'f> {
     /// Byte at which each line begins.
     lines: Vec<usize>,
     found: Vec<Diagnostic>,
+    /// Beyond [`MAX_FOUND`]: the last of them, and how many there are.
+    surplus: Option<(Diagnostic, usize)>,
 }
 
 impl<'f> Sink<'f> {
@@ -136,6 +141,7 @@ impl<'f> Sink<'f> {
             text,
             lines,
             found: Vec::new(),
+            surplus: None,
         }
     }
 
@@ -159,10 +165,7 @@ impl<'f> Sink<'f> {
 
     /// An error that has no place in the text.
     pub fn file_error(&mut self, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
-        let at = self.found.len();
-        self.found
-            .push(Diagnostic::of_file(Severity::Error, code, self.file, message));
-        &mut self.found[at]
+        self.keep(Diagnostic::of_file(Severity::Error, code, self.file, message))
     }
 
     pub fn text(&self) -> &'f str {
@@ -170,7 +173,23 @@ impl<'f> Sink<'f> {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.found.iter().any(Diagnostic::is_error)
+        self.surplus.is_some() || self.found.iter().any(Diagnostic::is_error)
+    }
+
+    /// Whether further findings are only counted: no need to think about their help.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= MAX_FOUND
+    }
+
+    /// Beyond the bound a finding is only counted.
+    fn keep(&mut self, found: Diagnostic) -> &mut Diagnostic {
+        let at = self.found.len();
+        if at < MAX_FOUND {
+            self.found.push(found);
+            return &mut self.found[at];
+        }
+        let count = self.surplus.take().map_or(0, |(_, count)| count);
+        &mut self.surplus.insert((found, count + 1)).0
     }
 
     /// The 1-based line of a byte.
@@ -190,6 +209,15 @@ impl<'f> Sink<'f> {
             place(a).cmp(&place(b)).then_with(|| a.message.cmp(&b.message))
         });
         found.dedup();
+        if let Some((_, count)) = self.surplus {
+            let message = format!("{count} more findings are not shown");
+            found.push(Diagnostic::of_file(
+                Severity::Error,
+                code::LIMIT,
+                self.file,
+                message,
+            ));
+        }
         found
     }
 
@@ -204,8 +232,7 @@ impl<'f> Sink<'f> {
         let end = span.end.clamp(start, self.text.len());
         let (line, column) = self.place(start);
         let (end_line, end_column) = self.place(end);
-        let at = self.found.len();
-        self.found.push(Diagnostic {
+        self.keep(Diagnostic {
             severity,
             code,
             message,
@@ -217,11 +244,14 @@ impl<'f> Sink<'f> {
             label: None,
             help: None,
             span: Some(start..end),
-        });
-        &mut self.found[at]
+        })
     }
 
     fn place(&self, byte: usize) -> (u32, u32) {
+        // Columns are counted along the line, which may be the whole file.
+        if self.is_full() {
+            return (0, 0);
+        }
         let line = self.line_of(byte);
         let start = self.lines.get(line as usize - 1).copied().unwrap_or(0);
         let column = self

@@ -1,6 +1,7 @@
 //! One manifest: its top level, its project, and its jobs one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use crate::model::{Job, JobName, Origin};
 
@@ -17,43 +18,45 @@ use super::{Files, ManifestFile, Settings, Wants};
 const KEYS: [&str; 6] = ["jobs", "name", "networks", "services", "version", "volumes"];
 const LATER_KEYS: [&str; 4] = ["configs", "include", "models", "secrets"];
 
-/// The jobs of a file, each with the diagnostic that tells where it stands (for a second job of the
-/// same name), and what is wrong.
-pub(crate) fn read(
-    manifest: &ManifestFile,
-    files: &Files,
-    settings: &Settings,
-    wants: &mut Wants,
-) -> (Vec<(Job, Diagnostic)>, Vec<Diagnostic>) {
+/// What one manifest came to.
+#[derive(Default)]
+pub(crate) struct Read {
+    /// Each with the diagnostic that tells where it stands, should another file declare it too.
+    pub jobs: Vec<(Job, Diagnostic)>,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Folders with manifests that its jobs asked to write to, and were refused.
+    pub refused_folders: Vec<PathBuf>,
+}
+
+pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, wants: &mut Wants) -> Read {
+    let mut out = Read::default();
     let text = match &manifest.text {
         Ok(text) => text,
         Err(why) => {
             let found = Diagnostic::of_file(Severity::Error, code::FILE, &manifest.path, why.clone());
-            return (Vec::new(), vec![found]);
+            out.diagnostics.push(found);
+            return out;
         }
     };
     let mut sink = Sink::new(&manifest.path, text);
-    let mut env_problems = Vec::new();
-    let jobs = match yaml::parse(text, &mut sink) {
-        None => Vec::new(),
-        Some(root) => {
-            let mut variables = Variables::new(&settings.interpolate, &settings.set_but_unlisted);
-            if root.get("jobs").is_some() {
-                env_problems = read_dot_env(manifest, &mut variables);
-            }
-            let mut reader = Reader {
-                sink: &mut sink,
-                variables,
-                manifest,
-                files,
-                settings,
-                wants,
-            };
-            reader.top(&root)
+    if let Some(root) = yaml::parse(text, &mut sink) {
+        let mut variables = Variables::new(&settings.interpolate, &settings.set_but_unlisted);
+        if root.get("jobs").is_some() {
+            out.diagnostics = read_dot_env(manifest, &mut variables);
         }
-    };
-    env_problems.extend(sink.finish());
-    (jobs, env_problems)
+        let mut reader = Reader {
+            sink: &mut sink,
+            variables,
+            manifest,
+            files,
+            settings,
+            wants,
+            refused_folders: &mut out.refused_folders,
+        };
+        out.jobs = reader.top(&root);
+    }
+    out.diagnostics.extend(sink.finish());
+    out
 }
 
 /// The `.env` beside the manifest. Its lines are never shown.
@@ -98,6 +101,7 @@ struct Reader<'a, 'f> {
     files: &'a Files,
     settings: &'a Settings,
     wants: &'a mut Wants,
+    refused_folders: &'a mut Vec<PathBuf>,
 }
 
 impl Reader<'_, '_> {
@@ -190,7 +194,7 @@ impl Reader<'_, '_> {
                 None
             }
         };
-        values::mapping(self.sink, &entry.value, &entry.key.text)?;
+        values::optional_mapping(self.sink, &entry.value, &entry.key.text)?;
         let mut own = entry
             .value
             .get("x-scheduler")
@@ -223,6 +227,7 @@ impl Reader<'_, '_> {
             declared,
             used: canonical::Used::default(),
             targets: BTreeSet::new(),
+            refused_folders: self.refused_folders,
         };
         let container = compose::container(&mut scope, entry);
         let used = std::mem::take(&mut scope.used);
@@ -354,10 +359,15 @@ impl Reader<'_, '_> {
                 format!("`{}` gives no name for a {}", entry.key.text, kind.noun()),
             );
         }
-        Resource {
-            name: name.unwrap_or(default),
-            external,
+        let name = name.unwrap_or(default);
+        if kind == Kind::Volume && name.starts_with("docker-scheduler.") {
+            self.sink.error(
+                code::NAME,
+                entry.key.span.clone(),
+                "volumes named `docker-scheduler.…` are reserved: the scheduler keeps its lock there",
+            );
         }
+        Resource { name, external }
     }
 
     /// `docker compose up` refuses a file with scheduled jobs, or runs them a second time.

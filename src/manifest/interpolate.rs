@@ -304,14 +304,17 @@ fn replace_scalar(
 ) -> Scalar {
     let mut issues = Vec::new();
     let replaced = replace(&scalar.text, variables, &mut issues);
+    let mut broken = false;
     for issue in issues {
         let at = inside(scalar, span, &issue.at, sink);
+        broken |= !matches!(issue.what, What::Unset(_));
         report(issue.what, at, variables, sink);
     }
     Scalar {
         kind: Kind::Text,
         sensitive: replaced.sensitive,
         verbatim: false,
+        broken,
         text: replaced.text,
     }
 }

@@ -5,8 +5,8 @@
 //! again). Errors are collected, over all files, each with its place.
 //!
 //! One reader serves everything: saphyr-parser's events become a small tree with positions (`yaml`),
-//! variables are replaced in it (`interpolate`), and it is lowered key by key (`compose`, `extension`,
-//! `mounts`). serde_yaml writes the canonical form, and reads nothing: two readers would disagree one
+//! variables are replaced in it (`interpolate`), and it is lowered key by key (`compose` and its parts,
+//! `extension`). serde_yaml writes the canonical form, and reads nothing: two readers would disagree one
 //! day about what a text means.
 
 mod canonical;
@@ -14,10 +14,12 @@ mod caret;
 mod compose;
 mod diagnostic;
 mod dotenv;
+mod environment;
 mod extension;
 mod file;
 mod interpolate;
 mod mounts;
+mod network;
 mod values;
 mod yaml;
 
@@ -38,6 +40,7 @@ use crate::policy::Rules;
 
 pub use canonical::MASK;
 pub use caret::{closing_line, pictures, render};
+use diagnostic::code;
 pub use diagnostic::{Diagnostic, Severity};
 
 /// The most bytes of a manifest, an `.env` or an env file.
@@ -177,46 +180,86 @@ impl Wants {
 #[must_use]
 pub fn load(input: &Files, settings: &Settings) -> Loaded {
     let mut loaded = Loaded::default();
-    let mut read: Vec<(usize, Vec<(Job, Diagnostic)>)> = Vec::new();
-    let mut diagnostics: Vec<Vec<Diagnostic>> = Vec::new();
-    for (at, manifest) in input.manifests.iter().enumerate() {
-        let (jobs, found) = file::read(manifest, input, settings, &mut loaded.wants);
-        read.push((at, jobs));
-        diagnostics.push(found);
-    }
+    let mut reads: Vec<file::Read> = input
+        .manifests
+        .iter()
+        .map(|manifest| file::read(manifest, input, settings, &mut loaded.wants))
+        .collect();
+    distrust_written_folders(&input.manifests, &mut reads);
     // Current files first: a stale one never takes a job from a file that has it now.
-    read.sort_by_key(|(at, _)| (input.manifests[*at].stale, *at));
-    let mut owners: BTreeMap<JobName, String> = BTreeMap::new();
-    for (at, jobs) in read {
+    let mut order: Vec<usize> = (0..reads.len()).collect();
+    order.sort_by_key(|&at| (input.manifests[at].stale, at));
+    let mut owners: BTreeMap<JobName, &str> = BTreeMap::new();
+    for at in order {
         let manifest = &input.manifests[at];
-        let mut kept = Vec::new();
-        for (job, mut duplicate) in jobs {
-            match owners.get(&job.name) {
-                None => kept.push(job),
-                Some(_) if manifest.stale => {}
-                Some(owner) => {
-                    duplicate.message = format!("job `{}` is already declared in `{owner}`", job.name);
-                    diagnostics[at].push(duplicate);
-                }
-            }
-        }
-        let has_errors = diagnostics[at].iter().any(Diagnostic::is_error);
+        let kept = own(manifest, &mut reads[at], &mut owners);
+        let has_errors = reads[at].diagnostics.iter().any(Diagnostic::is_error);
         let mut outcome = FileOutcome {
             has_errors,
             last_good: manifest.stale,
             jobs: BTreeSet::new(),
         };
-        for job in kept {
-            owners.insert(job.name.clone(), manifest.path.clone());
-            if !has_errors {
-                outcome.jobs.insert(job.name.clone());
-                loaded.desired.jobs.insert(job.name.clone(), job);
-            }
+        if !has_errors {
+            outcome.jobs = kept.iter().map(|job| job.name.clone()).collect();
+            let named = kept.into_iter().map(|job| (job.name.clone(), job));
+            loaded.desired.jobs.extend(named);
         }
         loaded.files.insert(manifest.path.clone(), outcome);
     }
-    loaded.diagnostics = diagnostics.into_iter().flatten().collect();
+    loaded.diagnostics = reads.into_iter().flat_map(|read| read.diagnostics).collect();
     loaded
+}
+
+/// The jobs of a file that no earlier one declares; a second declaration is an error.
+fn own<'m>(
+    manifest: &'m ManifestFile,
+    read: &mut file::Read,
+    owners: &mut BTreeMap<JobName, &'m str>,
+) -> Vec<Job> {
+    let mut kept = Vec::new();
+    for (job, mut duplicate) in std::mem::take(&mut read.jobs) {
+        match owners.get(&job.name) {
+            None => {
+                owners.insert(job.name.clone(), &manifest.path);
+                kept.push(job);
+            }
+            Some(_) if manifest.stale => {}
+            Some(owner) => {
+                duplicate.message = format!("job `{}` is already declared in `{owner}`", job.name);
+                read.diagnostics.push(duplicate);
+            }
+        }
+    }
+    kept
+}
+
+/// A job may write to a folder that held no manifest when that was allowed. One that appears there may
+/// be the job's own work: neither it nor the mount is accepted then (and what was last good before
+/// stays in force).
+fn distrust_written_folders(manifests: &[ManifestFile], reads: &mut [file::Read]) {
+    let refused: Vec<(usize, PathBuf)> = reads
+        .iter()
+        .enumerate()
+        .flat_map(|(at, read)| {
+            read.refused_folders
+                .iter()
+                .map(move |folder| (at, folder.clone()))
+        })
+        .collect();
+    for (at, (manifest, read)) in manifests.iter().zip(reads).enumerate() {
+        let writer = refused
+            .iter()
+            .find(|(by, folder)| *by != at && manifest.folder.starts_with(folder));
+        if let Some((by, _)) = writer {
+            let message = format!(
+                "a job of `{}` asks to write to the folder of this manifest",
+                manifests[*by].path
+            );
+            let mut found = Diagnostic::of_file(Severity::Error, code::POLICY, &manifest.path, message);
+            found.help("keep what jobs write apart from manifests");
+            read.diagnostics.push(found);
+        }
+    }
 }
 
 #[cfg(test)]

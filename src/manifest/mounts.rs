@@ -66,7 +66,7 @@ fn short(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
     }
     let kind = match source {
         Some(source) if source.starts_with(['/', '.', '~']) => MountKind::Bind {
-            source: bind_source(scope, node, source)?,
+            source: bind_source(scope, node, source, read_only)?,
             create_host_path: true,
         },
         Some(name) => volume(scope, node, name, nocopy)?,
@@ -124,7 +124,7 @@ fn long(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
     };
     let kind = match (kind?.as_str(), source) {
         ("bind", Some((source, at))) => MountKind::Bind {
-            source: bind_source(scope, at, &source)?,
+            source: bind_source(scope, at, &source, long.read_only)?,
             create_host_path: long.create_host_path,
         },
         ("bind", None) => {
@@ -278,31 +278,24 @@ fn volume(scope: &mut Scope<'_, '_>, node: &Node, name: &str, nocopy: bool) -> O
 }
 
 /// The resolved source of a bind mount that policy allows.
-fn bind_source(scope: &mut Scope<'_, '_>, node: &Node, written: &str) -> Option<PathBuf> {
+fn bind_source(scope: &mut Scope<'_, '_>, node: &Node, written: &str, read_only: bool) -> Option<PathBuf> {
     let path = absolute(scope, node, written)?;
     let Some(fact) = scope.paths.get(&path) else {
         scope.wants.paths.insert(path.clone());
         return Some(path);
     };
-    let policy = &scope.settings.policy;
-    // As written, too: `/var/run` leads to `/run`, and either may be what a rule names.
-    for candidate in [&fact.real, &path] {
-        let resolved_folder = &scope.manifest.folder;
-        let ask = Ask::Bind(PathAsk {
-            path: candidate,
-            folder: resolved_folder,
-            holds: fact.holds.as_deref(),
-        });
-        let is_alias_of_allowed = candidate != &fact.real;
-        match policy.check(ask) {
-            Ok(()) => {}
-            // The resolved path decides about folders; the written one only adds sockets.
-            Err(refusal) if is_alias_of_allowed && !refusal.rule.contains("socket") => {}
-            Err(refusal) => {
-                refuse(scope.sink, node.span.clone(), "volumes", masked(refusal, node));
-                return None;
-            }
+    let ask = Ask::Bind(PathAsk {
+        path: &fact.real,
+        written: &path,
+        folder: &scope.manifest.folder,
+        holds: fact.holds.as_deref(),
+    });
+    if let Err(refusal) = scope.settings.policy.check(ask) {
+        if fact.holds.is_some() && !read_only {
+            scope.refused_folders.push(fact.real.clone());
         }
+        refuse(scope.sink, node.span.clone(), "volumes", masked(refusal, node));
+        return None;
     }
     Some(fact.real.clone())
 }

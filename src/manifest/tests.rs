@@ -258,3 +258,316 @@ fn sensitive_values_never_reach_a_message_or_the_canonical_text() {
     assert!(!format!("{job:?}").contains("hunter2"));
     assert_eq!(job.container.labels["a"].expose(), "xhunter2");
 }
+
+/// Message, place and text of each finding, one a line.
+fn findings(text: &str) -> Vec<String> {
+    let (_, loaded) = load_all(files(text), &Settings::default());
+    let describe = |found: &Diagnostic| {
+        let at = found.span.clone().unwrap_or_default();
+        format!(
+            "{}:{} [{}] {}",
+            found.line, found.column, &text[at], found.message
+        )
+    };
+    loaded.diagnostics.iter().map(describe).collect()
+}
+
+#[test]
+fn carets_are_right_behind_umlauts_tabs_and_carriage_returns() {
+    let head = "# ü → 🦀\r\njobs:\r\n  j:\r\n    image: busybox\r\n    triggers: {manual: true}\r\n";
+    assert_eq!(
+        findings(&format!(
+            "{head}    labels: {{\"ü\": ä}}\r\n    user: 5\t# five\r\n    tty: \"ü\"\r\n"
+        )),
+        [
+            "7:11 [5] `user` must be a text",
+            "8:10 [\"ü\"] `tty` must be `true` or `false`"
+        ]
+    );
+}
+
+#[test]
+fn a_cron_error_points_into_the_expression() {
+    let check = |schedule: &str, expected: &[&str]| {
+        let text = format!("jobs: {{j: {{image: x, triggers: {{schedule: [{schedule}]}}}}}}");
+        let found = findings(&text);
+        let found: Vec<&str> = found
+            .iter()
+            .map(|found| {
+                found
+                    .split_once(' ')
+                    .unwrap()
+                    .1
+                    .split_once(']')
+                    .unwrap()
+                    .0
+                    .trim_start_matches('[')
+            })
+            .collect();
+        assert_eq!(found, expected, "{schedule}");
+    };
+    check("'0 25 * * *'", &["25"]);
+    check("\"0 25 * * *\"", &["25"]);
+    check("0 25 * * *", &["25"]);
+    check("{cron: 0 0 32 * *}", &["32"]);
+    check("\"0\\x2025 * * *\"", &["\"0\\x2025 * * *\""]);
+    check("{cron: 0 0 1 * *, timezone: Europe/Berlln}", &["Europe/Berlln"]);
+    check("{timezone: UTC}", &["{timezone: UTC}"]);
+    check("5", &["5"]);
+    check("{cron: 0 0 * * *, every: 5s}", &["every"]);
+    check("'*/90 0 * * *', '0 0 0 * * *'", &["*/90", "0"]);
+}
+
+#[test]
+fn hostile_yaml_costs_little_and_says_why() {
+    let bomb = (1..10).fold(
+        "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(),
+        |text, n| {
+            let aliases = vec![format!("*a{}", n - 1); 10].join(", ");
+            format!("{text}a{n}: &a{n} [{aliases}]\n")
+        },
+    );
+    let huge = format!(
+        "x-a: &a {}\nx-b: [{}]\n",
+        "y".repeat(500_000),
+        vec!["*a"; 9_000].join(", ")
+    );
+    let merges = format!(
+        "x-a: &a {{k: v}}\nx-b:\n  <<: [{}]\n",
+        vec!["*a"; 200_000].join(", ")
+    );
+    for (text, message) in [
+        (
+            bomb.as_str(),
+            "aliases of this file add up to more than 10000 values",
+        ),
+        (&huge, "aliases of this file add up to more than 8 MiB"),
+        (&merges, "aliases of this file add up to more than 10000 values"),
+        (&"[".repeat(10_000), "nested deeper than 32 levels"),
+        (&"- ".repeat(10_000), "nested deeper than 32 levels"),
+        (&"{a: ".repeat(10_000), "nested deeper than 32 levels"),
+        (&"? ".repeat(10_000), "nested deeper than 32 levels"),
+        ("x-a: &a [*a]\n", "an alias inside the value that it names"),
+        ("x-a: *none\n", "not valid YAML: "),
+        ("jobs:\n\tj: {}\n", "not valid YAML: "),
+        ("a: b: c\n", "not valid YAML: "),
+        ("jobs: {}\n---\njobs: {}\n", "a manifest is one YAML document"),
+        ("- jobs\n", "`a manifest` must be a mapping"),
+        ("just text\n", "`a manifest` must be a mapping"),
+        ("jobs: {}\njobs: {}\n", "duplicate key `jobs`"),
+        ("x-a: &a 5\nx-b: {<<: *a}\n", "`<<` merges mappings only"),
+        ("1: x\n", "a key must be a text"),
+        ("[a]: x\n", "a key must be a text"),
+        ("x-a: !secret x\n", "the YAML tag `!secret` is not supported"),
+        ("x-a: !!binary aGk=\n", "the YAML tag `!!binary` is not supported"),
+        ("x-a: !!int x\n", "this value is not what its tag `!!int` says"),
+        ("x-a: \"a\\0b\"\n", "a NUL character, which no engine takes"),
+        ("x-a: \"\\ud800\"\n", "not valid YAML: "),
+    ] {
+        let found = load(&files(text), &Settings::default()).diagnostics;
+        let first = found.first().map_or("", |found| found.message.as_str());
+        assert!(first.starts_with(message), "{:.60}: {first}", text);
+    }
+}
+
+#[test]
+fn a_file_that_is_all_wrong_is_told_so_in_few_words() {
+    let unknown: String = (0..50_000).fold(String::new(), |text, n| text + &format!("k{n}: 1\n"));
+    let shown = check_errors(&unknown);
+    assert!(shown.contains("unknown key `k99`") && !shown.contains("unknown key `k100`"));
+    assert!(
+        shown.contains("49900 more findings are not shown"),
+        "{:.200}",
+        shown
+    );
+    let long = format!("{{{}}}", unknown.replace('\n', ", "));
+    assert!(check_errors(&long).len() < 20_000);
+}
+
+/// Every way to be wrong, and what a person is told. The whole output is the test.
+#[test]
+fn broken_manifests() {
+    let mut out = String::new();
+    for case in include_str!("../../tests/data/manifests/broken.txt")
+        .split("=== ")
+        .skip(1)
+    {
+        let (title, text) = case.split_once('\n').unwrap();
+        let shown = check_errors(text);
+        assert_ne!(shown, "", "{title}");
+        writeln!(out, "=== {title}\n{shown}").unwrap();
+    }
+    insta::assert_snapshot!("broken", out);
+}
+
+#[test]
+fn variables_come_from_the_list_and_from_dot_env_and_from_nowhere_else() {
+    let settings = Settings {
+        interpolate: BTreeMap::from([("BOTH".to_owned(), "listed".to_owned())]),
+        set_but_unlisted: BTreeSet::from(["HOME".to_owned()]),
+        ..Settings::default()
+    };
+    let with_env = |lines: &str| {
+        let mut input = files(&body(lines));
+        input.manifests[0].dot_env = Some(Ok("BOTH=dotenv\nOWN=1\n".to_owned()));
+        input
+    };
+    let job = job_with(
+        with_env("environment: [BOTH, OWN, NONE, 'A=$BOTH-$OWN', P=$COMPOSE_PROJECT_NAME]"),
+        &settings,
+    );
+    let environment: Vec<(&str, &str, bool)> = job
+        .container
+        .environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose(), value.is_sensitive()))
+        .collect();
+    assert_eq!(
+        environment,
+        [
+            ("A", "listed-1", true),
+            ("BOTH", "listed", true),
+            ("OWN", "1", true),
+            ("P", "jobs", false)
+        ]
+    );
+    insta::assert_snapshot!(
+        diagnostics_of(with_env("user: u$HOME\nworking_dir: ${HOME:?}\nenvironment: [HOME]"), &settings),
+        @r#"
+    warning: variable `HOME` is not set; an empty text takes its place
+      --> a.yaml:5:12
+       |
+     5 |     user: u$HOME
+       |            ^^^^^
+       = help: `HOME` is set in the scheduler's own environment, but not listed: the operator's file may list it under `interpolate`
+
+    error: required variable `HOME` is not set
+      --> a.yaml:6:18
+       |
+     6 |     working_dir: ${HOME:?}
+       |                  ^^^^^^^^^
+       = help: `HOME` is set in the scheduler's own environment, but not listed: the operator's file may list it under `interpolate`
+
+    warning: variable `HOME` has no value and is left out
+      --> a.yaml:7:19
+       |
+     7 |     environment: [HOME]
+       |                   ^^^^
+       = help: `HOME` is set in the scheduler's own environment, but not listed: the operator's file may list it under `interpolate`
+
+    error: found 1 error and 2 warnings in 1 of 1 manifest file
+    "#
+    );
+}
+
+/// The networks of a job whose file has this at its top, and this in the job.
+fn networks(top: &str, lines: &str) -> (Vec<String>, Option<String>) {
+    let job = job(&format!("name: shop\n{top}\n{}", body(lines)));
+    let names = job.container.networks.into_iter().map(|network| network.name);
+    (names.collect(), job.container.network_mode)
+}
+
+#[test]
+fn a_job_is_in_the_network_that_compose_would_put_it_in() {
+    let none: [&str; 0] = [];
+    let check = |top: &str, lines: &str, names: &[&str], mode: Option<&str>| {
+        let (found, found_mode) = networks(top, lines);
+        assert_eq!(
+            (found, found_mode.as_deref()),
+            (names.iter().map(ToString::to_string).collect(), mode),
+            "{top}"
+        );
+    };
+    check("", "", &none, None);
+    check("services: {web: {image: x}}", "", &["shop_default"], None);
+    check("networks: {default: }", "", &["shop_default"], None);
+    check("networks: {default: {name: n, external: true}}", "", &["n"], None);
+    check("networks: {default: }", "network_mode: none", &none, Some("none"));
+    check(
+        "networks: {back: , ext: {external: true}}",
+        "networks: [back, ext, default]",
+        &["shop_back", "ext", "shop_default"],
+        None,
+    );
+    check("", "network_mode: 'container:web'", &none, Some("container:web"));
+}
+
+#[test]
+fn a_project_is_named_by_its_folder_when_it_does_not_name_itself() {
+    let mut input = files(&body(""));
+    input.manifests[0].folder = PathBuf::from("/srv/_My Shop.2");
+    assert_eq!(
+        job_with(input.clone(), &Settings::default()).name.to_string(),
+        "myshop2.j"
+    );
+    input.manifests[0].folder = PathBuf::from("/srv/ÄÖ");
+    assert!(diagnostics_of(input, &Settings::default()).contains("gives no project name"));
+}
+
+#[test]
+fn merge_keys_and_anchors_as_in_compose() {
+    let job = job(
+        "x-a: &a {user: a, working_dir: /a}\nx-b: &b {user: b, tty: true}\njobs:\n  j: &j\n    <<: [*a, *b]\n    \
+         image: x\n    working_dir: /own\n    triggers: {manual: true}\n",
+    );
+    let spec = job.container;
+    assert_eq!(
+        (spec.user.as_deref(), spec.working_dir.as_deref(), spec.tty),
+        (Some("a"), Some("/own"), true)
+    );
+}
+
+#[test]
+fn scalars_follow_the_core_schema_as_compose_prints_them() {
+    let job = job(&body(
+        "environment: {A: on, B: 0644, C: 0o17, D: 1_000, E: 0x1F, F: 1.50, G: True, H: ~, I: '5', J: 1e3, K: 08, L: 12:30, M: 2026-01-01, N: '', O: !!str 5}",
+    ));
+    let environment: Vec<String> = job
+        .container
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.expose()))
+        .collect();
+    assert_eq!(
+        environment,
+        [
+            "A=on",
+            "B=420",
+            "C=15",
+            "D=1000",
+            "E=31",
+            "F=1.5",
+            "G=true",
+            "I=5",
+            "J=1000",
+            "K=8",
+            "L=12:30",
+            "M=2026-01-01",
+            "N=",
+            "O=5",
+        ]
+    );
+}
+
+proptest::proptest! {
+    /// Whatever a file holds: an answer, and every place in it lies in the text.
+    #[test]
+    fn no_text_makes_the_reader_panic(
+        cuts in proptest::collection::vec((0_usize..4000, 0_usize..40, "[\\PC\n\r\t\x1b\u{202e}${}:*&!|>'\"#%@-]{0,6}"), 1..6)
+    ) {
+        let mut text = include_str!("../../tests/data/manifests/full.yaml").to_owned();
+        for (at, length, insert) in cuts {
+            let start = text.floor_char_boundary(at % (text.len() + 1));
+            let end = text.floor_char_boundary((start + length).min(text.len())).max(start);
+            text.replace_range(start..end, &insert);
+        }
+        let (input, loaded) = load_all(files(&text), &Settings::default());
+        for found in &loaded.diagnostics {
+            let span = found.span.clone().unwrap_or_default();
+            proptest::prop_assert!(text.get(span).is_some(), "{found:?}");
+        }
+        let shown = render(&loaded.diagnostics, &input.texts(), "", false);
+        proptest::prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+        proptest::prop_assert_eq!(shown.is_empty(), loaded.diagnostics.is_empty());
+    }
+}

@@ -58,7 +58,7 @@ pub(crate) fn scalar<'n>(
     if let Value::Scalar(scalar) = &node.value
         && scalar.kind != Kind::Null
     {
-        return Some(scalar);
+        return (!scalar.broken).then_some(scalar);
     }
     wrong_type(sink, node, what, must_be);
     None
@@ -307,6 +307,7 @@ pub(crate) fn unknown_key(sink: &mut Sink<'_>, key: &Key, of: &str, known: &[&st
         format!(" in {}", sink.subject)
     };
     let shown: String = key.text.chars().take(60).collect();
+    let is_full = sink.is_full();
     if later.contains(&key.text.as_str()) {
         sink.error(
             code::UNSUPPORTED,
@@ -323,6 +324,9 @@ pub(crate) fn unknown_key(sink: &mut Sink<'_>, key: &Key, of: &str, known: &[&st
             format!("unknown key `{shown}`{subject}"),
         )
         .label(format!("not a key of {of}"));
+    if is_full {
+        return;
+    }
     let candidates = known.iter().chain(later).copied();
     if let Some(near) = nearest(&key.text, candidates) {
         diagnostic.help(format!("a key with a similar name exists: `{near}`"));

@@ -54,6 +54,8 @@ pub(crate) struct Scalar {
     pub sensitive: bool,
     /// Byte n of `text` is byte n of the source: a caret may point into it.
     pub verbatim: bool,
+    /// A variable in it could not be replaced, which was reported: nothing more is said about it.
+    pub broken: bool,
 }
 
 /// What a scalar is under the core schema.
@@ -229,28 +231,28 @@ impl<'t> Reader<'t, '_, '_> {
             Some(Err(error)) => {
                 let at = self.offsets.byte(error.marker());
                 let at = at.min(self.text.trim_end().len());
-                let message = format!("not valid YAML: {}", plain_words(error.info()));
-                let diagnostic = self.sink.error(code::SYNTAX, at..at, message);
-                if self.text[..at]
-                    .rsplit('\n')
-                    .next()
-                    .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
-                {
-                    diagnostic.help("YAML is indented with spaces, not with tabs");
+                // The scanner has a bound of its own, which it meets before we see a value.
+                if error.info().contains("recursion limit") {
+                    return Err(self.too_deep(at..at));
                 }
+                let message = format!("not valid YAML: {}", plain_words(error.info()));
+                let help = help_for_syntax(self.text, at);
+                let diagnostic = self.sink.error(code::SYNTAX, at..at, message);
+                diagnostic.help = help.map(str::to_owned);
                 Err(Stop)
             }
         }
     }
 
+    fn too_deep(&mut self, span: Range<usize>) -> Stop {
+        let message = format!("nested deeper than {MAX_DEPTH} levels");
+        self.sink.error(code::LIMIT, span, message);
+        Stop
+    }
+
     fn node(&mut self, event: Event<'t>, span: Range<usize>, depth: usize) -> Result<Node, Stop> {
         if depth > MAX_DEPTH {
-            self.sink.error(
-                code::LIMIT,
-                span,
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            );
-            return Err(Stop);
+            return Err(self.too_deep(span));
         }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -305,12 +307,7 @@ impl<'t> Reader<'t, '_, '_> {
             return Err(Stop);
         }
         if depth + node.depth() > MAX_DEPTH + 1 {
-            self.sink.error(
-                code::LIMIT,
-                span,
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            );
-            return Err(Stop);
+            return Err(self.too_deep(span));
         }
         Ok(node.clone())
     }
@@ -450,6 +447,7 @@ impl<'t> Reader<'t, '_, '_> {
                 kind,
                 sensitive: false,
                 verbatim,
+                broken: false,
             }),
         }
     }
@@ -505,6 +503,21 @@ impl<'t> Reader<'t, '_, '_> {
             span.clone(),
             format!("the YAML tag `{shown}` is not supported"),
         );
+    }
+}
+
+/// What most often lies behind an error at that byte.
+fn help_for_syntax(text: &str, at: usize) -> Option<&'static str> {
+    let (before, after) = text.split_at_checked(at)?;
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    if line.trim_start_matches(' ').starts_with('\t') || after.starts_with('\t') {
+        return Some("YAML is indented with spaces, not with tabs");
+    }
+    match after.chars().next()? {
+        '*' => Some("a plain `*` begins an alias; put the text into quotes: `\"*/5 * * * *\"`"),
+        '&' => Some("a plain `&` begins an anchor; put the text into quotes"),
+        '@' | '`' | '%' => Some("no plain text begins with this character; put it into quotes"),
+        _ => None,
     }
 }
 

@@ -102,6 +102,9 @@ pub struct Container {
 pub enum Claim {
     /// Ours, and our ledger knows its nonce.
     Known,
+    /// Ours, and given up: its create call was answered too late, or it was removed. Never to be
+    /// started.
+    Discarded,
     /// It names our ledger, which does not know its nonce: the ledger was lost or restored.
     Unrecorded,
     /// A ledger that ours took over from.

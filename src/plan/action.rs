@@ -175,7 +175,8 @@ pub struct Sight {
     pub triggers: Triggers,
     pub policy: Policy,
     pub spec_hash: String,
-    /// New for a new job and for an edited schedule; otherwise as it was.
+    /// New for a new job, for an edited schedule and after a clock that went far back; otherwise as
+    /// it was.
     pub baseline: Timestamp,
 }
 
@@ -211,6 +212,8 @@ pub enum Cause {
     },
     ScheduleChanged,
     PolicyChanged,
+    /// The clock went back so far that its slots count from now on again.
+    ClockSetBack,
     /// The armed slot was decided without a run.
     SlotPassed,
     Due {
@@ -227,6 +230,8 @@ pub enum Cause {
     /// More finished containers than `history` keeps.
     Retention,
     Superseded,
+    /// Its create call was given up, and was carried out all the same.
+    GivenUp,
     LedgerLost,
     /// The container ended, or vanished, or its start was never confirmed.
     ResultPending,
@@ -341,6 +346,7 @@ impl Cause {
             Cause::ImageMoved { .. } => "ImageMoved",
             Cause::ScheduleChanged => "ScheduleChanged",
             Cause::PolicyChanged => "PolicyChanged",
+            Cause::ClockSetBack => "ClockSetBack",
             Cause::SlotPassed => "SlotPassed",
             Cause::Due { .. } => "Due",
             Cause::TimedOut { .. } => "TimedOut",
@@ -349,6 +355,7 @@ impl Cause {
             Cause::NotDue => "NotDue",
             Cause::Retention => "Retention",
             Cause::Superseded => "Superseded",
+            Cause::GivenUp => "GivenUp",
             Cause::LedgerLost => "LedgerLost",
             Cause::ResultPending => "ResultPending",
             Cause::SlotDecided => "SlotDecided",

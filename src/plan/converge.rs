@@ -21,7 +21,7 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
     let Some(job) = view.job else { return };
     let hash = spec_hash(&job.container);
     let baseline = match view.record {
-        Some(record) if !view.schedule_edited() => record.baseline,
+        Some(record) if !view.schedule_edited() && !view.clock_set_back() => record.baseline,
         _ => view.now,
     };
     let known = view.record.is_some_and(|record| {
@@ -31,7 +31,7 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
             && record.policy == job.policy
             && record.spec_hash == hash
     });
-    if known {
+    if known && !view.clock_set_back() {
         return;
     }
     let sight = Sight {
@@ -45,6 +45,8 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
     // The slots of an edited schedule's past are recorded under the old one first.
     let cause = if view.is_first_sight() {
         Cause::NewJob
+    } else if view.clock_set_back() {
+        Cause::ClockSetBack
     } else {
         edit_cause(view, job)
     };
@@ -104,8 +106,14 @@ pub(super) fn arm(
         Decision::Clear => {}
         // Its own containers are `Start`'s to use or discard.
         Decision::Starting(slot) => idle.retain(|container| container.stamp.slot != Some(*slot)),
-        Decision::Pending(slot) => {
-            idle.retain(|container| container.stamp.slot != Some(*slot));
+        // One container at a time: what fails for this slot would fail for the next one, too. What
+        // stands ready for that one stays.
+        Decision::Making(slot) | Decision::Pending(slot) => {
+            let next = view.next_fire().map(|fire| fire.slot);
+            idle.retain(|container| {
+                container.stamp.slot != Some(*slot)
+                    && (container.stamp.slot.is_none() || container.stamp.slot != next)
+            });
             remove_all(&idle, &Cause::SlotPassed, draft);
             return;
         }
@@ -183,6 +191,7 @@ fn arm_cause(
     if let Some(old) = idle.iter().find(|old| old.stamp.spec_hash != hash) {
         return match old.claim {
             Claim::Known => Cause::SpecChanged,
+            Claim::Discarded => Cause::GivenUp,
             Claim::Unrecorded => Cause::LedgerLost,
             Claim::Superseded => Cause::Superseded,
         };
@@ -269,6 +278,7 @@ fn missing_parts(view: &JobView<'_>, job: &Job) -> Vec<WaitCause> {
 /// whether what it kept may be pruned.
 pub(super) fn forget(view: &JobView<'_>, removals: &Removals, draft: &mut Draft) -> bool {
     if let (Removals::Held(why), Some(_)) = (removals, view.record) {
+        miss_all_of_record(view, Reason::RemovalsHeld(why.clone()), draft);
         draft.wait(WaitCause::RemovalsHeld { why: why.clone() });
         return false;
     }
@@ -294,7 +304,7 @@ fn idle_without_run<'a>(view: &JobView<'a>) -> Vec<&'a Container> {
         Claim::Known if container.stamp.slot.is_none() => {
             is_idle(container) && view.now.duration_since(container.created) > MANUAL_START_WINDOW
         }
-        Claim::Known => is_idle(container),
+        Claim::Known | Claim::Discarded => is_idle(container),
         // What another ledger started has a past to be recorded: `retain` sees to it.
         Claim::Superseded => looks_unstarted(&container.status),
         Claim::Unrecorded => {
@@ -314,6 +324,7 @@ fn remove_all(containers: &[&Container], cause: &Cause, draft: &mut Draft) {
     for container in containers {
         let cause = match container.claim {
             Claim::Known => cause.clone(),
+            Claim::Discarded => Cause::GivenUp,
             Claim::Unrecorded => Cause::LedgerLost,
             Claim::Superseded => Cause::Superseded,
         };

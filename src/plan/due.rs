@@ -6,7 +6,8 @@ use super::action::{Action, Cause, Launch, NotRun, Target, WaitCause};
 use super::fingerprint::spec_hash;
 use super::view::{Draft, JobView, is_idle};
 use crate::model::{
-    ContainerName, ContainerStatus, Job, Lane, MissedFires, Origin, Outcome, Reason, Run, Slot,
+    Claim, Container, ContainerName, ContainerStatus, Job, Lane, MissedFires, Origin, Outcome, Reason, Run,
+    Slot,
 };
 use crate::schedule::{Fire, Schedule};
 
@@ -22,8 +23,10 @@ const COUNT_LIMIT: u64 = 10_000_000;
 pub(super) enum Decision {
     /// Nothing is due any more.
     Clear,
-    /// This slot is started by this plan.
+    /// This slot's armed container is started by this plan.
     Starting(Slot),
+    /// This slot is started by this plan, which has to make its container first.
+    Making(Slot),
     /// This slot is due and waits: its container must stay.
     Pending(Slot),
 }
@@ -97,10 +100,10 @@ pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
     }
     let due = due_slots(view, schedule);
     let mut eligible = Vec::new();
-    if let Some((first, last, count)) = due.older {
+    for &(first, last, count) in &due.older {
         let (outcome, reason) = match fate(view, job, schedule, first) {
             Fate::Over(outcome, reason) => (outcome, reason),
-            Fate::Eligible => (Outcome::Missed, Reason::NewerSlotDue { newer: due.newest() }),
+            Fate::Eligible => (Outcome::Missed, superseded_reason(view, first, due.newest())),
         };
         record(view, first, Some((last, count)), outcome, reason, draft);
     }
@@ -110,7 +113,28 @@ pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
             Fate::Eligible => eligible.push(fire.slot),
         }
     }
-    start_or_skip(view, job, &eligible, draft)
+    let decision = start_or_skip(view, job, &eligible, draft);
+    extend_series(schedule, draft);
+    decision
+}
+
+/// What follows a series with the same outcome and reason becomes part of it.
+fn extend_series(schedule: &Schedule, draft: &mut Draft) {
+    let mut steps: Vec<(Action, Cause)> = Vec::with_capacity(draft.steps.len());
+    for (action, cause) in std::mem::take(&mut draft.steps) {
+        if let (Action::Record(new), Some((Action::Record(before), _))) = (&action, steps.last_mut())
+            && let (None, Some((last, count))) = (new.series, before.series)
+            && (new.outcome, &new.reason) == (before.outcome, &before.reason)
+            && schedule
+                .next_after(last.at())
+                .is_some_and(|next| next.slot == new.slot)
+        {
+            before.series = Some((new.slot, count + 1));
+            continue;
+        }
+        steps.push((action, cause));
+    }
+    draft.steps = steps;
 }
 
 /// The slots that were due under the recorded schedule end as missed: the job was edited or
@@ -124,7 +148,7 @@ pub(super) fn miss_all_of_record(view: &JobView<'_>, otherwise: Reason, draft: &
     };
     let due = due_slots(view, &schedule);
     let reason_of = |slot| view.gap_reason(slot).unwrap_or_else(|| otherwise.clone());
-    if let Some((first, last, count)) = due.older {
+    for (first, last, count) in due.older {
         record(
             view,
             first,
@@ -144,12 +168,13 @@ pub(super) fn miss_all_of_record(view: &JobView<'_>, otherwise: Reason, draft: &
             draft,
         );
     }
+    extend_series(&schedule, draft);
 }
 
-/// Due slots without a record, oldest first; all but the newest ones as one series when there are
-/// very many.
+/// Due slots without a record, oldest first. When there are very many, all but the newest ones are
+/// series (first and last slot, count), with none that has a record already inside them.
 struct Due {
-    older: Option<(Slot, Slot, u64)>,
+    older: Vec<(Slot, Slot, u64)>,
     slots: Vec<Fire>,
 }
 
@@ -161,32 +186,54 @@ impl Due {
 
 fn due_slots(view: &JobView<'_>, schedule: &Schedule) -> Due {
     let from = view.settled();
-    let mut slots = Vec::new();
-    let mut before = view
-        .now
-        .saturating_add(SignedDuration::from_nanos(1))
-        .unwrap_or(Timestamp::MAX);
+    let mut due = Due {
+        older: Vec::new(),
+        slots: Vec::new(),
+    };
+    let mut before = just_after(view.now);
     while let Some(fire) = schedule.previous_before(before) {
         if fire.slot.at() <= from {
             break;
         }
         before = fire.slot.at();
-        if slots.len() == SERIES_LIMIT {
-            let last = fire.slot;
-            let count = schedule.count_between(from, last.at(), COUNT_LIMIT);
-            let first = schedule.next_after(from).map_or(last, |fire| fire.slot);
-            slots.reverse();
-            return Due {
-                older: Some((first, last, count)),
-                slots,
-            };
+        if due.slots.len() == SERIES_LIMIT {
+            due.older = series_between(view, schedule, from, before);
+            break;
         }
         if !view.is_recorded(fire.slot) {
-            slots.push(fire);
+            due.slots.push(fire);
         }
     }
-    slots.reverse();
-    Due { older: None, slots }
+    due.slots.reverse();
+    due
+}
+
+/// The slots after one instant up to another, in as many series as recorded slots (of a clock that
+/// was ahead) cut them into.
+fn series_between(
+    view: &JobView<'_>,
+    schedule: &Schedule,
+    from: Timestamp,
+    until: Timestamp,
+) -> Vec<(Slot, Slot, u64)> {
+    let mut series = Vec::new();
+    let mut after = from;
+    let cuts = view.recorded_between(from, until);
+    for end in cuts.iter().map(|slot| slot.at()).chain([just_after(until)]) {
+        let first = schedule.next_after(after).filter(|first| first.slot.at() < end);
+        let last = schedule.previous_before(end);
+        if let (Some(first), Some(last)) = (first, last) {
+            let count = schedule.count_between(after, last.slot.at(), COUNT_LIMIT);
+            series.push((first.slot, last.slot, count));
+        }
+        after = end;
+    }
+    series
+}
+
+fn just_after(at: Timestamp) -> Timestamp {
+    at.saturating_add(SignedDuration::from_nanos(1))
+        .unwrap_or(Timestamp::MAX)
 }
 
 enum Fate {
@@ -238,7 +285,7 @@ enum Obstacle<'a> {
     Ending(&'a Run),
     Active(&'a Run),
     Held,
-    Stray(&'a ContainerName),
+    Stray(&'a Container),
 }
 
 fn obstacle<'a>(view: &'a JobView<'_>) -> Option<Obstacle<'a>> {
@@ -257,8 +304,7 @@ fn obstacle<'a>(view: &'a JobView<'_>) -> Option<Obstacle<'a>> {
             });
         }
     }
-    view.stray_live()
-        .map(|container| Obstacle::Stray(&container.name))
+    view.stray_live().map(Obstacle::Stray)
 }
 
 /// The newest eligible slot is started; concurrency may forbid it, and older ones give way.
@@ -282,7 +328,13 @@ fn start_or_skip(view: &JobView<'_>, job: &Job, eligible: &[Slot], draft: &mut D
             since: run.started_at.unwrap_or(run.due_at),
         }),
         Some(Obstacle::Held) => Some(Reason::UnknownRunMayStillRun),
-        Some(Obstacle::Stray(name)) => Some(Reason::StrayRunning(name.to_string())),
+        // A person started what was armed for this very slot.
+        Some(Obstacle::Stray(own)) if own.claim == Claim::Known && own.stamp.slot == Some(newest) => {
+            miss_older(view, older, newest, draft);
+            record(view, newest, None, Outcome::Unknown, Reason::StartedByHand, draft);
+            return Decision::Clear;
+        }
+        Some(Obstacle::Stray(other)) => Some(Reason::StrayRunning(other.name.to_string())),
         None => None,
     };
     if let Some(reason) = skip {
@@ -291,13 +343,21 @@ fn start_or_skip(view: &JobView<'_>, job: &Job, eligible: &[Slot], draft: &mut D
         }
         return Decision::Clear;
     }
+    miss_older(view, older, newest, draft);
+    start(view, job, newest, draft)
+}
+
+/// Only the newest slot is caught up.
+fn miss_older(view: &JobView<'_>, older: &[Slot], newest: Slot, draft: &mut Draft) {
     for &slot in older {
-        let reason = view
-            .gap_reason(slot)
-            .unwrap_or(Reason::NewerSlotDue { newer: newest });
+        let reason = superseded_reason(view, slot, newest);
         record(view, slot, None, Outcome::Missed, reason, draft);
     }
-    start(view, job, newest, draft)
+}
+
+fn superseded_reason(view: &JobView<'_>, slot: Slot, newest: Slot) -> Reason {
+    view.gap_reason(slot)
+        .unwrap_or(Reason::NewerSlotDue { newer: newest })
 }
 
 fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decision {
@@ -335,15 +395,20 @@ fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decisi
         why: view.gap_reason(slot),
     };
     let launch = Box::new(launch(view, job, slot, hash));
+    let armed = current.map(target);
+    let decision = match &armed {
+        Some(_) => Decision::Starting(slot),
+        None => Decision::Making(slot),
+    };
     draft.act(
         Action::Start {
             launch,
-            armed: current.map(target),
+            armed,
             discard,
         },
         cause,
     );
-    Decision::Starting(slot)
+    decision
 }
 
 /// The container of a slot's first attempt, to be made and started.

@@ -143,12 +143,16 @@ pub fn describe_cause(step: &Step) -> String {
         Cause::ArmedMissing => String::from("its armed container is gone"),
         Cause::WithinArmLimit => String::from("its slot has come near"),
         Cause::Resumed => String::from("no longer suspended"),
+        Cause::SpecChanged if step.diff.is_none() => {
+            String::from("a value from `.env` or an env file changed; it is not shown")
+        }
         Cause::SpecChanged => image_edit(step.diff.as_deref()).unwrap_or_else(|| String::from("edited")),
         Cause::ImageMoved { image, from, to } => {
             format!("image {image} is {} now, was {}", short_id(to), short_id(from))
         }
         Cause::ScheduleChanged => String::from("schedule edited"),
         Cause::PolicyChanged => String::from("policy edited"),
+        Cause::ClockSetBack => String::from("the clock was set back: its slots count from now on"),
         Cause::SlotPassed => String::from("made for a slot that has passed"),
         Cause::Due { late_secs, why } => describe_due(step, *late_secs, why.as_ref()),
         Cause::TimedOut { timeout } => format!("has run longer than its timeout of {}", span(*timeout)),
@@ -157,6 +161,7 @@ pub fn describe_cause(step: &Step) -> String {
         Cause::NotDue => String::from("not due"),
         Cause::Retention => String::from("more finished containers than `history` keeps"),
         Cause::Superseded => String::from("made by the ledger that this one took over from"),
+        Cause::GivenUp => String::from("made by a request that was given up"),
         Cause::LedgerLost => String::from("not in the ledger"),
         Cause::ResultPending => String::from("its result is to be read"),
         Cause::SlotDecided => String::from("slot decided"),

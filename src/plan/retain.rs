@@ -7,11 +7,9 @@ use crate::model::{Claim, ContainerStatus, History, Lane, Outcome, Run};
 
 /// Reads what ended, vanished, or was never confirmed.
 pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
-    if view.busy(Lane::Run) {
-        return;
-    }
+    let busy = view.busy(Lane::Run);
     for run in &view.runs {
-        if needs_settling(view, run) {
+        if !busy && needs_settling(view, run) {
             draft.act(Action::Settle { run: run.id.clone() }, Cause::ResultPending);
         }
         if run.holds_job(view.now)
@@ -24,10 +22,13 @@ pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
             draft.wake_at(until);
         }
     }
+    if busy {
+        return;
+    }
     for container in &view.containers {
         let past = container.stamp.slot.is_none_or(|slot| slot.at() <= view.now);
         let adopt = match container.claim {
-            Claim::Known => false,
+            Claim::Known | Claim::Discarded => false,
             Claim::Superseded => matches!(container.status, ContainerStatus::Exited | ContainerStatus::Dead),
             Claim::Unrecorded => is_idle(container) && (past || !looks_unstarted(&container.status)),
         };

@@ -1,5 +1,7 @@
 //! One job as the planner looks at it, and the draft that collects what is found.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause, Waiting};
@@ -12,6 +14,35 @@ use crate::schedule::{Fire, Schedule};
 /// A clock that went back by less than this is waited for: the slots it repeats are recorded
 /// already. One that went back further would mute the job for hours, so its plan starts from now.
 const BACKWARD_JUMP: SignedDuration = SignedDuration::from_hours(3);
+
+/// A process beside this one may have seen the job a moment after this plan's now.
+const BASELINE_SLACK: SignedDuration = SignedDuration::from_secs(10);
+
+/// The world sorted by job, once: looking through all of it for each job would make a plan of many
+/// jobs slow.
+pub(super) struct ByJob<'a> {
+    world: &'a Observed,
+    containers: BTreeMap<&'a JobName, Vec<&'a Container>>,
+    runs: BTreeMap<&'a JobName, Vec<&'a Run>>,
+}
+
+impl<'a> ByJob<'a> {
+    pub fn new(world: &'a Observed) -> ByJob<'a> {
+        let mut sorted = ByJob {
+            world,
+            containers: BTreeMap::new(),
+            runs: BTreeMap::new(),
+        };
+        for container in world.containers.values() {
+            let of_job = sorted.containers.entry(&container.stamp.job).or_default();
+            of_job.push(container);
+        }
+        for run in &world.runs {
+            sorted.runs.entry(&run.job).or_default().push(run);
+        }
+        sorted
+    }
+}
 
 /// Everything that is known of one job.
 pub(super) struct JobView<'a> {
@@ -28,7 +59,8 @@ pub(super) struct JobView<'a> {
 }
 
 impl<'a> JobView<'a> {
-    pub fn new(name: JobName, desired: &'a Desired, world: &'a Observed, now: Timestamp) -> JobView<'a> {
+    pub fn new(name: JobName, desired: &'a Desired, seen: &ByJob<'a>, now: Timestamp) -> JobView<'a> {
+        let world = seen.world;
         let job = desired.jobs.get(&name);
         let record = world.jobs.get(&name).filter(|record| !record.removed);
         let triggers = job
@@ -36,13 +68,9 @@ impl<'a> JobView<'a> {
             .or(record.map(|record| &record.triggers));
         let schedule = Schedule::compile(triggers.map_or(&[], |triggers| &triggers.schedule))
             .map_err(|error| error.to_string());
-        let mut runs: Vec<&Run> = world.runs.iter().filter(|run| run.job == name).collect();
+        let mut runs = seen.runs.get(&name).cloned().unwrap_or_default();
         runs.sort_by_key(|run| std::cmp::Reverse((run.due_at, run.attempt)));
-        let containers = world
-            .containers
-            .values()
-            .filter(|container| container.stamp.job == name)
-            .collect();
+        let containers = seen.containers.get(&name).cloned().unwrap_or_default();
         JobView {
             name,
             now,
@@ -78,10 +106,18 @@ impl<'a> JobView<'a> {
     /// Up to where every slot has its record.
     pub fn settled(&self) -> Timestamp {
         match self.record {
-            None => self.now,
-            Some(record) if record.settled > self.now + BACKWARD_JUMP => self.now,
-            Some(record) => record.settled.max(record.baseline),
+            Some(record) if !self.clock_set_back() => record.settled.max(record.baseline),
+            _ => self.now,
         }
+    }
+
+    /// Whether the clock went back so far that waiting for it would mute the job: by hours, or
+    /// behind the moment from which its schedule counts, where nothing has a record.
+    pub fn clock_set_back(&self) -> bool {
+        let after = |by| self.now.saturating_add(by).unwrap_or(Timestamp::MAX);
+        self.record.is_some_and(|record| {
+            record.settled > after(BACKWARD_JUMP) || record.baseline > after(BASELINE_SLACK)
+        })
     }
 
     /// Whether that slot has a record already.
@@ -89,6 +125,18 @@ impl<'a> JobView<'a> {
         self.record
             .is_some_and(|record| record.recorded_ahead.contains(&slot))
             || self.runs.iter().any(|run| run.slot == Some(slot))
+    }
+
+    /// Slots in a stretch of time that have a record, ascending.
+    pub fn recorded_between(&self, after: Timestamp, until: Timestamp) -> BTreeSet<Slot> {
+        let ahead = self.record.map(|record| record.recorded_ahead.iter().copied());
+        let ran = self.runs.iter().filter_map(|run| run.slot);
+        ahead
+            .into_iter()
+            .flatten()
+            .chain(ran)
+            .filter(|slot| after < slot.at() && slot.at() <= until)
+            .collect()
     }
 
     /// The next slot that has no record yet.

@@ -174,9 +174,23 @@ fn clock(hour: u32, minute: u32) -> Time {
     Time::new(hour as i8, minute as i8, 0, 0).unwrap_or(Time::MIN)
 }
 
+/// The values as the crate's list of ranges; it reads a long list one number at a time.
 fn list(mask: u64) -> String {
-    let values: Vec<_> = bits(mask).map(|value| value.to_string()).collect();
-    values.join(",")
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for value in bits(mask) {
+        match ranges.last_mut() {
+            Some((_, end)) if *end + 1 == value => *end = value,
+            _ => ranges.push((value, value)),
+        }
+    }
+    let text = |(from, to): &(u32, u32)| {
+        if from == to {
+            from.to_string()
+        } else {
+            format!("{from}-{to}")
+        }
+    };
+    ranges.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 /// The set bits, ascending.

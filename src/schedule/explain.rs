@@ -165,9 +165,9 @@ fn day_phrase(fields: &Expression, rule: DayRule, is_clock: bool) -> Option<Stri
             Some(month_days() + of)
         }
         (false, false) if rule == DayRule::Either => Some(format!(
-            "{} of the month and also {}, whichever matches",
+            "{} of the month and also on {}, whichever matches",
             month_days(),
-            also_weekdays(weekday)
+            weekdays(weekday)
         )),
         (false, false) => Some(format!(
             "{} of the month if that is {}",
@@ -208,13 +208,6 @@ fn weekdays(weekday: &Field) -> String {
                 format!("every {}", and(&names))
             }
         }
-    }
-}
-
-fn also_weekdays(weekday: &Field) -> String {
-    match weekday.items[..] {
-        [Item::Range { step: None, .. }] => format!("on {}", weekdays(weekday)),
-        _ => format!("on {}", weekdays(weekday)),
     }
 }
 

@@ -357,7 +357,10 @@ fn check_field_count(text: &str, words: &[(usize, &str)]) -> Result<(), CronErro
         ),
         n @ 1..=4 => {
             let plural = if n == 1 { "" } else { "s" };
-            let padded = (n..5).fold(text.trim_ascii().to_owned(), |text, _| text + " *");
+            // Joined anew: the text may hold tabs and line ends.
+            let stars = std::iter::repeat_n("*", 5 - n);
+            let padded: Vec<_> = words.iter().map(|(_, word)| *word).chain(stars).collect();
+            let padded = padded.join(" ");
             let error = error(whole, format!("found {n} field{plural}; {NEED_FIVE}"));
             Err(match parse(&padded) {
                 Ok(_) => error.help(format!("perhaps `{padded}`")),

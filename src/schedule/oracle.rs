@@ -301,7 +301,7 @@ impl Dice {
 fn random_expressions_in_random_zones_at_random_times() {
     let zones = distinct_zones();
     let strategy = (expression(), 0..zones.len(), 0..4_102_444_800_i64);
-    proptest!(config(400), |(((expression, day_match), zone, second) in strategy)| {
+    proptest!(config(200), |(((expression, day_match), zone, second) in strategy)| {
         let (name, zone, _) = &zones[zone];
         let trigger = trigger(&expression, day_match, name);
         let Ok(schedule) = Schedule::compile(&[trigger]) else { return Ok(()) };
@@ -381,7 +381,7 @@ fn every_zone_around_turns_of_its_clock() {
     for (name, zone, turns) in distinct_zones() {
         // Some of each zone's, and always its latest; all of them are in the long test.
         let last = turns.last().copied();
-        let some: Vec<_> = (0..turns.len().min(3))
+        let some: Vec<_> = (0..turns.len().min(1))
             .map(|_| *dice.pick(&turns))
             .chain(last)
             .collect();
@@ -428,7 +428,7 @@ fn no_zone_turns_its_clock_again_within_the_hours_it_skipped_or_repeated() {
 
 #[test]
 fn dates_day_by_day() {
-    proptest!(config(300), |((expression, day_match) in expression(), year in 1970_i16..2100, month in 1_i8..13)| {
+    proptest!(config(150), |((expression, day_match) in expression(), year in 1970_i16..2100, month in 1_i8..13)| {
         let Ok(cron) = parse_cron_matching(&expression, day_match) else { return Ok(()) };
         let slow = Slow::read(&expression, day_match);
         let start = Date::new(year, month, 1).unwrap();
@@ -471,10 +471,75 @@ fn the_cron_crate_agrees_where_it_can_say_it_at_all() {
     });
 }
 
+/// Texts made of what expressions are made of, and of what has broken parsers.
+fn any_text() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "*",
+        "/",
+        "-",
+        ",",
+        "#",
+        "L",
+        "W",
+        "?",
+        "@",
+        "@daily",
+        "~",
+        "H",
+        "0",
+        "1",
+        "5",
+        "7",
+        "12",
+        "31",
+        "59",
+        "60",
+        "4294967296",
+        "mon",
+        "SUN",
+        "jan",
+        "friL",
+        "TZ=",
+        " ",
+        " ",
+        " ",
+        " ",
+        "\t",
+        "\n",
+        "\u{a0}",
+        "é",
+        "\u{1b}[0m",
+        "\u{0}",
+        "*/2",
+        "1-5",
+        "2#1",
+        "* * *",
+    ]);
+    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+#[test]
+fn any_text_is_read_or_refused_with_a_place_inside_of_it() {
+    let read = std::cell::Cell::new(0);
+    proptest!(config(8_000), |(text in any_text())| {
+        match parse_cron_matching(&text, None) {
+            Ok(_) => read.set(read.get() + 1),
+            Err(error) => {
+                prop_assert!(text.get(error.span.clone()).is_some(), "{:?} {:?}", &error, &text);
+                prop_assert_eq!(error.caret(&text).lines().count(), 2);
+                let said = format!("{error} {}", error.help.as_deref().unwrap_or_default());
+                prop_assert!(!said.contains(char::is_control), "{:?}", &said);
+            }
+        }
+        prop_assert_eq!(super::explain(&text).is_ok(), parse_cron_matching(&text, None).is_ok());
+    });
+    assert!(read.get() > 5, "{}", read.get());
+}
+
 #[test]
 fn the_ends_of_time_in_every_zone() {
     for (name, _, _) in distinct_zones() {
-        for text in ["30 2 * * *", "*/7 * * * *", "0 0 29 2 *", "0 0 L * *"] {
+        for text in ["30 2 * * *", "*/7 * * * *", "0 0 29 2 *"] {
             let schedule = Schedule::compile(&[trigger(text, None, &name)]).unwrap();
             for edge in [Timestamp::MIN, Timestamp::MAX] {
                 for aside in [0_i64, 1, 3600, 86_400 * 400] {

@@ -155,6 +155,9 @@ pub(super) struct ZonedCron {
 /// times come in the order of their instants.
 const FAR: SignedDuration = SignedDuration::from_hours(72);
 
+/// More turns than jiff was ever seen to leave out in a row (one).
+const MOST_LEFT_OUT: usize = 8;
+
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 impl ZonedCron {
@@ -163,15 +166,16 @@ impl ZonedCron {
         let horizon = from.saturating_add(search_span()).unwrap_or(Timestamp::MAX);
         let mut at = from;
         while at <= horizon {
-            let span = Span::around(&self.zone, at);
-            if let Some(found) = span.first_from(&self.cron, at) {
+            let span = Span::ahead(&self.zone, at, self.cron.is_fixed_time());
+            let local = self.cron.next_local(span.local_from(at));
+            if let Some(found) = span.first_from(&self.cron, at, local) {
                 return Some(found);
             }
             let end = span.end?;
             // Nothing in the rest of this span. Where the expression is sparse, go on shortly before
             // its next local time: between here and there no span can hold a slot, far from a turn
             // of the clock.
-            let local = self.cron.next_local(span.offset.to_datetime(at))?;
+            let local = local?;
             at = match span
                 .offset
                 .to_timestamp(local)
@@ -189,12 +193,13 @@ impl ZonedCron {
         let horizon = until.saturating_sub(search_span()).unwrap_or(Timestamp::MIN);
         let mut at = until;
         while at >= horizon {
-            let span = Span::around(&self.zone, at);
-            if let Some(found) = span.last_until(&self.cron, at) {
+            let span = Span::behind(&self.zone, at, self.cron.is_fixed_time());
+            let local = self.cron.previous_local(span.offset.to_datetime(at));
+            if let Some(found) = span.last_until(&self.cron, at, local) {
                 return Some(found);
             }
             let before = span.start?.checked_sub(SECOND).ok()?;
-            let local = self.cron.previous_local(span.offset.to_datetime(at))?;
+            let local = local?;
             at = match span
                 .offset
                 .to_timestamp(local)
@@ -212,8 +217,11 @@ fn search_span() -> SignedDuration {
     SignedDuration::from_hours(24 * 366 * i64::from(SEARCH_YEARS))
 }
 
-/// The time around an instant in which a zone has one offset.
+/// The time around an instant in which a zone has one offset. Looking up a neighbour costs as much as
+/// all the rest, so it is done only where it can matter: both ends for a fixed time, else the one in
+/// the direction of the search.
 struct Span {
+    fixed: bool,
     /// When the offset came into force; `None` for a zone's first.
     start: Option<Timestamp>,
     /// When the next came into force.
@@ -224,30 +232,77 @@ struct Span {
 }
 
 impl Span {
-    fn around(zone: &TimeZone, at: Timestamp) -> Span {
-        // `preceding` is strict; transitions happen on whole seconds, and so is `at`.
-        let just_after = at.saturating_add(SECOND).unwrap_or(Timestamp::MAX);
-        let start = zone
-            .preceding(just_after)
-            .next()
-            .map(|transition| transition.timestamp());
-        let next = zone.following(at).next();
+    fn ahead(zone: &TimeZone, at: Timestamp, fixed: bool) -> Span {
+        let span = Span::of(zone, at, fixed).with_end(zone, at);
+        if fixed { span.with_start(zone, at) } else { span }
+    }
+
+    fn behind(zone: &TimeZone, at: Timestamp, fixed: bool) -> Span {
+        let span = Span::of(zone, at, fixed).with_start(zone, at);
+        if fixed { span.with_end(zone, at) } else { span }
+    }
+
+    fn of(zone: &TimeZone, at: Timestamp, fixed: bool) -> Span {
         let offset = zone.to_offset(at);
-        let before = start
-            .and_then(|start| start.checked_sub(SECOND).ok())
-            .map(|before| zone.to_offset(before));
         Span {
-            start: start.filter(|start| *start > Timestamp::MIN),
-            end: next.as_ref().map(|transition| transition.timestamp()),
-            before: before.unwrap_or(offset),
+            fixed,
+            start: None,
+            end: None,
+            before: offset,
             offset,
-            after: next.map_or(offset, |transition| transition.offset()),
+            after: offset,
         }
     }
 
-    fn first_from(&self, cron: &Cron, at: Timestamp) -> Option<(Timestamp, Option<Note>)> {
-        let regular = self.first_regular(cron, at);
-        let shifted = self.skipped(cron).and_then(|(first, last)| {
+    fn with_start(mut self, zone: &TimeZone, at: Timestamp) -> Span {
+        // `preceding` is strict; transitions happen on whole seconds, and so is `at`.
+        let just_after = at.saturating_add(SECOND).unwrap_or(Timestamp::MAX);
+        let start = zone.preceding(just_after).next().map(|turn| turn.timestamp());
+        // jiff 0.2.46 leaves out a turn here and there when it looks back (America/Metlakatla on
+        // 2019-01-20), and never when it looks forward: so go on from what it said.
+        let later = start.and_then(|start| {
+            let turns = zone.following(start).take(MOST_LEFT_OUT);
+            turns
+                .map(|turn| turn.timestamp())
+                .take_while(|turn| *turn <= at)
+                .last()
+        });
+        self.start = later.or(start).filter(|start| *start > Timestamp::MIN);
+        if let Some(before) = self.start.and_then(|start| start.checked_sub(SECOND).ok())
+            && self.fixed
+        {
+            self.before = zone.to_offset(before);
+        }
+        self
+    }
+
+    fn with_end(mut self, zone: &TimeZone, at: Timestamp) -> Span {
+        if let Some(turn) = zone.following(at).next() {
+            self.end = Some(turn.timestamp());
+            self.after = turn.offset();
+        }
+        self
+    }
+
+    /// Where on its clock a search from `at` begins: behind the second copies of a fold, which are no
+    /// slots of a fixed time.
+    fn local_from(&self, at: Timestamp) -> DateTime {
+        let from = self.offset.to_datetime(at);
+        match self.repeated_until() {
+            Some(end) => from.max(end),
+            None => from,
+        }
+    }
+
+    /// `local` is the expression's next one from [`Span::local_from`].
+    fn first_from(
+        &self,
+        cron: &Cron,
+        at: Timestamp,
+        local: Option<DateTime>,
+    ) -> Option<(Timestamp, Option<Note>)> {
+        let regular = local.and_then(|local| self.regular(local));
+        let shifted = self.skipped().and_then(|(first, last)| {
             let from = self.before.to_datetime(at).max(first);
             if from > last {
                 return None;
@@ -262,24 +317,17 @@ impl Span {
         }
     }
 
-    fn first_regular(&self, cron: &Cron, at: Timestamp) -> Option<(Timestamp, Option<Note>)> {
-        let mut from = self.offset.to_datetime(at);
-        if cron.is_fixed_time()
-            && let Some(end) = self.repeated_until()
-        {
-            from = from.max(end);
-        }
-        let local = cron.next_local(from)?;
-        let instant = self.offset.to_timestamp(local).ok()?;
-        if self.end.is_some_and(|end| instant >= end) {
-            return None;
-        }
-        Some((instant, self.fold_note(cron, local)))
-    }
-
-    fn last_until(&self, cron: &Cron, at: Timestamp) -> Option<(Timestamp, Option<Note>)> {
-        let regular = self.last_regular(cron, at);
-        let shifted = self.skipped(cron).and_then(|(first, last)| {
+    /// `local` is the expression's last one up to `at`.
+    fn last_until(
+        &self,
+        cron: &Cron,
+        at: Timestamp,
+        local: Option<DateTime>,
+    ) -> Option<(Timestamp, Option<Note>)> {
+        let regular = local
+            .filter(|local| self.repeated_until().is_none_or(|end| *local >= end))
+            .and_then(|local| self.regular(local));
+        let shifted = self.skipped().and_then(|(first, last)| {
             let until = self.before.to_datetime(at).min(last);
             if regular.is_some_and(|(regular, _)| regular > self.before.to_timestamp(until).unwrap_or(at)) {
                 return None;
@@ -294,38 +342,32 @@ impl Span {
         }
     }
 
-    fn last_regular(&self, cron: &Cron, at: Timestamp) -> Option<(Timestamp, Option<Note>)> {
-        let local = cron.previous_local(self.offset.to_datetime(at))?;
-        if cron.is_fixed_time() && self.repeated_until().is_some_and(|end| local < end) {
-            return None;
-        }
+    /// The instant of a local time, if it lies in this span.
+    fn regular(&self, local: DateTime) -> Option<(Timestamp, Option<Note>)> {
         let instant = self.offset.to_timestamp(local).ok()?;
-        if self.start.is_some_and(|start| instant < start) {
+        if self.start.is_some_and(|start| instant < start) || self.end.is_some_and(|end| instant >= end) {
             return None;
         }
-        Some((instant, self.fold_note(cron, local)))
+        Some((instant, self.fold_note(local)))
     }
 
     /// The first and last local second that the clock skipped at this span's start, for a fixed time.
-    fn skipped(&self, cron: &Cron) -> Option<(DateTime, DateTime)> {
-        let start = self
-            .start
-            .filter(|_| cron.is_fixed_time() && self.offset > self.before)?;
+    fn skipped(&self) -> Option<(DateTime, DateTime)> {
+        let start = self.start.filter(|_| self.fixed && self.offset > self.before)?;
         let last = self.offset.to_datetime(start).checked_sub(SECOND).ok()?;
         Some((self.before.to_datetime(start), last))
     }
 
-    /// Local times before this one, in this span, were already there before its start.
+    /// For a fixed time: local times before this one, in this span, were already there before its
+    /// start.
     fn repeated_until(&self) -> Option<DateTime> {
-        let start = self.start.filter(|_| self.offset < self.before)?;
+        let start = self.start.filter(|_| self.fixed && self.offset < self.before)?;
         Some(self.before.to_datetime(start))
     }
 
-    /// Whether `local` comes again after this span's end.
-    fn fold_note(&self, cron: &Cron, local: DateTime) -> Option<Note> {
-        let end = self
-            .end
-            .filter(|_| cron.is_fixed_time() && self.after < self.offset)?;
+    /// Whether `local`, of a fixed time, comes again after this span's end.
+    fn fold_note(&self, local: DateTime) -> Option<Note> {
+        let end = self.end.filter(|_| self.fixed && self.after < self.offset)?;
         (local >= self.after.to_datetime(end)).then_some(Note::Fold)
     }
 }
@@ -562,5 +604,48 @@ mod tests {
             );
         }
         assert!(tzdb_version().starts_with("20"), "{}", tzdb_version());
+    }
+
+    #[test]
+    fn every_turn_of_every_clock_begins_a_span_with_one_offset() {
+        // The years that matter to a job; `oracle.rs` has the others.
+        let (first, last) = (
+            "2015-01-01T00:00:00Z".parse().unwrap(),
+            "2030-01-01T00:00:00Z".parse().unwrap(),
+        );
+        for name in crate::schedule::timezone_names() {
+            let zone = check_timezone(&name).unwrap();
+            let turns: Vec<_> = zone
+                .following(first)
+                .map(|turn| turn.timestamp())
+                .take_while(|turn| *turn < last)
+                .collect();
+            for pair in turns.windows(2) {
+                let (start, end) = (pair[0], pair[1]);
+                for at in [start, end.checked_sub(SECOND).unwrap()] {
+                    let span = Span::behind(&zone, at, true);
+                    assert_eq!((span.start, span.end), (Some(start), Some(end)), "{name} {at}");
+                    assert_eq!(span.offset, zone.to_offset(start), "{name} {at}");
+                    assert_eq!(
+                        span.before,
+                        zone.to_offset(start.checked_sub(SECOND).unwrap()),
+                        "{name} {at}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_turn_that_jiff_leaves_out_when_it_looks_back() {
+        assert_eq!(
+            slots(
+                "32 1 * * *",
+                "America/Metlakatla",
+                "2019-01-20T00:00:00Z",
+                "2019-01-21T00:00:00Z"
+            ),
+            ["20 01:32 -08:00 fold"]
+        );
     }
 }

@@ -335,7 +335,7 @@ async fn output(engine: &dyn Engine, world: &World) {
         (String::new(), String::new()),
         "nothing yet"
     );
-    let exited = run(engine, &id).await;
+    run(engine, &id).await;
     let expected = ("one\nlast".to_owned(), "two\n".to_owned());
     assert_eq!(
         read(engine, &id).await,
@@ -349,22 +349,20 @@ async fn output(engine: &dyn Engine, world: &World) {
         ..LogOptions::default()
     };
     assert_eq!(logs(tail).await.0, "last");
-    let later = LogOptions {
-        since: exited.finished_at.map(|end| end - Duration::from_millis(500)),
-        ..LogOptions::default()
-    };
-    assert_eq!(logs(later).await, ("last".to_owned(), String::new()));
     let stamped = LogOptions {
         timestamps: true,
         ..LogOptions::default()
     };
-    let (stamp, line) = {
-        let text = logs(stamped).await.1;
-        let (stamp, line) = text.split_once(' ').expect("a stamp");
-        (stamp.parse::<jiff::Timestamp>(), line.to_owned())
+    let (stdout, stderr) = logs(stamped).await;
+    let lines: Vec<(jiff::Timestamp, &str)> =
+        stdout.lines().chain(stderr.lines()).map(stamped_line).collect();
+    let texts: Vec<&str> = lines.iter().map(|(_, text)| *text).collect();
+    assert_eq!(texts, ["one", "last", "two"]);
+    let later = LogOptions {
+        since: Some(lines[1].0),
+        ..LogOptions::default()
     };
-    assert!(stamp.is_ok());
-    assert_eq!(line, "two\n");
+    assert_eq!(logs(later).await, ("last".to_owned(), String::new()));
     let followed = LogOptions {
         follow: true,
         ..LogOptions::default()
@@ -387,6 +385,11 @@ async fn output(engine: &dyn Engine, world: &World) {
     remove(engine, &id).await;
 }
 
+fn stamped_line(line: &str) -> (jiff::Timestamp, &str) {
+    let (stamp, text) = line.split_once(' ').expect("a stamp");
+    (stamp.parse().expect("a time"), text)
+}
+
 /// Attached before the start, nothing is missed.
 async fn attached(engine: &dyn Engine, world: &World) {
     let mut request = world.request("attached", world.sh("echo out; echo err >&2; printf end"));
@@ -400,7 +403,7 @@ async fn attached(engine: &dyn Engine, world: &World) {
 }
 
 async fn stopping(engine: &dyn Engine, world: &World) {
-    let mut spec = world.sh("trap 'exit 9' USR1; while :; do sleep 0.1; done");
+    let mut spec = world.sh("trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done");
     spec.stop_signal = Some("SIGUSR1".to_owned());
     let id = world.create(engine, "stop", spec).await;
     assert_eq!(
@@ -409,8 +412,10 @@ async fn stopping(engine: &dyn Engine, world: &World) {
         "a stop of a created one is no error"
     );
     engine.start(&id).await.expect("start");
-    // The shell must have set its trap.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("the job's trap", SOON, async || {
+        read(engine, &id).await.0 == "ready\n"
+    })
+    .await;
     assert_eq!(engine.stop(&id, Some(Duration::from_secs(20))).await, Ok(()));
     assert_eq!(ended(engine, &id).await.exit_code, 9, "by its own stop signal");
     assert_eq!(
@@ -420,10 +425,14 @@ async fn stopping(engine: &dyn Engine, world: &World) {
     );
     remove(engine, &id).await;
 
-    let mut stubborn = world.sh("trap '' TERM; sleep 300; sleep 300");
+    let mut stubborn = world.sh("trap '' TERM; echo ready; sleep 300; sleep 300");
     stubborn.stop_grace_period = Some(Duration::from_secs(1));
     let id = world.create(engine, "stubborn", stubborn).await;
     engine.start(&id).await.expect("start");
+    eventually("the job's trap", SOON, async || {
+        read(engine, &id).await.0 == "ready\n"
+    })
+    .await;
     assert_eq!(
         engine.stop(&id, None).await,
         Ok(()),

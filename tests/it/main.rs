@@ -1,10 +1,14 @@
 //! Integration tests: the real parts together, in one binary.
 
 mod chaos;
+mod cli;
 mod conformance;
 mod docker;
+mod fake_engine;
 mod judge;
+mod registry;
 mod rig;
+mod scenario;
 mod scheduler;
 mod simulated;
 mod watch;

@@ -107,7 +107,15 @@ impl Rig {
         fs::read_to_string(self.dir.join("dockerd.log")).unwrap_or_default()
     }
 
-    /// SIGKILL for dockerd alone: containerd, the shims and the jobs run on, as in a real crash.
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// SIGKILL for dockerd, whose containerd dies with it; the shims and the jobs run on, as in a
+    /// real crash. The next dockerd takes them over with `--live-restore`; without it, it first stops
+    /// them (TERM, KILL 10 s later) and answers only then.
     pub fn kill9(&self) {
         if let Some(mut dockerd) = self.lock().take() {
             dockerd.kill().expect("kill dockerd");
@@ -143,6 +151,7 @@ impl Rig {
     pub fn up(&self) {
         // A killed dockerd leaves its pid file; with the pid reused, the next one would not start.
         drop(fs::remove_file(self.dir.join("docker.pid")));
+        self.forget_dead_containerd();
         let mut dockerd = self.command().spawn().expect("start dockerd");
         let limit = Instant::now() + START_LIMIT;
         while self
@@ -153,11 +162,32 @@ impl Rig {
             if ended.is_some() || Instant::now() > limit {
                 drop(dockerd.kill());
                 drop(dockerd.wait());
-                panic!("dockerd did not come up ({ended:?}); its log:\n{}", self.log());
+                panic!(
+                    "dockerd did not come up ({ended:?}); the end of its log:\n{}",
+                    self.log_tail()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         *self.lock() = Some(dockerd);
+    }
+
+    /// dockerd's containerd dies with it. Where nobody reaps it, dockerd would take the remains for
+    /// a containerd that still runs, and wait for it in vain.
+    fn forget_dead_containerd(&self) {
+        let pid_file = self.dir.join("run/containerd/containerd.pid");
+        let Ok(pid) = fs::read_to_string(&pid_file) else {
+            return;
+        };
+        for _ in 0..100 {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            let state = stat.rsplit_once(") ").map_or("gone", |(_, rest)| &rest[..1]);
+            if matches!(state, "gone" | "Z" | "X") {
+                drop(fs::remove_file(&pid_file));
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
@@ -393,6 +423,10 @@ end_by_cgroup() {
 }
 # Twice: a shim may have been starting a container.
 for _ in 1 2; do end_by_folder; end_by_cgroup; sleep 0.2; done
+# Shims keep their sockets outside of the engine's folders, and a killed one leaves its own.
+for address in "$dir"/run/containerd/daemon/*/*/*/address; do
+    [ -e "$address" ] && socket=$(cat "$address") && rm -f "${socket#unix://}"
+done
 grep -F " $dir/" /proc/mounts | cut -d' ' -f2 | sort -r | while read -r mount; do umount -l "$mount"; done
 for interface in /sys/class/net/"$interfaces"n*; do
     [ -e "$interface" ] && ip link del "${interface##*/}"
@@ -453,6 +487,11 @@ pub enum Phase {
 impl Witness {
     /// In the container.
     const FOLDER: &str = "/witness";
+
+    /// On the host.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
 
     /// `volumes:` entry of a manifest.
     pub fn volume(&self) -> String {

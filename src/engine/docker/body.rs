@@ -104,6 +104,24 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
     })
 }
 
+/// `text` with every sensitive value of `spec` masked: an engine may quote a request in the message
+/// that refuses it (`exec: "…": not found`, `invalid environment variable: …`).
+#[must_use]
+pub fn mask_sensitive(spec: &ContainerSpec, text: &str) -> String {
+    let words = [&spec.entrypoint, &spec.command].into_iter().flatten().flatten();
+    let mut secrets: Vec<&str> = words
+        .chain(spec.environment.values())
+        .chain(spec.labels.values())
+        .filter(|text| text.is_sensitive() && !text.expose().is_empty())
+        .map(Text::expose)
+        .collect();
+    // A value may be part of another one: the longer goes first.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+        .into_iter()
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "(masked)"))
+}
+
 /// The networks that an engine of this version does not take in the create call: they are
 /// connected after it, before the start.
 pub(super) fn later_networks(

@@ -310,3 +310,18 @@ fn attaching() {
 fn the_pull_policy_is_no_part_of_the_request() {
     assert_eq!(changes(|spec| spec.pull_policy = PullPolicy::Always), "");
 }
+
+#[test]
+fn an_engines_words_never_quote_a_secret() {
+    let mut spec = spec();
+    spec.command = Some(vec![Text::sensitive("hunter2-long"), Text::plain("plain")]);
+    spec.environment = BTreeMap::from([
+        ("A".to_owned(), Text::sensitive("hunter2")),
+        ("B".to_owned(), Text::sensitive("")),
+    ]);
+    let text = r#"exec: "hunter2-long": not found beside plain (A=hunter2)"#;
+    assert_eq!(
+        mask_sensitive(&spec, text),
+        r#"exec: "(masked)": not found beside plain (A=(masked))"#
+    );
+}

@@ -142,4 +142,13 @@ mod tests {
         let odd = of_request("unix:///a", Error::JsonSerdeError { err: odd });
         assert!(matches!(odd, EngineError::Undecodable { .. }));
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_systems_refusals_are_in_plain_words() {
+        let words = |number: i32| io_words(&io::Error::from_raw_os_error(number));
+        assert_eq!(words(13), "permission denied");
+        assert_eq!(words(2), "no such file or directory");
+        assert_eq!(words(111), "connection refused");
+    }
 }

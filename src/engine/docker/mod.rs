@@ -16,20 +16,21 @@ mod pull;
 mod session;
 mod streams;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::container::LogOutput;
-use bollard::models::{
-    ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest, VolumeCreateRequest,
-};
+use bollard::models::{ContainerUpdateBody, NetworkConnectRequest, VolumeCreateRequest};
 use bollard::query_parameters as query;
+use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
+use self::convert::{InspectedContainer, ListedContainer};
 use self::session::{Connection, Session};
 use super::context::Endpoint;
 use super::{
@@ -40,7 +41,7 @@ use super::{
 use crate::model::{ImageRef, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
-pub use body::create_body;
+pub use body::{create_body, mask_sensitive};
 
 /// Lists, inspects and other questions.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -85,27 +86,54 @@ impl DockerEngine {
         F: Future<Output = std::result::Result<T, bollard::errors::Error>>,
     {
         let session = self.connection.session().await?;
-        let answer = tokio::time::timeout(deadline, request(session.docker.clone())).await;
-        let result = match answer {
-            Ok(answer) => answer.map_err(|error| failure::of_request(&self.endpoint.host, error)),
+        let answer = request(session.docker.clone());
+        let answer = async {
+            answer
+                .await
+                .map_err(|error| failure::of_request(&self.endpoint.host, error))
+        };
+        self.within(&session, deadline, answer).await
+    }
+
+    /// The whole answer to a GET of `path`, read into a shape of ours.
+    async fn question<T: DeserializeOwned>(&self, path: String) -> Result<T> {
+        let session = self.connection.session().await?;
+        let mut body = self.body(&session, path);
+        let read = async {
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = body.next().await {
+                bytes.extend_from_slice(&chunk?);
+            }
+            Ok(bytes)
+        };
+        let bytes = self.within(&session, QUESTION, read).await?;
+        serde_json::from_slice(&bytes).map_err(|error| EngineError::Undecodable {
+            why: error.to_string(),
+        })
+    }
+
+    /// Puts a deadline on an answer, and forgets the agreement with an engine that gave none.
+    async fn within<T>(
+        &self,
+        session: &Session,
+        deadline: Duration,
+        answer: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let result = match tokio::time::timeout(deadline, answer).await {
+            Ok(result) => result,
             Err(_) => Err(EngineError::Unanswered {
                 why: format!("no answer within {} s", deadline.as_secs()),
             }),
         };
         if let Err(EngineError::Unreachable { .. } | EngineError::Unanswered { .. }) = &result {
-            self.connection.forget(&session);
+            self.connection.forget(session);
         }
         result
     }
 
-    async fn inspect_raw(&self, name_or_id: &str) -> Result<Option<ContainerInspectResponse>> {
-        let name = checked(name_or_id)?.to_owned();
-        let answer = self.call(QUESTION, async move |docker: bollard::Docker| {
-            docker
-                .inspect_container(&name, None::<query::InspectContainerOptions>)
-                .await
-        });
-        none_when_gone(answer.await)
+    async fn inspect_raw(&self, name_or_id: &str) -> Result<Option<InspectedContainer>> {
+        let path = format!("/containers/{}/json", checked(name_or_id)?);
+        none_when_gone(self.question(path).await)
     }
 
     /// Connects the networks that the create call could not take; nothing stays behind on failure.
@@ -135,11 +163,8 @@ impl DockerEngine {
 
     /// The period after which the engine kills a container that ignores its stop signal.
     async fn own_grace(&self, id: &str) -> Result<Duration> {
-        let seconds = self
-            .inspect_raw(id)
-            .await?
-            .and_then(|container| container.config)
-            .and_then(|config| config.stop_timeout);
+        let container = self.inspect_raw(id).await?;
+        let seconds = container.and_then(|container| container.config.stop_timeout);
         Ok(match seconds {
             // Docker takes a negative one for "for ever": our deadline is the end then.
             Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
@@ -180,19 +205,13 @@ impl Observe for DockerEngine {
 
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<ContainerSummary>> {
         let ContainerFilter { all, label } = filter;
-        let options = query::ListContainersOptions {
-            all: *all,
-            filters: label
-                .as_ref()
-                .map(|(key, value)| HashMap::from([("label".to_owned(), vec![format!("{key}={value}")])])),
-            ..query::ListContainersOptions::default()
-        };
-        let rows = self
-            .call(QUESTION, async move |docker: bollard::Docker| {
-                docker.list_containers(Some(options)).await
-            })
-            .await?;
-        rows.into_iter().map(convert::container_summary).collect()
+        let mut path = format!("/containers/json?all={all}");
+        if let Some((key, value)) = label {
+            let filters = serde_json::json!({ "label": [format!("{key}={value}")] });
+            push_parameter(&mut path, "filters", &filters.to_string());
+        }
+        let rows: Vec<ListedContainer> = self.question(path).await?;
+        Ok(rows.into_iter().map(convert::container_summary).collect())
     }
 
     async fn inspect(&self, name_or_id: &str) -> Result<Option<ContainerState>> {
@@ -334,7 +353,14 @@ impl Engine for DockerEngine {
             .call(CREATE, async move |docker: bollard::Docker| {
                 docker.create_container(Some(options), body).await
             })
-            .await?;
+            .await
+            .map_err(|error| match error {
+                EngineError::Refused { status, message } => EngineError::Refused {
+                    status,
+                    message: mask_sensitive(&request.spec, &message),
+                },
+                other => other,
+            })?;
         self.connect_later(&created.id, request, session.api).await?;
         Ok(Created {
             id: created.id,

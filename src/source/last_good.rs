@@ -1,0 +1,210 @@
+//! The last good version of each manifest, and whether jobs that vanished may be removed.
+//!
+//! A typo must not stop a night's backup, and a missing mount must not look like a decision to delete
+//! everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{SourceError, load, settle};
+use crate::manifest::{Files, Loaded, ManifestFile, Settings};
+use crate::model::{Desired, JobName, Removals};
+
+/// The newest version of each manifest that had no errors, with the env texts that belong to it. Kept
+/// on disk, so that a broken file keeps its jobs over a restart too.
+#[derive(Debug, Default)]
+pub struct LastGood {
+    /// `None` keeps them in memory alone.
+    folder: Option<PathBuf>,
+    files: BTreeMap<String, ManifestFile>,
+}
+
+impl LastGood {
+    /// Reads what an earlier process kept in `folder`, and makes the folder (0700) if need be. A file
+    /// that cannot be read is as good as none.
+    ///
+    /// # Errors
+    /// When the folder can be neither made nor listed.
+    pub fn open(folder: &Path) -> io::Result<LastGood> {
+        let mut builder = fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.recursive(true).create(folder)?;
+        let mut files = BTreeMap::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let kept = File::open(&path)
+                .map_err(|error| error.to_string())
+                .and_then(|file| {
+                    serde_json::from_reader::<_, ManifestFile>(io::BufReader::new(file))
+                        .map_err(|error| error.to_string())
+                });
+            match kept {
+                Ok(file) => drop(files.insert(file.path.clone(), file)),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a last good manifest is unreadable")
+                }
+            }
+        }
+        Ok(LastGood {
+            folder: Some(folder.to_owned()),
+            files,
+        })
+    }
+
+    /// Takes over every file without errors, and forgets the files that are gone.
+    fn update(&mut self, files: &Files, loaded: &Loaded) -> io::Result<()> {
+        let mut result = Ok(());
+        for file in &files.manifests {
+            let good = loaded
+                .files
+                .get(&file.path)
+                .is_some_and(|outcome| !outcome.has_errors);
+            if good && self.files.get(&file.path) != Some(file) {
+                result = result.and(self.write(file));
+                self.files.insert(file.path.clone(), file.clone());
+            }
+        }
+        let gone: Vec<String> = self
+            .files
+            .keys()
+            .filter(|path| !loaded.files.contains_key(*path))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.files.remove(&path);
+            if let Some(kept) = self.path_of(&path) {
+                match fs::remove_file(kept) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => result = result.and(Err(error)),
+                    _ => {}
+                }
+            }
+        }
+        result
+    }
+
+    fn path_of(&self, manifest: &str) -> Option<PathBuf> {
+        let name = hex::encode(Sha256::digest(manifest.as_bytes()));
+        self.folder
+            .as_ref()
+            .map(|folder| folder.join(format!("{name}.json")))
+    }
+
+    /// Atomic, and readable by nobody else: env texts are secrets.
+    fn write(&self, file: &ManifestFile) -> io::Result<()> {
+        let Some(path) = self.path_of(&file.path) else {
+            return Ok(());
+        };
+        let temporary = path.with_extension("new");
+        let mut out = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        out.write_all(&serde_json::to_vec(file)?)?;
+        out.sync_all()?;
+        fs::rename(&temporary, &path)
+    }
+}
+
+/// What [`load_with_last_good`] found.
+#[derive(Debug)]
+pub struct Current {
+    pub files: Files,
+    /// Diagnostics are those of the files as they are; jobs of a file with errors are those of its
+    /// last good version.
+    pub loaded: Loaded,
+    /// The last good versions could not be kept: a restart would lose them.
+    pub unkept: Option<io::Error>,
+}
+
+/// As [`load`]; a file with errors keeps the jobs of its last good version while the others proceed.
+///
+/// # Errors
+/// As [`load`]; what was last good is then still there.
+pub fn load_with_last_good(
+    dir: &Path,
+    last_good: &mut LastGood,
+    settings: &Settings,
+) -> Result<Current, SourceError> {
+    let (files, mut loaded) = load(dir, settings)?;
+    let unkept = last_good.update(&files, &loaded).err();
+    if loaded.files.values().any(|outcome| outcome.has_errors) {
+        let mut mixed = stand_in(&files, &loaded, last_good);
+        let substitute = settle(&mut mixed, settings);
+        for (path, outcome) in &mut loaded.files {
+            if let Some(now) = substitute.files.get(path) {
+                outcome.jobs.clone_from(&now.jobs);
+                outcome.last_good = now.last_good && !now.has_errors;
+            }
+        }
+        loaded.desired = substitute.desired;
+    }
+    Ok(Current {
+        files,
+        loaded,
+        unkept,
+    })
+}
+
+/// The files without errors, and the last good versions of the others. A file that never was good is
+/// left out altogether: it must not count as a manifest when paths are judged.
+fn stand_in(files: &Files, loaded: &Loaded, last_good: &LastGood) -> Files {
+    let version = |file: &ManifestFile| {
+        let broken = loaded
+            .files
+            .get(&file.path)
+            .is_some_and(|outcome| outcome.has_errors);
+        if !broken {
+            return Some(file.clone());
+        }
+        last_good.files.get(&file.path).map(|good| ManifestFile {
+            stale: true,
+            // The directory may have moved since that version was kept.
+            folder: file.folder.clone(),
+            ..good.clone()
+        })
+    };
+    Files {
+        manifests: files.manifests.iter().filter_map(version).collect(),
+        paths: BTreeMap::new(),
+    }
+}
+
+/// What the directory itself looks like, for [`guard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirState {
+    Missing,
+    /// There, without a single manifest.
+    Empty,
+    Present,
+}
+
+/// Whether jobs that are no longer declared may be removed. A missing mount or a bad checkout must not
+/// look like a decision to delete everything.
+#[must_use]
+pub fn guard(previous: &BTreeSet<JobName>, now: &Desired, dir: DirState) -> Removals {
+    let lost = previous
+        .iter()
+        .filter(|name| !now.jobs.contains_key(*name))
+        .count();
+    if lost == 0 {
+        return Removals::Allowed;
+    }
+    match dir {
+        DirState::Missing => Removals::Held("the directory of the manifests is missing".to_owned()),
+        DirState::Empty => Removals::Held("the directory holds no manifest any more".to_owned()),
+        DirState::Present if lost >= 3 && lost * 2 > previous.len() => {
+            Removals::Held(format!("{lost} of {} jobs are gone at once", previous.len()))
+        }
+        DirState::Present => Removals::Allowed,
+    }
+}

@@ -1,0 +1,334 @@
+//! The invariants, checked by code after every scenario and simulation: the witness that the
+//! simulated processes wrote themselves is the judge, not the ledger.
+//!
+//! Some are looked at when a request leaves (what may be started or removed then), the others at
+//! the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use docker_scheduler::clock::{Clock, ManualClock};
+use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Witness};
+use docker_scheduler::ledger::{HistoryQuery, JobFilter, Ledger};
+use docker_scheduler::model::{JobName, Outcome, Run, Trigger};
+use docker_scheduler::schedule::Schedule;
+use jiff::{SignedDuration, Timestamp};
+
+pub struct Checks {
+    engine: SimEngine,
+    clock: ManualClock,
+    ledger: Option<Arc<Ledger>>,
+    /// Containers that a person started: what they do is nobody's fault.
+    pub by_hand: BTreeSet<String>,
+    /// Unknown runs that a person has looked at.
+    pub looked_at: BTreeSet<String>,
+    /// Names of containers that are not ours.
+    pub foreign: BTreeSet<String>,
+    /// Since when which schedule counts for which job.
+    open: BTreeMap<JobName, Era>,
+    closed: Vec<Era>,
+    /// Jobs that wait for something as of the last plan: their newest slot may have no record yet.
+    pub waiting: BTreeSet<JobName>,
+    violations: Vec<String>,
+}
+
+/// A time in which one schedule of one job counted.
+#[derive(Clone)]
+struct Era {
+    job: JobName,
+    ledger: Arc<Ledger>,
+    baseline: Timestamp,
+    schedule: Vec<Trigger>,
+    /// `None`: it still counts.
+    end: Option<Timestamp>,
+}
+
+impl Checks {
+    pub fn new(engine: SimEngine, clock: ManualClock) -> Checks {
+        Checks {
+            engine,
+            clock,
+            ledger: None,
+            by_hand: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            looked_at: BTreeSet::new(),
+            open: BTreeMap::new(),
+            closed: Vec::new(),
+            waiting: BTreeSet::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// A person has just started something: whatever the witness says since then is theirs.
+    pub fn started_by_hand(&mut self, lines_before: usize) {
+        let new = self.engine.witness().into_iter().skip(lines_before);
+        self.by_hand.extend(new.map(|line| line.container));
+    }
+
+    /// A scheduler comes up on that ledger. A take-over begins anew: what counted before ended with
+    /// the last slot that was accounted for.
+    pub fn use_ledger(&mut self, ledger: &Arc<Ledger>, take_over: bool) {
+        let other = self
+            .ledger
+            .as_ref()
+            .is_some_and(|known| known.id() != ledger.id());
+        if take_over || other {
+            for (job, mut era) in std::mem::take(&mut self.open) {
+                let jobs = era.ledger.jobs().unwrap();
+                era.end = jobs.get(&job).map(|record| record.settled);
+                self.closed.push(era);
+            }
+        }
+        self.ledger = Some(ledger.clone());
+    }
+
+    /// Notes which schedules count since that pass, which began at `at`.
+    pub fn after_pass(&mut self, at: Timestamp) {
+        let Some(ledger) = &self.ledger else { return };
+        for (name, record) in ledger.jobs().unwrap() {
+            let counts = !record.removed;
+            if let Some(era) = self.open.get(&name) {
+                let same = era.baseline == record.baseline && era.schedule == record.triggers.schedule;
+                if counts && same {
+                    continue;
+                }
+                let mut era = era.clone();
+                era.end = Some(if counts { record.baseline } else { at });
+                self.closed.push(era);
+                self.open.remove(&name);
+            }
+            if counts {
+                let era = Era {
+                    job: name.clone(),
+                    ledger: ledger.clone(),
+                    baseline: record.baseline,
+                    schedule: record.triggers.schedule,
+                    end: None,
+                };
+                self.open.insert(name, era);
+            }
+        }
+    }
+
+    // ---- at each request ----
+
+    pub fn on_request(&mut self, request: &Request) {
+        let Some((name, short)) = parts(&request.subject) else {
+            return;
+        };
+        let writes = matches!(
+            request.kind,
+            RequestKind::Start
+                | RequestKind::Stop
+                | RequestKind::Kill
+                | RequestKind::Remove
+                | RequestKind::Mark
+        );
+        if writes && self.foreign.contains(name) {
+            self.violations
+                .push(format!("I11: `{request}` touches a foreign container"));
+        }
+        match request.kind {
+            RequestKind::Start => self.on_start(request, short),
+            RequestKind::Remove => self.on_remove(request, short),
+            _ => {}
+        }
+    }
+
+    fn on_start(&mut self, request: &Request, short: &str) {
+        let Some(run) = self.run_of(short) else {
+            self.violations
+                .push(format!("section 5: `{request}` without an intent in the ledger"));
+            return;
+        };
+        if run.intent.is_none() || run.outcome.is_some() {
+            self.violations
+                .push(format!("section 5: `{request}` for {run:?}"));
+        }
+        let job = run.job.to_string();
+        for other in self.engine.witness() {
+            let beside = other.job == job && other.ended_at.is_none() && !other.container.starts_with(short);
+            if beside && !self.by_hand.contains(&other.container) && !self.hold_has_ended(&other) {
+                self.violations.push(format!(
+                    "I8: `{request}` beside {} of slot {}",
+                    &other.container[..12],
+                    other.slot
+                ));
+            }
+        }
+    }
+
+    /// Whether that process is a run reported as unknown that holds its job no longer.
+    fn hold_has_ended(&self, other: &Witness) -> bool {
+        self.run_of(&other.container)
+            .is_some_and(|run| run.outcome == Some(Outcome::Unknown) && !run.holds_job(self.clock.now()))
+    }
+
+    fn on_remove(&mut self, request: &Request, short: &str) {
+        let ran = self
+            .engine
+            .witness()
+            .into_iter()
+            .any(|line| line.container.starts_with(short) && !self.by_hand.contains(&line.container));
+        let recorded = self.run_of(short).is_some_and(|run| run.outcome.is_some());
+        if ran && !recorded {
+            self.violations
+                .push(format!("I12: `{request}` before its outcome is durable"));
+        }
+    }
+
+    fn run_of(&self, container: &str) -> Option<Run> {
+        let ledger = self.ledger.as_ref()?;
+        let mut found = ledger.find_runs(container).unwrap();
+        found.retain(|run| {
+            run.container
+                .as_deref()
+                .is_some_and(|id| id.starts_with(container))
+        });
+        found.pop()
+    }
+
+    // ---- at the end ----
+
+    /// Everything that was violated, in words.
+    pub fn violations(&self, now: Timestamp) -> Vec<String> {
+        let mut found = self.violations.clone();
+        let witness = self.engine.witness();
+        self.once(&witness, &mut found);
+        self.never_early(&witness, &mut found);
+        self.truth(&witness, &mut found);
+        for (container, starts) in self.engine.start_requests() {
+            if starts > 1 {
+                found.push(format!("I2: {starts} start requests for {}", &container[..12]));
+            }
+        }
+        for era in self.closed.iter().chain(self.open.values()) {
+            accounted_for(era, now, self.waiting.contains(&era.job), &mut found);
+        }
+        found
+    }
+
+    /// I1.
+    fn once(&self, witness: &[Witness], found: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
+        for line in witness {
+            let by_hand = self.by_hand.contains(&line.container);
+            let manual = line.slot.is_empty();
+            if !by_hand && !manual && !seen.insert((&line.job, &line.slot, line.attempt)) {
+                found.push(format!("I1: {} {} ran twice", line.job, line.slot));
+            }
+        }
+    }
+
+    /// I7.
+    fn never_early(&self, witness: &[Witness], found: &mut Vec<String>) {
+        for line in witness {
+            let Ok(slot) = line.slot.parse::<Timestamp>() else {
+                continue;
+            };
+            if line.started_at < slot && !self.by_hand.contains(&line.container) {
+                found.push(format!(
+                    "I7: {} {} ran at {}",
+                    line.job, line.slot, line.started_at
+                ));
+            }
+        }
+    }
+
+    /// What the ledger says of a slot is what the processes say.
+    fn truth(&self, witness: &[Witness], found: &mut Vec<String>) {
+        let Some(ledger) = &self.ledger else { return };
+        for run in ledger.history(&HistoryQuery::default()).unwrap() {
+            let Some(id) = &run.container else { continue };
+            let ran = witness.iter().filter(|line| line.container == *id).count();
+            let wrong = match run.outcome {
+                Some(Outcome::Succeeded | Outcome::Failed | Outcome::TimedOut) => ran == 0,
+                Some(
+                    Outcome::StartFailed
+                    | Outcome::Skipped
+                    | Outcome::Missed
+                    | Outcome::Suspended
+                    | Outcome::Dropped,
+                ) => ran > 0,
+                Some(Outcome::Cancelled | Outcome::Unknown) | None => false,
+            };
+            if wrong && !self.by_hand.contains(id) {
+                found.push(format!(
+                    "promise 2: {} is {:?} and ran {ran}x",
+                    run.id, run.outcome
+                ));
+            }
+        }
+        let not_run: BTreeSet<(String, String)> = ledger
+            .history(&HistoryQuery::default())
+            .unwrap()
+            .into_iter()
+            .filter(|run| run.container.is_none() && run.count.is_none())
+            .filter(|run| run.outcome != Some(Outcome::Unknown))
+            .filter_map(|run| Some((run.job.to_string(), run.slot?.to_string())))
+            .collect();
+        for line in witness {
+            let key = (line.job.clone(), line.slot.clone());
+            if not_run.contains(&key) && !self.by_hand.contains(&line.container) {
+                found.push(format!(
+                    "promise 2: {} {} ran, and has no run",
+                    line.job, line.slot
+                ));
+            }
+        }
+    }
+}
+
+/// I3: every slot of an era has exactly one record; of a job that waits the newest may have none yet.
+/// I5: and no record is of anything else.
+fn accounted_for(era: &Era, now: Timestamp, waits: bool, found: &mut Vec<String>) {
+    let schedule = Schedule::compile(&era.schedule).unwrap();
+    let end = era.end.unwrap_or(now);
+    let query = HistoryQuery {
+        job: Some(JobFilter::Job(era.job.clone())),
+        ..HistoryQuery::default()
+    };
+    let mut rows: Vec<Run> = era.ledger.history(&query).unwrap();
+    rows.retain(|run| {
+        run.slot
+            .is_some_and(|slot| slot.at() > era.baseline && slot.at() <= end)
+    });
+    rows.sort_by_key(|run| run.slot);
+    let mut rows = rows.into_iter().peekable();
+    let mut after = era.baseline;
+    while let Some(fire) = schedule.next_after(after).filter(|fire| fire.slot.at() <= end) {
+        after = fire.slot.at();
+        let Some(run) = rows.next_if(|run| run.slot == Some(fire.slot)) else {
+            let newest = schedule.next_after(after).is_none_or(|next| next.slot.at() > end);
+            if era.end.is_some() || !newest || !waits {
+                found.push(format!("I3: {} {} has no record", era.job, fire.slot));
+            }
+            continue;
+        };
+        let (Some(last), Some(count)) = (run.slot_last, run.count) else {
+            continue;
+        };
+        let before = after - SignedDuration::from_nanos(1);
+        let slots = schedule.count_between(before, last.at(), u64::MAX);
+        if slots != count {
+            found.push(format!(
+                "I3: {} {}: {count} slots, should be {slots}",
+                era.job, fire.slot
+            ));
+        }
+        after = last.at();
+    }
+    for run in rows {
+        let slot = run.slot.map(|slot| slot.to_string()).unwrap_or_default();
+        found.push(format!(
+            "I5: {} {slot} is recorded, and is no slot or is twice",
+            era.job
+        ));
+    }
+}
+
+/// `name (12 digits)` of a request that is about a container.
+fn parts(subject: &str) -> Option<(&str, &str)> {
+    let (name, rest) = subject.split_once(" (")?;
+    Some((name, rest.strip_suffix(')')?))
+}

@@ -1,0 +1,148 @@
+//! Jobs of a scenario: `job shop.backup cron="30 2 * * *" zone=Europe/Berlin image=busybox:1`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use docker_scheduler::model::{
+    ContainerSpec, Desired, History, Job, JobName, MissedFires, Mount, MountKind, NetworkAttachment, Origin,
+    Policy, PullPolicy, Text, Trigger, Triggers,
+};
+use docker_scheduler::schedule::parse_duration;
+
+/// Declares a job, or edits it: what is not said is as if it had never been.
+pub fn job(desired: &mut Desired, name: &str, keys: &[&str]) -> String {
+    let job = build(&name.parse().unwrap(), keys);
+    desired.jobs.insert(job.name.clone(), job);
+    String::new()
+}
+
+/// `NAME000` and so on; `{h}` and `{m}` in a value are the hour and minute of its number.
+pub fn jobs(desired: &mut Desired, count: u32, name: &str, keys: &[&str]) -> String {
+    for number in 0..count {
+        let keys: Vec<String> = keys
+            .iter()
+            .map(|key| {
+                key.replace("{h}", &(number / 60).to_string())
+                    .replace("{m}", &(number % 60).to_string())
+            })
+            .collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        job(desired, &format!("{name}{number:03}"), &keys);
+    }
+    String::new()
+}
+
+/// A job of that name; without a key for it, an image and a command that are always there.
+pub fn build(name: &JobName, keys: &[&str]) -> Job {
+    let mut built = Job {
+        name: name.clone(),
+        origin: Origin {
+            file: format!("{}.yaml", name.project()),
+            line: 4,
+            commit: None,
+        },
+        triggers: Triggers {
+            manual: true,
+            schedule: Vec::new(),
+        },
+        policy: Policy::default(),
+        container: ContainerSpec::of_image("busybox:1".parse().unwrap()),
+        canonical: String::new(),
+    };
+    let zone = keys
+        .iter()
+        .find_map(|key| key.strip_prefix("zone="))
+        .unwrap_or("UTC");
+    for key in keys {
+        let (key, value) = key
+            .split_once('=')
+            .unwrap_or_else(|| panic!("`{key}` has no value"));
+        apply_key(&mut built, key, value, zone);
+        let _ = writeln!(built.canonical, "{key}: {value}");
+    }
+    built
+}
+
+fn apply_key(job: &mut Job, key: &str, value: &str, zone: &str) {
+    match key {
+        "zone" => {}
+        "cron" => job.triggers.schedule.push(Trigger::Cron {
+            expression: value.to_owned(),
+            timezone: zone.to_owned(),
+            day_match: None,
+        }),
+        "every" => job.triggers.schedule.push(Trigger::Every {
+            period: duration(value),
+        }),
+        "manual" => job.triggers.manual = value == "true",
+        "image" => job.container.image = value.parse().unwrap(),
+        "command" => {
+            let words = shlex::split(value).unwrap();
+            job.container.command = Some(words.into_iter().map(Text::plain).collect());
+        }
+        "pull" => job.container.pull_policy = pull_policy(value),
+        "networks" => job.container.networks = value.split(',').map(network).collect(),
+        "volume" => job.container.mounts.push(external_volume(value)),
+        "timeout" => job.policy.timeout = Some(duration(value)),
+        "grace" => job.container.stop_grace_period = Some(duration(value)),
+        "deadline" => job.policy.starting_deadline = Some(duration(value)),
+        "hold" => job.policy.unknown_hold = Some(duration(value)),
+        "missed" => {
+            job.policy.missed_fires = match value {
+                "one" => MissedFires::One,
+                "skip" => MissedFires::Skip,
+                other => panic!("no such policy: {other}"),
+            }
+        }
+        "suspend" => job.policy.suspend = value == "true",
+        "success" => {
+            job.policy.success_exit_codes = value
+                .split(',')
+                .map(|code| code.parse().unwrap())
+                .collect::<BTreeSet<i64>>();
+        }
+        "history" => {
+            let (succeeded, failed) = value.split_once(',').unwrap();
+            job.policy.history = History {
+                succeeded: succeeded.parse().unwrap(),
+                failed: failed.parse().unwrap(),
+            };
+        }
+        other => panic!("a job has no `{other}`"),
+    }
+}
+
+fn pull_policy(word: &str) -> PullPolicy {
+    match word {
+        "always" => PullPolicy::Always,
+        "missing" => PullPolicy::Missing,
+        "never" => PullPolicy::Never,
+        other => panic!("no such policy: {other}"),
+    }
+}
+
+fn network(name: &str) -> NetworkAttachment {
+    NetworkAttachment {
+        name: name.to_owned(),
+        aliases: Vec::new(),
+        ipv4_address: None,
+        ipv6_address: None,
+    }
+}
+
+fn external_volume(name: &str) -> Mount {
+    Mount {
+        kind: MountKind::Volume {
+            name: Some(name.to_owned()),
+            external: true,
+            nocopy: false,
+        },
+        target: "/data".to_owned(),
+        read_only: false,
+    }
+}
+
+fn duration(text: &str) -> Duration {
+    parse_duration(text).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+}

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Installs what is missing for building, linting and testing: `tests/setup.sh WHAT...`
+#
+#   build    cargo (only checked) and a C compiler, for the SQLite that is compiled in
+#   lint     rustfmt and clippy
+#   engine   a Docker engine's programs and a static busybox, for engines of our own
+#   busybox  the latter alone
+#
+# Installs by apt, as root on Debian and its kin; anywhere else it says what is missing. What is there
+# already is left alone, so it may be run before every command.
+set -euo pipefail
+
+say() { printf '\n==> %s\n' "$*"; }
+
+fail() {
+    printf '\nerror: %s\n' "$1" >&2
+    shift
+    for hint in "$@"; do printf 'hint: %s\n' "$hint" >&2; done
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# A user's PATH often lacks the folders of daemons, and a fresh rustup is not in any PATH yet.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin"
+
+can_install() { [ "$(id -u)" -eq 0 ] && have apt-get; }
+
+updated=no
+install() { # install WHY PACKAGE...
+    local why=$1
+    shift
+    if ! can_install; then
+        fail "missing: $* ($why)" "install it, or run this as root on Debian and it is installed for you"
+    fi
+    say "Installing $* ($why)"
+    export DEBIAN_FRONTEND=noninteractive
+    if [ "$updated" = no ]; then
+        apt-get -qq -o Acquire::Retries=3 update </dev/null
+        updated=yes
+    fi
+    apt-get -qq -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" </dev/null >/dev/null
+}
+
+setup_build() {
+    have cargo || fail 'cargo is not installed' 'get Rust from https://rustup.rs'
+    if ! have cc; then
+        install 'the ledger is SQLite, compiled in' gcc libc6-dev
+    fi
+}
+
+setup_lint() {
+    setup_build
+    local component
+    for component in rustfmt clippy; do
+        # The proxy of a component that is not installed exists, and fails.
+        cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 && continue
+        have rustup || fail "$component is not installed" "install it beside your cargo"
+        say "Installing $component"
+        rustup component add "$component"
+    done
+}
+
+setup_engine() {
+    have dockerd && have containerd && have runc ||
+        install 'a Docker engine' docker.io containerd runc
+    # Debian 13 packs the command line apart.
+    have docker || install 'the docker command line' docker-cli
+    have ip || install 'network namespaces of the engine' iproute2
+    have iptables || install 'bridge networks of the engine' iptables
+    setup_busybox
+}
+
+setup_busybox() {
+    [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] ||
+        install 'an image without a registry' busybox-static
+}
+
+[ $# -gt 0 ] || fail 'say what to set up: build, lint, engine or busybox'
+for what in "$@"; do
+    case $what in
+    build) setup_build ;;
+    lint) setup_lint ;;
+    engine) setup_engine ;;
+    busybox) setup_busybox ;;
+    *) fail "do not know how to set up '$what'" 'build, lint, engine or busybox' ;;
+    esac
+done
