@@ -1011,6 +1011,15 @@ fn a_run_is_accounted_for_after_its_container_is_gone() {
     );
     assert_refused(&program.run(&["logs", "nope"]), &"logs of nothing");
     assert_refused(&program.run(&["history", "nope"]), &"history of nothing");
+    program.declare("job.yaml", "name: cli\njobs: {}\n");
+    program.run(&["apply"]).ok();
+    assert_eq!(program.run(&["ls", "-q"]).ok(), "");
+    assert_eq!(
+        program
+            .run(&["ls", "-a", "-n", "5", "--format", "{{.Name}} {{.State}}"])
+            .ok(),
+        "cli.hello removed\n"
+    );
     program.run(&["down"]).ok();
 }
 
