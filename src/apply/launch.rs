@@ -29,7 +29,7 @@ use crate::plan::{Launch, Target};
 /// held its name for 15 s (measured, missing volume driver).
 const NAME_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A start that hangs gives its place among [`super::STARTS_AT_ONCE`] back after this time.
+/// A start that hangs gives its place among [`Context::starts`] back after this time.
 const START_PLACE: Duration = Duration::from_secs(10);
 
 /// First and longest pause before a failed arming is tried again.

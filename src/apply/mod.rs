@@ -31,10 +31,6 @@ use crate::plan::{Action, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
 pub use settle::wait_for_end;
 
-/// As many starts at once as a small engine does best (measured on two cores: 4 at once reach 7.2
-/// starts per second, more only queue inside the daemon).
-pub const STARTS_AT_ONCE: usize = 4;
-
 /// Everything that carrying out a step needs.
 pub struct Context {
     pub engine: SharedEngine,
@@ -43,6 +39,7 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     pub owner: Owner,
     pub report: Box<dyn Fn(Event) + Send + Sync>,
+    /// As many starts at once as the operator allows; more than a few only queue inside the daemon.
     pub starts: Semaphore,
     pub stream: StreamWitness,
 }

@@ -93,6 +93,7 @@ impl App {
                 .and_then(|host| host.strip_prefix("unix://"))
                 .map(PathBuf::from),
         );
+        settings.policy = crate::source::resolve_rules(settings.policy);
         settings
     }
 

@@ -121,6 +121,9 @@ pub async fn watch(
             state.clock_jumped(jump)?;
         }
         state.clock_suspect = clocks.suspect();
+        if state.must_read_again() {
+            state.declared(load());
+        }
         if state.is_due() {
             state.pass().await?;
         }
@@ -155,6 +158,8 @@ struct State {
     context: Arc<Context>,
     declared: Declared,
     facts: Option<Facts>,
+    /// Monotonic time of the last reading of the manifests.
+    read: Duration,
     /// Monotonic time of the last full look.
     looked: Duration,
     up_since: Timestamp,
@@ -180,9 +185,10 @@ struct State {
 
 impl State {
     fn new(context: Arc<Context>, declared: Declared, take_over: bool) -> State {
-        let up_since = context.clock.now();
+        let (up_since, read) = (context.clock.now(), context.clock.monotonic());
         State {
             context,
+            read,
             declared,
             facts: None,
             looked: Duration::ZERO,
@@ -228,6 +234,7 @@ impl State {
     fn declared(&mut self, declared: Declared) {
         let changed = declared.desired != self.declared.desired || declared.report != self.declared.report;
         let broken = declared.report != self.declared.report;
+        self.read = self.context.clock.monotonic();
         self.declared = declared;
         if changed {
             let (jobs, errors) = (self.declared.desired.jobs.len(), self.declared.errors);
@@ -258,6 +265,11 @@ impl State {
         self.up_since = now;
         self.dirty = true;
         Ok(())
+    }
+
+    /// Watches of the file system overflow, and network file systems have none.
+    fn must_read_again(&self) -> bool {
+        self.context.clock.monotonic().saturating_sub(self.read) >= RESYNC
     }
 
     /// Whether it is time for a pass.

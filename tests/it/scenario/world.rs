@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use docker_scheduler::apply::claim::{ClaimError, claim, note_downtime};
-use docker_scheduler::apply::{
-    self, ApplyError, Context, LaneReport, STARTS_AT_ONCE, StreamWitness, carry_out, lanes,
-};
+use docker_scheduler::apply::{self, ApplyError, Context, LaneReport, StreamWitness, carry_out, lanes};
 use docker_scheduler::clock::{Clock, ManualClock};
 use docker_scheduler::engine::EngineError;
 use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Verdict};
@@ -185,7 +183,7 @@ impl World {
                 pid_started: 1,
             },
             report: Box::new(move |event| events.lock().unwrap().push(event)),
-            starts: Semaphore::new(STARTS_AT_ONCE),
+            starts: Semaphore::new(4),
             stream: StreamWitness::default(),
         });
         let listener = tokio::spawn(listen(context.clone()));
