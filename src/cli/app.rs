@@ -16,6 +16,7 @@ use crate::manifest;
 use crate::model::{Arming, Instance, JobName, Trigger};
 
 use super::args::NameArg;
+use super::declared::Manifests;
 use super::error::CommandError;
 use super::output::{printable, quoted};
 use super::settings::Settings;
@@ -144,14 +145,22 @@ impl App {
         ))
     }
 
-    /// When each job starts: as recorded in the ledger.
+    /// When each job starts: as `dir` declares it, or else as recorded in the ledger.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// When the manifests have errors, or the ledger cannot be read.
     pub fn known_triggers(
         &self,
-        _dir: Option<&Path>,
+        dir: Option<&Path>,
     ) -> Result<BTreeMap<JobName, Vec<Trigger>>, CommandError> {
+        if let Some(dir) = dir {
+            let desired = Manifests::read(self, dir)?.without_errors()?;
+            return Ok(desired
+                .jobs
+                .into_iter()
+                .map(|(name, job)| (name, job.triggers.schedule))
+                .collect());
+        }
         let Some(ledger) = self.existing_ledger()? else {
             return Ok(BTreeMap::new());
         };
