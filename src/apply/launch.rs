@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
 use super::{ApplyError, Context, LaneReport, record_unknown, remove};
@@ -28,7 +29,7 @@ use crate::plan::{Launch, Target};
 /// held its name for 15 s (measured, missing volume driver).
 const NAME_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A start that hangs gives its place among [`super::STARTS_AT_ONCE`] back after this time.
+/// A start that hangs gives its place among [`Context::starts`] back after this time.
 const START_PLACE: Duration = Duration::from_secs(10);
 
 /// First and longest pause before a failed arming is tried again.
@@ -545,9 +546,7 @@ async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Re
         Intended::Active(run) => return Ok(Launched::Active(run.id)),
     }
     settle_slot(context, launch)?;
-    let started = start_once(context, launch, target, &intent).await;
-    drop(place);
-    started
+    start_once(context, launch, target, &intent, place).await
 }
 
 fn settle_slot(context: &Context, launch: &Launch) -> Result<(), ApplyError> {
@@ -577,11 +576,16 @@ async fn start_once(
     launch: &Launch,
     target: &Target,
     intent: &Intent,
+    place: SemaphorePermit<'_>,
 ) -> Result<Launched, ApplyError> {
-    let request = context.engine.start(&target.id);
+    let mut request = context.engine.start(&target.id);
     let reply = tokio::select! {
-        reply = request => reply,
-        () = context.sleep(START_PLACE) => Err(EngineError::Unanswered { why: "no reply within 10s".to_owned() }),
+        reply = &mut request => reply,
+        () = context.sleep(START_PLACE) => {
+            // One slow start must not hold up the others; its own reply is still waited for.
+            drop(place);
+            request.await
+        }
     };
     match reply {
         Ok(()) => {

@@ -27,13 +27,9 @@ use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
 use crate::ledger::{JobUpsert, Ledger, LedgerError};
 use crate::model::{ContainerName, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
-use crate::plan::{Action, Cause, Launch, NotRun, Plan, Step, Target, describe_cause};
+use crate::plan::{Action, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
 pub use settle::wait_for_end;
-
-/// As many starts at once as a small engine does best (measured on two cores: 4 at once reach 7.2
-/// starts per second, more only queue inside the daemon).
-pub const STARTS_AT_ONCE: usize = 4;
 
 /// Everything that carrying out a step needs.
 pub struct Context {
@@ -43,6 +39,7 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     pub owner: Owner,
     pub report: Box<dyn Fn(Event) + Send + Sync>,
+    /// As many starts at once as the operator allows; more than a few only queue inside the daemon.
     pub starts: Semaphore,
     pub stream: StreamWitness,
 }
@@ -173,9 +170,6 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             baseline: sight.baseline,
         };
         context.ledger.upsert_job(&known)?;
-        if step.cause == Cause::ClockSetBack {
-            context.ledger.settle(&step.job, sight.baseline)?;
-        }
         context.say(
             Some(&step.job),
             What::Declared {

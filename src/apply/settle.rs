@@ -43,7 +43,7 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
     };
     let Some(state) = context.engine.inspect(&container).await? else {
         report.progress = true;
-        return vanished(context, &run);
+        return vanished(context, &run).await;
     };
     if run.outcome.is_some_and(|outcome| outcome != Outcome::Unknown) {
         return Ok(());
@@ -75,16 +75,31 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
     }
 }
 
-/// Its container is gone.
-fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
+/// Its container is gone. A daemon that knew of its process has ended that, too; one that died
+/// inside the start may have forgotten it, and it runs on.
+async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
     if run.outcome.is_none() {
+        let forgotten = match &run.intent {
+            Some(intent) => run.started_at.is_none() && !same_daemon(context, intent).await,
+            None => false,
+        };
         let outcome = match run.stop_requested {
             Some(asked) => (asked, Reason::StoppedByUser),
             None => (Outcome::Unknown, Reason::Lost),
         };
-        finish(context, run, outcome, None, None)?;
+        let held_until = if forgotten {
+            Some(hold_from_now(context, &run.job)?)
+        } else {
+            None
+        };
+        finish_held(context, run, outcome, None, None, held_until)?;
     }
     Ok(context.ledger.container_gone(&run.id)?)
+}
+
+fn hold_from_now(context: &Context, job: &JobName) -> Result<Timestamp, ApplyError> {
+    let hold = SignedDuration::try_from(policy_of(context, job)?.hold()).unwrap_or(SignedDuration::MAX);
+    Ok(context.clock.now().saturating_add(hold).unwrap_or(Timestamp::MAX))
 }
 
 /// Step 8: logs, then the outcome.
@@ -156,9 +171,10 @@ fn finish_held(
         note,
     };
     if context.ledger.finish(&run.id, &finish)? {
+        // Docker's FinishedAt of a short job may lie before its StartedAt (measured on 20.10).
         let secs = started_at
             .zip(finished_at)
-            .map(|(from, to)| to.duration_since(from).as_secs());
+            .map(|(from, to)| to.duration_since(from).as_secs().max(0));
         let what = What::Ended {
             run: run.id.clone(),
             outcome,
@@ -214,9 +230,15 @@ pub(super) async fn refused_start(
     if state.started_at.is_some() || state.status != ContainerStatus::Created || !same_daemon {
         return Ok(Launched::Unconfirmed);
     }
-    let reason = Reason::StartRefused(message.trim().to_owned());
-    finish(context, &run, (Outcome::StartFailed, reason), Some(&state), None)?;
-    debug_assert_eq!(launch.name, target.name);
+    // The engine may quote the command or the environment.
+    let message = crate::engine::docker::mask_sensitive(&launch.spec, message.trim());
+    finish(
+        context,
+        &run,
+        (Outcome::StartFailed, Reason::StartRefused(message)),
+        Some(&state),
+        None,
+    )?;
     Ok(Launched::Started)
 }
 
@@ -255,7 +277,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
     // Whatever happened meanwhile is looked at once more.
     state = context.engine.inspect(container).await?.or(state);
     match state {
-        None => vanished(context, run),
+        None => vanished(context, run).await,
         Some(state) if state.status.is_live() => Ok(()),
         Some(state) if state.started_at.is_some() || state.finished_at.is_some() => {
             collect(context, run, &state).await
@@ -265,9 +287,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             finish(context, run, (Outcome::StartFailed, reason), Some(&state), None)
         }
         Some(_) => {
-            let hold =
-                SignedDuration::try_from(policy_of(context, &run.job)?.hold()).unwrap_or(SignedDuration::MAX);
-            let until = context.clock.now().saturating_add(hold).unwrap_or(Timestamp::MAX);
+            let until = hold_from_now(context, &run.job)?;
             let reason = (Outcome::Unknown, Reason::EngineDiedAtStart);
             finish_held(context, run, reason, None, None, Some(until))
         }
@@ -481,20 +501,51 @@ pub(super) async fn adopt(
     Ok(())
 }
 
-/// Follows a run to its end and writes its outcome; returns it. A `watch` beside this process may
-/// do so first.
+async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>) -> Result<(), ApplyError> {
+    let (Some(timeout), Some(started), Some(container)) = (timeout, run.started_at, &run.container) else {
+        return Ok(());
+    };
+    let over = started
+        .checked_add(timeout)
+        .is_ok_and(|ends| ends <= context.clock.now());
+    if over && run.stop_requested.is_none() {
+        let why = format!("has run longer than its timeout of {}s", timeout.as_secs());
+        super::stop(
+            context,
+            &run.job,
+            &run.id,
+            container,
+            None,
+            Outcome::TimedOut,
+            why,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Follows a run to its end and writes its outcome; returns it. Stops it when `timeout` has passed,
+/// since nobody else may be there to do so; a `watch` beside this process may be first at either.
 ///
 /// # Errors
 /// When ledger or engine fail.
-pub async fn wait_for_end(context: &Context, id: &RunId) -> Result<Run, ApplyError> {
+pub async fn wait_for_end(
+    context: &Context,
+    id: &RunId,
+    timeout: Option<Duration>,
+) -> Result<Run, ApplyError> {
     loop {
         let mut report = LaneReport::default();
         settle(context, id, &mut report).await?;
-        if let Some(run) = context.ledger.run(id)?
-            && run.outcome.is_some()
-        {
+        let Some(run) = context.ledger.run(id)? else {
+            return Err(ApplyError::CannotArm(format!(
+                "{id} never ran: its start never reached the engine"
+            )));
+        };
+        if run.outcome.is_some() {
             return Ok(run);
         }
+        stop_when_over(context, &run, timeout).await?;
         context.sleep(LOOK_AGAIN).await;
     }
 }

@@ -13,10 +13,10 @@ use crate::config::{Arm, Config};
 use crate::engine::SharedEngine;
 use crate::ledger::Ledger;
 use crate::manifest;
-use crate::model::{Arming, Instance, JobName, Trigger};
+use crate::model::{Arming, Instance, JobName, Policy, Trigger, Triggers};
 
 use super::args::NameArg;
-use super::declared::Manifests;
+use super::declared::{self, Manifests};
 use super::error::CommandError;
 use super::output::{printable, quoted};
 use super::settings::Settings;
@@ -29,6 +29,23 @@ pub struct App {
     settings: Settings,
     config: Config,
     user: User,
+}
+
+/// When a job starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    pub schedule: Vec<Trigger>,
+    /// It has no coming slots, whatever its schedule says.
+    pub suspended: bool,
+}
+
+impl Known {
+    fn new(triggers: Triggers, policy: &Policy) -> Known {
+        Known {
+            schedule: triggers.schedule,
+            suspended: policy.suspend,
+        }
+    }
 }
 
 /// A longer list of similar names is no help.
@@ -54,18 +71,18 @@ impl App {
     }
 
     /// What manifests are loaded with.
-    ///
-    /// # Errors
-    /// When there is no place for state, which no job may mount.
-    pub fn manifest_settings(&self) -> Result<manifest::Settings, CommandError> {
+    #[must_use]
+    pub fn manifest_settings(&self) -> manifest::Settings {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let mut settings = self.config.settings(environment);
-        let state = self.state_folder()?;
-        settings
-            .policy
-            .protected
-            .push(state.canonicalize().unwrap_or(state));
+        // Without a place for state (no home) there is nothing to protect; what needs one says so.
+        if let Ok(state) = self.state_folder() {
+            settings
+                .policy
+                .protected
+                .push(state.canonicalize().unwrap_or(state));
+        }
         let host = self
             .settings
             .host
@@ -76,7 +93,8 @@ impl App {
                 .and_then(|host| host.strip_prefix("unix://"))
                 .map(PathBuf::from),
         );
-        Ok(settings)
+        settings.policy = crate::source::resolve_rules(settings.policy);
+        settings
     }
 
     /// The operator's word on arming.
@@ -145,32 +163,28 @@ impl App {
         ))
     }
 
-    /// When each job starts: as `dir` declares it, or else as recorded in the ledger.
+    /// When each job starts: as the manifests in `dir` say; without it as the ledger recorded, and
+    /// before the first `apply` as `schedules.d` says.
     ///
     /// # Errors
-    /// When the manifests have errors, or the ledger cannot be read.
-    pub fn known_triggers(
-        &self,
-        dir: Option<&Path>,
-    ) -> Result<BTreeMap<JobName, Vec<Trigger>>, CommandError> {
-        if let Some(dir) = dir {
-            let desired = Manifests::read(self, dir)?.without_errors()?;
-            return Ok(desired
-                .jobs
-                .into_iter()
-                .map(|(name, job)| (name, job.triggers.schedule))
+    /// When ledger or manifests cannot be read.
+    pub fn known_triggers(&self, dir: Option<&Path>) -> Result<BTreeMap<JobName, Known>, CommandError> {
+        if dir.is_none()
+            && let Some(ledger) = self.existing_ledger()?
+        {
+            let jobs = ledger
+                .jobs()
+                .map_err(|error| state::of_ledger("read the jobs", &error))?;
+            let declared = jobs.into_iter().filter(|(_, record)| !record.removed);
+            return Ok(declared
+                .map(|(name, record)| (name, Known::new(record.triggers, &record.policy)))
                 .collect());
         }
-        let Some(ledger) = self.existing_ledger()? else {
-            return Ok(BTreeMap::new());
-        };
-        let jobs = ledger
-            .jobs()
-            .map_err(|error| state::of_ledger("read the jobs", &error))?;
+        let dir = declared::directory(dir, None)?;
+        let jobs = Manifests::read(self, &dir)?.without_errors()?.jobs;
         Ok(jobs
             .into_iter()
-            .filter(|(_, record)| !record.removed)
-            .map(|(name, record)| (name, record.triggers.schedule))
+            .map(|(name, job)| (name, Known::new(job.triggers, &job.policy)))
             .collect())
     }
 

@@ -54,7 +54,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         return Err(error.hint("`apply --allow-mass-removal` removes them"));
     }
     let ended_well = if args.wait {
-        wait(&session, &started).await?
+        wait(&session, &desired, &started).await?
     } else {
         true
     };
@@ -110,8 +110,12 @@ async fn rounds(
 }
 
 /// Follows runs to their end; whether all of them succeeded.
-async fn wait(session: &Session, started: &[RunId]) -> Result<bool, CommandError> {
-    let ends = started.iter().map(|run| wait_for_end(&session.context, run));
+async fn wait(session: &Session, desired: &Desired, started: &[RunId]) -> Result<bool, CommandError> {
+    let ends = started.iter().map(async |id| {
+        let run = session.context.ledger.run(id)?;
+        let job = run.and_then(|run| desired.jobs.get(&run.job));
+        wait_for_end(&session.context, id, job.and_then(|job| job.policy.timeout)).await
+    });
     let mut ended_well = true;
     for ended in futures_util::future::join_all(ends).await {
         let run = ended.map_err(|error| of_apply("wait for a run", &error))?;

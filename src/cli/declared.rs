@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ledger::Ledger;
 use crate::manifest::{self, Diagnostic, Files, Loaded};
-use crate::model::{Desired, JobName};
+use crate::model::{Desired, JobName, Removals};
 use crate::source::{self, DirState, LastGood, SourceError};
 use crate::watch::Declared;
 
@@ -30,7 +30,7 @@ impl Manifests {
     /// # Errors
     /// When the directory is missing or cannot be read.
     pub fn read(app: &App, dir: &Path) -> Result<Manifests, CommandError> {
-        let (files, loaded) = source::load(dir, &app.manifest_settings()?).map_err(of_source)?;
+        let (files, loaded) = source::load(dir, &app.manifest_settings()).map_err(of_source)?;
         let mut manifests = Manifests {
             dir: dir.to_owned(),
             files,
@@ -137,7 +137,7 @@ impl Reader {
         };
         Ok(Reader {
             dir,
-            settings: app.manifest_settings()?,
+            settings: app.manifest_settings(),
             last_good,
             previous,
         })
@@ -165,12 +165,36 @@ impl Reader {
         let mut desired = current.loaded.desired;
         desired.removals = source::guard(known, &desired, state_of(&current.files));
         desired.arming = self.previous.arming;
+        let held = self.hold(&mut desired, &mut report);
         self.previous = desired.clone();
         Declared {
             desired,
             errors,
             report,
+            held,
         }
+    }
+
+    /// Too many jobs gone at once: those that were declared before go on, because an unmounted
+    /// folder must not cost the night its backup.
+    fn hold(&self, desired: &mut Desired, report: &mut String) -> BTreeSet<JobName> {
+        let Removals::Held(why) = &desired.removals else {
+            return BTreeSet::new();
+        };
+        let lost: Vec<_> = self
+            .previous
+            .jobs
+            .iter()
+            .filter(|(name, _)| !desired.jobs.contains_key(name))
+            .collect();
+        report.push_str(&format!(
+            "error: {why}; nothing is removed, and what was declared before goes on\n  = help: `apply --allow-mass-removal` removes them all the same\n"
+        ));
+        let held = lost.iter().map(|(name, _)| (*name).clone()).collect();
+        desired
+            .jobs
+            .extend(lost.into_iter().map(|(name, job)| (name.clone(), job.clone())));
+        held
     }
 
     fn unreadable(&self, error: &SourceError, known: &BTreeSet<JobName>) -> Declared {
@@ -180,6 +204,7 @@ impl Reader {
             desired,
             errors: 1,
             report: format!("error: {error}; what was declared last stays in force\n"),
+            held: self.previous.jobs.keys().cloned().collect(),
         }
     }
 }

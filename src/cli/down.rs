@@ -97,7 +97,7 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
             )
             .await?;
         }
-        wait_for_end(context, &run.id).await
+        wait_for_end(context, &run.id, None).await
     });
     for ended in join_all(stops).await {
         let run = ended.map_err(|error| of_apply("stop a run", &error))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::ledger::{HistoryQuery, JobFilter, Ledger};
+use crate::ledger::{HistoryQuery, JobFilter, Ledger, LedgerError};
 use crate::model::{JobName, Outcome, Run};
 use crate::wire::{self, Shape as _};
 
@@ -68,6 +68,9 @@ const COLUMNS: &[Column] = &[
         field: "ReasonWords",
     },
 ];
+
+/// Slots that were missed or skipped since the newest run; a longer series is one row.
+const LOOK_BACK: u32 = 1000;
 
 /// Longer reasons (an engine's words) are for `--no-trunc`.
 const REASON_WIDTH: usize = 60;
@@ -205,8 +208,7 @@ pub fn resolve_run(ledger: &Ledger, name: &NameArg, app: &App) -> Result<Run, Co
     }
     let job = app.resolve_job(name, jobs.iter());
     match (job, &found[..]) {
-        (Ok(job), _) => ledger
-            .newest_run(&job)
+        (Ok(job), _) => newest(ledger, &job)
             .map_err(failed)?
             .ok_or_else(|| CommandError::failed(format!("the job `{job}` has no run yet"))),
         (Err(_), [run]) => Ok(run.clone()),
@@ -221,6 +223,18 @@ pub fn resolve_run(ledger: &Ledger, name: &NameArg, app: &App) -> Result<Run, Co
         ))
         .with_hints_of(error)),
     }
+}
+
+/// The job's newest run that had a container; without any, its newest slot, whose reason tells more
+/// than "none".
+fn newest(ledger: &Ledger, job: &JobName) -> Result<Option<Run>, LedgerError> {
+    let mut recent = ledger.history(&HistoryQuery {
+        job: Some(JobFilter::Job(job.clone())),
+        limit: Some(LOOK_BACK),
+        ..HistoryQuery::default()
+    })?;
+    let at = recent.iter().position(|run| run.container.is_some()).unwrap_or(0);
+    Ok((at < recent.len()).then(|| recent.swap_remove(at)))
 }
 
 #[cfg(test)]

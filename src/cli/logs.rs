@@ -8,7 +8,7 @@ use std::path::Path;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
-use crate::engine::{LogOptions, LogStream};
+use crate::engine::{LogChunk, LogOptions, LogStream, Observe};
 use crate::ledger::logs::{LogLine, Output, read_log};
 use crate::model::Run;
 
@@ -84,15 +84,81 @@ async fn print_live(run: &Run, options: &LogOptions, app: &App) -> Result<(), Co
     };
     let failed = |error| CommandError::engine(&format!("read the output of `{}`", run.id), &error);
     let engine = app.engine().await?;
+    let mut printer = Printer::default();
     let mut chunks = engine.logs(container, options).await.map_err(failed)?;
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(failed)?;
-        match chunk.stream {
-            LogStream::Stdout => copy_raw(io::stdout().lock(), &chunk.bytes)?,
-            LogStream::Stderr => copy_raw(io::stderr().lock(), &chunk.bytes)?,
+        printer.print(&chunk.map_err(failed)?)?;
+    }
+    if options.follow {
+        print_lost_end(engine.as_ref(), container, options, &mut printer).await?;
+    }
+    Ok(())
+}
+
+/// Prints what a followed log leaves out: engines drop a last line that has no newline from it, and
+/// have it in a plain reading.
+async fn print_lost_end(
+    engine: &dyn Observe,
+    container: &str,
+    options: &LogOptions,
+    printer: &mut Printer,
+) -> Result<(), CommandError> {
+    let last_lines = LogOptions {
+        follow: false,
+        // One for each of the two outputs.
+        tail: Some(2),
+        ..options.clone()
+    };
+    // The container may have been deleted since: then there is nothing more to be had.
+    let Ok(mut chunks) = engine.logs(container, &last_lines).await else {
+        return Ok(());
+    };
+    let mut ends: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
+    while let Some(Ok(chunk)) = chunks.next().await {
+        ends[place(chunk.stream)].extend_from_slice(&chunk.bytes);
+    }
+    for stream in [LogStream::Stdout, LogStream::Stderr] {
+        let end = ends[place(stream)]
+            .rsplit(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        if !end.is_empty() && !printer.is_within_line(stream) {
+            printer.print(&LogChunk {
+                stream,
+                bytes: end.to_vec().into(),
+            })?;
         }
     }
     Ok(())
+}
+
+/// Writes chunks as they are, and knows whether the last line of each output has ended.
+#[derive(Default)]
+struct Printer {
+    within_line: [bool; 2],
+}
+
+impl Printer {
+    fn print(&mut self, chunk: &LogChunk) -> io::Result<()> {
+        if let Some(last) = chunk.bytes.last() {
+            self.within_line[place(chunk.stream)] = *last != b'\n';
+        }
+        match chunk.stream {
+            LogStream::Stdout => copy_raw(io::stdout().lock(), &chunk.bytes),
+            LogStream::Stderr => copy_raw(io::stderr().lock(), &chunk.bytes),
+        }
+    }
+
+    fn is_within_line(&self, stream: LogStream) -> bool {
+        self.within_line[place(stream)]
+    }
+}
+
+fn place(stream: LogStream) -> usize {
+    match stream {
+        LogStream::Stdout => 0,
+        LogStream::Stderr => 1,
+    }
 }
 
 /// Why nothing can be shown.

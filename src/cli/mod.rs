@@ -31,6 +31,7 @@ mod ours;
 mod output;
 mod plan;
 mod plugin;
+mod prune;
 mod pull;
 mod rerun;
 mod rm;
@@ -89,6 +90,7 @@ enum Command {
     Trigger(trigger::Args),
     Rerun(rerun::Args),
     Rm(rm::Args),
+    Prune(prune::Args),
     Next(next::Args),
     #[command(visible_alias = "runs")]
     History(history::Args),
@@ -174,6 +176,7 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Trigger(args) => trigger::run(args, app).await,
         Command::Rerun(args) => rerun::run(args, app).await,
         Command::Rm(args) => rm::run(args, app).await,
+        Command::Prune(args) => prune::run(args, app).await,
         Command::Next(args) => next::run(args, app),
         Command::History(args) => history::run(args, app),
         Command::Logs(args) => logs::run(args, app).await,

@@ -13,6 +13,7 @@ use crate::schedule::{
 use crate::wire::{self, Shape as _};
 
 use super::App;
+use super::app::Known;
 use super::args::{DirFlag, NameArg, time};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{Column, Format, ListArgs, Listing, Row, print, printable, to_json};
@@ -139,8 +140,8 @@ fn of_jobs(
     if let Some(name) = &args.job {
         let name = app.resolve_job(name, jobs.keys())?;
         jobs.retain(|known, _| *known == name);
-        if let Some(triggers) = jobs.get(&name) {
-            headline = format!("{name}: {}\n\n", sentence(triggers));
+        if let Some(known) = jobs.get(&name) {
+            headline = format!("{name}: {}\n\n", sentence_of(known));
         }
     }
     let fires = coming_of_all(&jobs, from, args.number)?;
@@ -176,13 +177,13 @@ fn coming(schedule: &Schedule, from: Timestamp, number: u32) -> Vec<Fire> {
 
 /// The first `number` slots of all jobs together.
 fn coming_of_all(
-    jobs: &BTreeMap<JobName, Vec<Trigger>>,
+    jobs: &BTreeMap<JobName, Known>,
     from: Timestamp,
     number: u32,
 ) -> Result<Vec<(JobName, Fire)>, CommandError> {
     let mut heads: BTreeMap<(Slot, &JobName), (Schedule, Fire)> = BTreeMap::new();
-    for (name, triggers) in jobs {
-        let schedule = Schedule::compile(triggers).map_err(|error| not_compiled(&error))?;
+    for (name, known) in jobs.iter().filter(|(_, known)| !known.suspended) {
+        let schedule = Schedule::compile(&known.schedule).map_err(|error| not_compiled(&error))?;
         if let Some(fire) = schedule.next_after(from) {
             heads.insert((fire.slot, name), (schedule, fire));
         }
@@ -228,6 +229,15 @@ fn row(job: Option<&JobName>, fire: &Fire, now: Timestamp) -> Result<Row, Comman
     })
 }
 
+fn sentence_of(known: &Known) -> String {
+    let sentence = sentence(&known.schedule);
+    if known.suspended {
+        format!("{sentence}; suspended")
+    } else {
+        sentence
+    }
+}
+
 /// What the triggers mean, in English.
 fn sentence(triggers: &[Trigger]) -> String {
     let sentences: Vec<String> = triggers
@@ -269,12 +279,20 @@ mod tests {
         }
     }
 
+    fn known(expressions: &[&str], suspended: bool) -> Known {
+        Known {
+            schedule: expressions.iter().map(|text| trigger(text, "UTC")).collect(),
+            suspended,
+        }
+    }
+
     #[test]
     fn times_of_several_jobs_come_in_their_order() {
         let jobs = BTreeMap::from([
-            ("shop.a".parse().unwrap(), vec![trigger("0 * * * *", "UTC")]),
-            ("shop.b".parse().unwrap(), vec![trigger("30 * * * *", "UTC")]),
-            ("shop.manual".parse().unwrap(), vec![]),
+            ("shop.a".parse().unwrap(), known(&["0 * * * *"], false)),
+            ("shop.b".parse().unwrap(), known(&["30 * * * *"], false)),
+            ("shop.manual".parse().unwrap(), known(&[], false)),
+            ("shop.suspended".parse().unwrap(), known(&["* * * * *"], true)),
         ]);
         let fires = coming_of_all(&jobs, "2026-11-23T00:00:00Z".parse().unwrap(), 4).unwrap();
         let seen: Vec<String> = fires

@@ -48,7 +48,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, CommandError> {
     let name = path.display().to_string();
     let (config, diagnostics) = config::parse(&name, text);
     let texts = std::collections::BTreeMap::from([(name.as_str(), text)]);
-    talk_raw(&manifest::render(&diagnostics, &texts, "", true));
+    talk_raw(&manifest::pictures(&diagnostics, &texts, "", true));
     if diagnostics.iter().any(manifest::Diagnostic::is_error) {
         let message = format!("the operator's file `{name}` has errors");
         return Err(CommandError::new(ErrorKind::Failed, message));

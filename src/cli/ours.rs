@@ -12,7 +12,8 @@ use super::App;
 use super::args::NameArg;
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::foreign;
-use super::output::{print_line, quoted};
+use super::history::resolve_run;
+use super::output::print_line;
 use super::rerun;
 use super::rm;
 use super::session::{Session, of_apply};
@@ -36,7 +37,7 @@ pub async fn remove(app: &App, container: &ContainerState, force: bool) -> Resul
     }
     let session = Session::open(app).await?;
     let context = &session.context;
-    if let Some(run) = run_of(session.ledger(), container)? {
+    if let Some(run) = run_of(session.ledger(), &container.id)? {
         if container.status.is_live() {
             session
                 .ledger()
@@ -44,17 +45,35 @@ pub async fn remove(app: &App, container: &ContainerState, force: bool) -> Resul
                 .map_err(|error| of_ledger("record the end", &error))?;
             rm::kill(context.engine.as_ref(), container).await?;
         }
-        let ended = wait_for_end(context, &run.id).await;
+        let ended = wait_for_end(context, &run.id, None).await;
         ended.map_err(|error| of_apply(&format!("record the end of `{}`", run.id), &error))?;
     } else if container.status.is_live() {
         rm::kill(context.engine.as_ref(), container).await?;
     }
-    context
+    delete(&session, &container.id, &container.name).await
+}
+
+/// Deletes a job's ended container when its outcome is durable. `false`: it is not, or the ledger
+/// knows no such run; nothing was done.
+///
+/// # Errors
+/// When engine or ledger fail.
+pub async fn remove_recorded(session: &Session, id: &str, name: &str) -> Result<bool, CommandError> {
+    match run_of(session.ledger(), id)? {
+        Some(run) if run.outcome.is_some() => delete(session, id, name).await.map(|()| true),
+        _ => Ok(false),
+    }
+}
+
+/// The container first: should we die in between, the next plan sees that it has gone.
+async fn delete(session: &Session, id: &str, name: &str) -> Result<(), CommandError> {
+    session
+        .context
         .engine
-        .remove(&container.id, true)
+        .remove(id, true)
         .await
-        .map_err(|error| CommandError::engine(&format!("delete `{}`", container.name), &error))?;
-    if let Some(run) = run_of(session.ledger(), container)? {
+        .map_err(|error| CommandError::engine(&format!("delete `{name}`"), &error))?;
+    if let Some(run) = run_of(session.ledger(), id)? {
         session
             .ledger()
             .container_gone(&run.id)
@@ -63,13 +82,13 @@ pub async fn remove(app: &App, container: &ContainerState, force: bool) -> Resul
     Ok(())
 }
 
-fn run_of(ledger: &Ledger, container: &ContainerState) -> Result<Option<Run>, CommandError> {
+fn run_of(ledger: &Ledger, container: &str) -> Result<Option<Run>, CommandError> {
     let runs = ledger
-        .find_runs(&container.id)
+        .find_runs(container)
         .map_err(|error| of_ledger("look the run up", &error))?;
     Ok(runs
         .into_iter()
-        .find(|run| run.container.as_deref() == Some(&container.id)))
+        .find(|run| run.container.as_deref() == Some(container)))
 }
 
 /// Runs a recorded spec again, in a new container.
@@ -81,7 +100,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         return Err(foreign::nothing(&args.what));
     }
     let session = Session::open(app).await?;
-    let run = named_run(app, session.ledger(), &args.what)?;
+    let run = resolve_run(session.ledger(), &args.what, app)?;
     let recorded = session
         .ledger()
         .spec_of(&run.id)
@@ -100,6 +119,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
     // Only a value that the ledger keeps as a hash has to be found in the manifests again.
     let declared = trigger::find(app, &session, &args.dir, &declared).ok();
     let spec = unmasked(session.ledger(), &recorded, declared.as_ref(), &run)?;
+    let timeout = declared.as_ref().and_then(|job| job.policy.timeout);
     let exclusive = declared
         .as_ref()
         .is_none_or(|job| job.policy.concurrency == Concurrency::Forbid);
@@ -120,45 +140,10 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         .map_err(|error| of_apply(&format!("run `{}` again", run.id), &error))?;
     print_line(new.as_str())?;
     if args.wait {
-        trigger::follow(&session.context, &new).await
+        trigger::follow(&session.context, &new, timeout).await
     } else {
         Ok(Exit::OK)
     }
-}
-
-/// The run that a person means: by its name, its container, or the newest of a job.
-fn named_run(app: &App, ledger: &Ledger, name: &NameArg) -> Result<Run, CommandError> {
-    let runs = ledger
-        .find_runs(name.as_str())
-        .map_err(|error| of_ledger("look the run up", &error))?;
-    match &runs[..] {
-        [one] => return Ok(one.clone()),
-        [] => {}
-        several => {
-            let names: Vec<String> = several
-                .iter()
-                .take(5)
-                .map(|run| format!("`{}`", run.id))
-                .collect();
-            return Err(CommandError::failed(format!(
-                "{} names {} runs",
-                quoted(name.as_str()),
-                several.len()
-            ))
-            .hint(format!("say which: {}", names.join(", "))));
-        }
-    }
-    let jobs = ledger
-        .jobs()
-        .map_err(|error| of_ledger("read the jobs", &error))?;
-    let job = app.resolve_job(name, jobs.keys())?;
-    let newest = ledger
-        .newest_run(&job)
-        .map_err(|error| of_ledger("look the run up", &error))?;
-    newest.ok_or_else(|| {
-        CommandError::failed(format!("job `{job}` has no run yet"))
-            .hint(format!("`trigger {job}` starts one"))
-    })
 }
 
 /// A recorded spec with its sensitive values filled in from what is declared now. The ledger keeps

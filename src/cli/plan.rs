@@ -9,7 +9,7 @@ use crate::source;
 use crate::wire;
 
 use super::App;
-use super::args::{DirArg, TextOrJson, time};
+use super::args::{DirArg, time};
 use super::declared::{Manifests, directory, known_jobs, state_of};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{print, print_json, talk};
@@ -25,9 +25,9 @@ pub struct Args {
     #[arg(long)]
     detailed_exitcode: bool,
 
-    /// How to print: as people read it, or one JSON object
+    /// How to print: as people read it, as one JSON object, or for a comment on a change
     #[arg(long, value_enum, default_value_t)]
-    format: TextOrJson,
+    format: Format,
 
     /// Plan as of this time (RFC 3339 with an offset) instead of now
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -36,6 +36,14 @@ pub struct Args {
     /// Only jobs whose full name matches, such as `shop.*`
     #[arg(long, value_name = "GLOB", value_parser = glob)]
     job: Option<Glob>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Text,
+    Json,
+    Markdown,
 }
 
 /// # Errors
@@ -62,8 +70,9 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         None => plan,
     };
     match args.format {
-        TextOrJson::Text => print(&super::output::paint_plan(&render(&plan)))?,
-        TextOrJson::Json => print_json(&wire::Plan::from(&plan))?,
+        Format::Text => print(&super::output::paint_plan(&render(&plan)))?,
+        Format::Json => print_json(&wire::Plan::from(&plan))?,
+        Format::Markdown => print(&markdown(&wire::Plan::from(&plan), &render(&plan)))?,
     }
     let pending = plan.changes().next().is_some();
     Ok(if args.detailed_exitcode && pending {
@@ -82,6 +91,9 @@ async fn made(
     let engine = app.engine().await?;
     let watched = ledger.is_some_and(|ledger| WatchLock::holder(ledger.dir()).is_some());
     let observed = observe_once(app, &engine, ledger, desired, watched, now).await?;
+    if ledger.is_none() && !observed.containers.is_empty() {
+        talk("note: there is no ledger here to read; this plan is made from the containers' labels");
+    }
     Ok(plan(desired, &observed, now))
 }
 
@@ -107,6 +119,67 @@ fn only(mut plan: Plan, glob: &Glob) -> Plan {
         .retain(|waiting| glob.matches(&waiting.job.to_string()));
     plan.unchanged.retain(|job| glob.matches(&job.to_string()));
     plan
+}
+
+/// The plan for a review: its summary, a table of what changes, and each diff folded away.
+fn markdown(plan: &wire::Plan, text: &str) -> String {
+    // The text form ends in its summary.
+    let summary = text.trim_end().lines().last().unwrap_or_default();
+    let mut out = format!("### {}\n", cell(summary));
+    if !plan.changes.is_empty() || !plan.waiting.is_empty() {
+        out.push_str("\n| job | action | why | next |\n|---|---|---|---|\n");
+    }
+    for change in &plan.changes {
+        let next = change
+            .next_after
+            .map_or_else(String::new, |slot| slot.to_string());
+        out.push_str(&format!(
+            "| `{}` | {} | {} | {next} |\n",
+            change.job,
+            change.action,
+            cell(&change.detail)
+        ));
+    }
+    for waiting in &plan.waiting {
+        out.push_str(&format!(
+            "| `{}` | wait | {} | |\n",
+            waiting.job,
+            cell(&waiting.detail)
+        ));
+    }
+    for change in &plan.changes {
+        if let Some(diff) = &change.diff {
+            out.push_str(&format!(
+                "\n<details><summary>{}</summary>\n\n{}\n</details>\n",
+                change.job,
+                fenced(diff)
+            ));
+        }
+    }
+    out
+}
+
+/// A text that cannot leave its cell.
+fn cell(text: &str) -> String {
+    let mut safe = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' => safe.push(' '),
+            '|' | '<' | '`' | '*' | '_' | '[' | '\\' => safe.extend(['\\', c]),
+            c if c.is_control() => {}
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A block of code whose fence is longer than any in the text.
+fn fenced(text: &str) -> String {
+    let mut fence = String::from("```");
+    while text.contains(&fence) {
+        fence.push('`');
+    }
+    format!("{fence}diff\n{}\n{fence}", text.trim_end())
 }
 
 /// `*` and `?` over a full job name.
@@ -155,6 +228,47 @@ impl Glob {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markdown_holds_the_table_and_the_diffs() {
+        let plan = wire::Plan {
+            v: 1,
+            at: Timestamp::UNIX_EPOCH,
+            engine: "docker 29".into(),
+            changes: vec![wire::Change {
+                job: "shop.report".parse().unwrap(),
+                action: "replace",
+                cause: "ImageChanged",
+                detail: "image `a|b`".into(),
+                diff: Some("-image: a\n+image: ```\n".into()),
+                next_before: None,
+                next_after: Some("2026-11-23T01:30:00Z".parse().unwrap()),
+            }],
+            waiting: Vec::new(),
+            unchanged: Vec::new(),
+            inactive: Vec::new(),
+            summary: wire::Summary {
+                create: 0,
+                replace: 1,
+                start: 0,
+                stop: 0,
+                remove: 0,
+                update: 0,
+            },
+            next_wake: None,
+        };
+        assert_eq!(
+            markdown(
+                &plan,
+                " ~ shop.report  replace\n\nPlan: 1 to replace; 0 unchanged.\n"
+            ),
+            "### Plan: 1 to replace; 0 unchanged.\n\n\
+             | job | action | why | next |\n|---|---|---|---|\n\
+             | `shop.report` | replace | image \\`a\\|b\\` | 2026-11-23T01:30:00Z |\n\n\
+             <details><summary>shop.report</summary>\n\n\
+             ````diff\n-image: a\n+image: ```\n````\n</details>\n"
+        );
+    }
 
     #[test]
     fn a_pattern_matches_whole_names() {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::apply::claim::{ClaimError, claim, note_downtime};
-use crate::apply::{self, ApplyError, Context, StreamWitness, owner};
+use crate::apply::{ApplyError, Context, StreamWitness, owner};
 use crate::clock::SystemClock;
 use crate::engine::SharedEngine;
 use crate::event::Event;
@@ -90,7 +90,7 @@ pub fn context(app: &App, engine: SharedEngine, ledger: Arc<Ledger>) -> Context 
         clock: Arc::new(SystemClock),
         owner: owner::current(),
         report: Box::new(|event: Event| super::logging::say(&event)),
-        starts: Semaphore::new(apply::STARTS_AT_ONCE),
+        starts: Semaphore::new(app.config().limits.starts as usize),
         stream: StreamWitness::default(),
     }
 }

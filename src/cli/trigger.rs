@@ -1,5 +1,7 @@
 //! `trigger`: a declared job, now, beside its schedule.
 
+use std::time::Duration;
+
 use crate::apply::{Context, launch_now, manual_name, wait_for_end};
 use crate::model::{Concurrency, Job, JobName, Run, RunTrigger};
 use crate::plan::{Launch, spec_hash};
@@ -46,15 +48,19 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     if !args.wait {
         return Ok(Exit::OK);
     }
-    follow(&session.context, &run).await
+    follow(&session.context, &run, job.policy.timeout).await
 }
 
 /// Waits for a run's end; our exit code is its container's.
 ///
 /// # Errors
 /// When engine or ledger fail.
-pub async fn follow(context: &Context, run: &crate::model::RunId) -> CommandResult {
-    let run = wait_for_end(context, run)
+pub async fn follow(
+    context: &Context,
+    run: &crate::model::RunId,
+    timeout: Option<Duration>,
+) -> CommandResult {
+    let run = wait_for_end(context, run, timeout)
         .await
         .map_err(|error| of_apply("wait for the run", &error))?;
     talk(&format!(

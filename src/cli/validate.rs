@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::manifest::Diagnostic;
+use jiff::Timestamp;
+
+use crate::manifest::{Diagnostic, Severity};
+use crate::schedule::warnings;
 use crate::wire;
 
 use super::App;
@@ -32,7 +35,9 @@ pub struct Args {
 /// When the directory cannot be read.
 pub fn run(args: Args, app: &App) -> CommandResult {
     let dir = args.dir.dir.unwrap_or_else(|| PathBuf::from("schedules.d"));
-    let manifests = Manifests::read(app, &dir)?;
+    let mut manifests = Manifests::read(app, &dir)?;
+    let surprises = surprises(&manifests, app.now());
+    manifests.loaded.diagnostics.extend(surprises);
     match args.format {
         TextOrJson::Json => {
             for diagnostic in &manifests.loaded.diagnostics {
@@ -54,6 +59,34 @@ fn all_well(manifests: &Manifests, dir: &Path) -> String {
     let jobs = manifests.loaded.desired.jobs.len();
     let files = manifests.files.manifests.len();
     format!("{}: {jobs} jobs in {files} files, no errors", dir.display())
+}
+
+/// Schedules that are right and yet may not be what was meant, seen from `now`.
+fn surprises(manifests: &Manifests, now: Timestamp) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for job in manifests.loaded.desired.jobs.values() {
+        for warning in job
+            .triggers
+            .schedule
+            .iter()
+            .flat_map(|trigger| warnings(trigger, now))
+        {
+            found.push(Diagnostic {
+                severity: Severity::Warning,
+                code: warning.code(),
+                message: format!("job `{}`: {warning}", job.name),
+                file: job.origin.file.clone(),
+                line: job.origin.line,
+                column: 1,
+                end_line: job.origin.line,
+                end_column: 1,
+                label: None,
+                help: Some(warning.help().to_owned()),
+                span: None,
+            });
+        }
+    }
+    found
 }
 
 fn shape(found: &Diagnostic) -> wire::Diagnostic {

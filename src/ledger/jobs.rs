@@ -37,8 +37,9 @@ impl Ledger {
         self.read(all)
     }
 
-    /// Records a job as declared now. A removed one is back; `settled` never moves behind the
-    /// baseline, and the failure to arm an older spec is forgotten.
+    /// Records a job as declared now. A removed one is back; a new baseline is also where `settled`
+    /// begins (which may be behind the old one, after a clock that went back: what has a record is
+    /// found in `recorded_ahead`), and the failure to arm an older spec is forgotten.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -64,7 +65,9 @@ impl Ledger {
                      origin = excluded.origin, canonical = excluded.canonical,
                      triggers = excluded.triggers, policy = excluded.policy,
                      spec_hash = excluded.spec_hash, baseline = excluded.baseline,
-                     settled = max(settled, excluded.baseline), removed_at = NULL",
+                     settled = iif(baseline <> excluded.baseline OR removed_at IS NOT NULL,
+                                   excluded.baseline, settled),
+                     removed_at = NULL",
             )?
             .execute((
                 name,

@@ -128,6 +128,8 @@ pub enum Reason {
     ScheduleEdited,
     /// A container of this job runs that no run of ours started.
     StrayRunning(String),
+    /// The job is gone from the manifests, and removals are held; the text says why.
+    RemovalsHeld(String),
     /// Text read back from a ledger that a newer version wrote.
     Other(String),
 }
@@ -166,6 +168,7 @@ impl fmt::Display for Reason {
             Reason::Removed => f.write_str("the job was removed"),
             Reason::ScheduleEdited => f.write_str("the schedule was edited"),
             Reason::StrayRunning(name) => write!(f, "container {name} of this job runs, not started by us"),
+            Reason::RemovalsHeld(why) => write!(f, "no longer declared, and not removed: {why}"),
             Reason::Other(text) => f.write_str(text),
         }
     }

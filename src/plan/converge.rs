@@ -278,6 +278,7 @@ fn missing_parts(view: &JobView<'_>, job: &Job) -> Vec<WaitCause> {
 /// whether what it kept may be pruned.
 pub(super) fn forget(view: &JobView<'_>, removals: &Removals, draft: &mut Draft) -> bool {
     if let (Removals::Held(why), Some(_)) = (removals, view.record) {
+        miss_all_of_record(view, Reason::RemovalsHeld(why.clone()), draft);
         draft.wait(WaitCause::RemovalsHeld { why: why.clone() });
         return false;
     }

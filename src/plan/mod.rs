@@ -22,14 +22,15 @@ pub use action::{Action, Cause, Launch, NextFire, NotRun, Plan, Sight, Step, Tar
 pub use diff::unified;
 pub use fingerprint::spec_hash;
 pub use render::{describe_cause, describe_wait, render, when_in_words};
-use view::{Draft, JobView};
+use view::{ByJob, Draft, JobView};
 
 /// What to do now, and why; what is not done, and why not.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+    let seen = ByJob::new(observed);
     let views: Vec<JobView<'_>> = all_names(desired, observed)
         .into_iter()
-        .map(|name| JobView::new(name, desired, observed, now))
+        .map(|name| JobView::new(name, desired, &seen, now))
         .collect();
     let within_limit = nearest(&views, desired.arming);
 

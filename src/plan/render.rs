@@ -143,6 +143,9 @@ pub fn describe_cause(step: &Step) -> String {
         Cause::ArmedMissing => String::from("its armed container is gone"),
         Cause::WithinArmLimit => String::from("its slot has come near"),
         Cause::Resumed => String::from("no longer suspended"),
+        Cause::SpecChanged if step.diff.is_none() => {
+            String::from("a value from `.env` or an env file changed; it is not shown")
+        }
         Cause::SpecChanged => image_edit(step.diff.as_deref()).unwrap_or_else(|| String::from("edited")),
         Cause::ImageMoved { image, from, to } => {
             format!("image {image} is {} now, was {}", short_id(to), short_id(from))

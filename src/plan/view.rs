@@ -1,6 +1,6 @@
 //! One job as the planner looks at it, and the draft that collects what is found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,6 +14,35 @@ use crate::schedule::{Fire, Schedule};
 /// A clock that went back by less than this is waited for: the slots it repeats are recorded
 /// already. One that went back further would mute the job for hours, so its plan starts from now.
 const BACKWARD_JUMP: SignedDuration = SignedDuration::from_hours(3);
+
+/// A process beside this one may have seen the job a moment after this plan's now.
+const BASELINE_SLACK: SignedDuration = SignedDuration::from_secs(10);
+
+/// The world sorted by job, once: looking through all of it for each job would make a plan of many
+/// jobs slow.
+pub(super) struct ByJob<'a> {
+    world: &'a Observed,
+    containers: BTreeMap<&'a JobName, Vec<&'a Container>>,
+    runs: BTreeMap<&'a JobName, Vec<&'a Run>>,
+}
+
+impl<'a> ByJob<'a> {
+    pub fn new(world: &'a Observed) -> ByJob<'a> {
+        let mut sorted = ByJob {
+            world,
+            containers: BTreeMap::new(),
+            runs: BTreeMap::new(),
+        };
+        for container in world.containers.values() {
+            let of_job = sorted.containers.entry(&container.stamp.job).or_default();
+            of_job.push(container);
+        }
+        for run in &world.runs {
+            sorted.runs.entry(&run.job).or_default().push(run);
+        }
+        sorted
+    }
+}
 
 /// Everything that is known of one job.
 pub(super) struct JobView<'a> {
@@ -30,7 +59,8 @@ pub(super) struct JobView<'a> {
 }
 
 impl<'a> JobView<'a> {
-    pub fn new(name: JobName, desired: &'a Desired, world: &'a Observed, now: Timestamp) -> JobView<'a> {
+    pub fn new(name: JobName, desired: &'a Desired, seen: &ByJob<'a>, now: Timestamp) -> JobView<'a> {
+        let world = seen.world;
         let job = desired.jobs.get(&name);
         let record = world.jobs.get(&name).filter(|record| !record.removed);
         let triggers = job
@@ -38,13 +68,9 @@ impl<'a> JobView<'a> {
             .or(record.map(|record| &record.triggers));
         let schedule = Schedule::compile(triggers.map_or(&[], |triggers| &triggers.schedule))
             .map_err(|error| error.to_string());
-        let mut runs: Vec<&Run> = world.runs.iter().filter(|run| run.job == name).collect();
+        let mut runs = seen.runs.get(&name).cloned().unwrap_or_default();
         runs.sort_by_key(|run| std::cmp::Reverse((run.due_at, run.attempt)));
-        let containers = world
-            .containers
-            .values()
-            .filter(|container| container.stamp.job == name)
-            .collect();
+        let containers = seen.containers.get(&name).cloned().unwrap_or_default();
         JobView {
             name,
             now,
@@ -85,11 +111,13 @@ impl<'a> JobView<'a> {
         }
     }
 
-    /// Whether the clock went back so far that waiting for it would mute the job for hours.
+    /// Whether the clock went back so far that waiting for it would mute the job: by hours, or
+    /// behind the moment from which its schedule counts, where nothing has a record.
     pub fn clock_set_back(&self) -> bool {
-        let limit = self.now.saturating_add(BACKWARD_JUMP).unwrap_or(Timestamp::MAX);
-        self.record
-            .is_some_and(|record| record.settled.max(record.baseline) > limit)
+        let after = |by| self.now.saturating_add(by).unwrap_or(Timestamp::MAX);
+        self.record.is_some_and(|record| {
+            record.settled > after(BACKWARD_JUMP) || record.baseline > after(BASELINE_SLACK)
+        })
     }
 
     /// Whether that slot has a record already.

@@ -301,7 +301,7 @@ impl Dice {
 fn random_expressions_in_random_zones_at_random_times() {
     let zones = distinct_zones();
     let strategy = (expression(), 0..zones.len(), 0..4_102_444_800_i64);
-    proptest!(config(400), |(((expression, day_match), zone, second) in strategy)| {
+    proptest!(config(200), |(((expression, day_match), zone, second) in strategy)| {
         let (name, zone, _) = &zones[zone];
         let trigger = trigger(&expression, day_match, name);
         let Ok(schedule) = Schedule::compile(&[trigger]) else { return Ok(()) };
@@ -381,7 +381,7 @@ fn every_zone_around_turns_of_its_clock() {
     for (name, zone, turns) in distinct_zones() {
         // Some of each zone's, and always its latest; all of them are in the long test.
         let last = turns.last().copied();
-        let some: Vec<_> = (0..turns.len().min(2))
+        let some: Vec<_> = (0..turns.len().min(1))
             .map(|_| *dice.pick(&turns))
             .chain(last)
             .collect();
@@ -428,7 +428,7 @@ fn no_zone_turns_its_clock_again_within_the_hours_it_skipped_or_repeated() {
 
 #[test]
 fn dates_day_by_day() {
-    proptest!(config(300), |((expression, day_match) in expression(), year in 1970_i16..2100, month in 1_i8..13)| {
+    proptest!(config(150), |((expression, day_match) in expression(), year in 1970_i16..2100, month in 1_i8..13)| {
         let Ok(cron) = parse_cron_matching(&expression, day_match) else { return Ok(()) };
         let slow = Slow::read(&expression, day_match);
         let start = Date::new(year, month, 1).unwrap();
@@ -521,7 +521,7 @@ fn any_text() -> impl Strategy<Value = String> {
 #[test]
 fn any_text_is_read_or_refused_with_a_place_inside_of_it() {
     let read = std::cell::Cell::new(0);
-    proptest!(config(20_000), |(text in any_text())| {
+    proptest!(config(8_000), |(text in any_text())| {
         match parse_cron_matching(&text, None) {
             Ok(_) => read.set(read.get() + 1),
             Err(error) => {
@@ -533,7 +533,7 @@ fn any_text_is_read_or_refused_with_a_place_inside_of_it() {
         }
         prop_assert_eq!(super::explain(&text).is_ok(), parse_cron_matching(&text, None).is_ok());
     });
-    assert!(read.get() > 20, "{}", read.get());
+    assert!(read.get() > 5, "{}", read.get());
 }
 
 #[test]

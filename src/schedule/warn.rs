@@ -164,7 +164,7 @@ fn turns(schedule: &Schedule, rule: &super::zone::ZonedCron, from: Timestamp) ->
         let until = at.saturating_add(window).unwrap_or(at).min(end);
         for fire in schedule.between(start, until) {
             match fire.note {
-                Some(Note::Gap) if gap.is_none() => gap = Some(gap_of(&fire, rule)),
+                Some(Note::Gap) if gap.is_none() => gap = Some(gap_of(&fire, rule, at)),
                 Some(Note::Fold) if fold.is_none() => {
                     let local = fire.local().datetime();
                     fold = Some(ScheduleWarning::Fold {
@@ -182,24 +182,13 @@ fn turns(schedule: &Schedule, rule: &super::zone::ZonedCron, from: Timestamp) ->
 /// No zone turns its clock more often in a year.
 const MOST_TURNS: usize = 16;
 
-fn gap_of(fire: &Fire, rule: &super::zone::ZonedCron) -> ScheduleWarning {
+/// `turn` is when the clock skipped the slot's time.
+fn gap_of(fire: &Fire, rule: &super::zone::ZonedCron, turn: Timestamp) -> ScheduleWarning {
     let shifted = fire.local().datetime();
-    let before = rule
-        .zone
-        .preceding(
-            fire.slot
-                .at()
-                .saturating_add(SignedDuration::from_secs(1))
-                .unwrap_or(Timestamp::MAX),
-        )
-        .next()
-        .and_then(|turn| turn.timestamp().checked_sub(SignedDuration::from_secs(1)).ok())
-        .map_or_else(
-            || rule.zone.to_offset(fire.slot.at()),
-            |before| rule.zone.to_offset(before),
-        );
+    let just_before = turn.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(turn);
+    let local = rule.zone.to_offset(just_before).to_datetime(fire.slot.at());
     ScheduleWarning::Gap {
-        local: before.to_datetime(fire.slot.at()),
+        local,
         shifted,
         timezone: rule.name.to_string(),
     }

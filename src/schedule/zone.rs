@@ -155,6 +155,9 @@ pub(super) struct ZonedCron {
 /// times come in the order of their instants.
 const FAR: SignedDuration = SignedDuration::from_hours(72);
 
+/// More turns than jiff was ever seen to leave out in a row (one).
+const MOST_LEFT_OUT: usize = 8;
+
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 impl ZonedCron {
@@ -254,10 +257,17 @@ impl Span {
     fn with_start(mut self, zone: &TimeZone, at: Timestamp) -> Span {
         // `preceding` is strict; transitions happen on whole seconds, and so is `at`.
         let just_after = at.saturating_add(SECOND).unwrap_or(Timestamp::MAX);
-        let turn = zone.preceding(just_after).next();
-        self.start = turn
-            .map(|turn| turn.timestamp())
-            .filter(|start| *start > Timestamp::MIN);
+        let start = zone.preceding(just_after).next().map(|turn| turn.timestamp());
+        // jiff 0.2.46 leaves out a turn here and there when it looks back (America/Metlakatla on
+        // 2019-01-20), and never when it looks forward: so go on from what it said.
+        let later = start.and_then(|start| {
+            let turns = zone.following(start).take(MOST_LEFT_OUT);
+            turns
+                .map(|turn| turn.timestamp())
+                .take_while(|turn| *turn <= at)
+                .last()
+        });
+        self.start = later.or(start).filter(|start| *start > Timestamp::MIN);
         if let Some(before) = self.start.and_then(|start| start.checked_sub(SECOND).ok())
             && self.fixed
         {
@@ -594,5 +604,48 @@ mod tests {
             );
         }
         assert!(tzdb_version().starts_with("20"), "{}", tzdb_version());
+    }
+
+    #[test]
+    fn every_turn_of_every_clock_begins_a_span_with_one_offset() {
+        // The years that matter to a job; `oracle.rs` has the others.
+        let (first, last) = (
+            "2015-01-01T00:00:00Z".parse().unwrap(),
+            "2030-01-01T00:00:00Z".parse().unwrap(),
+        );
+        for name in crate::schedule::timezone_names() {
+            let zone = check_timezone(&name).unwrap();
+            let turns: Vec<_> = zone
+                .following(first)
+                .map(|turn| turn.timestamp())
+                .take_while(|turn| *turn < last)
+                .collect();
+            for pair in turns.windows(2) {
+                let (start, end) = (pair[0], pair[1]);
+                for at in [start, end.checked_sub(SECOND).unwrap()] {
+                    let span = Span::behind(&zone, at, true);
+                    assert_eq!((span.start, span.end), (Some(start), Some(end)), "{name} {at}");
+                    assert_eq!(span.offset, zone.to_offset(start), "{name} {at}");
+                    assert_eq!(
+                        span.before,
+                        zone.to_offset(start.checked_sub(SECOND).unwrap()),
+                        "{name} {at}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_turn_that_jiff_leaves_out_when_it_looks_back() {
+        assert_eq!(
+            slots(
+                "32 1 * * *",
+                "America/Metlakatla",
+                "2019-01-20T00:00:00Z",
+                "2019-01-21T00:00:00Z"
+            ),
+            ["20 01:32 -08:00 fold"]
+        );
     }
 }

@@ -22,7 +22,7 @@ use crate::apply::claim::{ClaimError, claim, note_downtime};
 use crate::apply::{self, ApplyError, Context, LaneReport};
 use crate::event::What;
 use crate::ledger::LedgerError;
-use crate::model::{Desired, Gap, GapKind, JobName, LABEL_INSTANCE, Lane};
+use crate::model::{Desired, Gap, GapKind, JobName, LABEL_INSTANCE, Lane, Observed};
 use crate::observe::{self, Circumstances, Facts, ObserveError};
 use crate::plan::plan;
 use clocks::{Clocks, Jump};
@@ -54,6 +54,9 @@ pub struct Declared {
     pub errors: usize,
     /// The diagnostics as people read them; empty when there are none.
     pub report: String,
+    /// Jobs among the desired ones that are gone from the manifests, but too many at once to be
+    /// believed: they go on until a person removes them (`apply --allow-mass-removal`).
+    pub held: BTreeSet<JobName>,
 }
 
 /// What wakes the loop.
@@ -118,6 +121,9 @@ pub async fn watch(
             state.clock_jumped(jump)?;
         }
         state.clock_suspect = clocks.suspect();
+        if state.must_read_again() {
+            state.declared(load());
+        }
         if state.is_due() {
             state.pass().await?;
         }
@@ -152,6 +158,8 @@ struct State {
     context: Arc<Context>,
     declared: Declared,
     facts: Option<Facts>,
+    /// Monotonic time of the last reading of the manifests.
+    read: Duration,
     /// Monotonic time of the last full look.
     looked: Duration,
     up_since: Timestamp,
@@ -177,9 +185,10 @@ struct State {
 
 impl State {
     fn new(context: Arc<Context>, declared: Declared, take_over: bool) -> State {
-        let up_since = context.clock.now();
+        let (up_since, read) = (context.clock.now(), context.clock.monotonic());
         State {
             context,
+            read,
             declared,
             facts: None,
             looked: Duration::ZERO,
@@ -225,6 +234,7 @@ impl State {
     fn declared(&mut self, declared: Declared) {
         let changed = declared.desired != self.declared.desired || declared.report != self.declared.report;
         let broken = declared.report != self.declared.report;
+        self.read = self.context.clock.monotonic();
         self.declared = declared;
         if changed {
             let (jobs, errors) = (self.declared.desired.jobs.len(), self.declared.errors);
@@ -255,6 +265,11 @@ impl State {
         self.up_since = now;
         self.dirty = true;
         Ok(())
+    }
+
+    /// Watches of the file system overflow, and network file systems have none.
+    fn must_read_again(&self) -> bool {
+        self.context.clock.monotonic().saturating_sub(self.read) >= RESYNC
     }
 
     /// Whether it is time for a pass.
@@ -349,6 +364,7 @@ impl State {
         )
         .await?;
         self.engine_back()?;
+        self.let_go(&observed);
         let now = context.clock.now();
         let plan = plan(&self.declared.desired, &observed, now);
         self.tell_problems(&plan, now);
@@ -366,6 +382,18 @@ impl State {
             self.heartbeat = monotonic;
         }
         Ok(())
+    }
+
+    /// Held jobs that somebody has removed meanwhile are not made anew.
+    fn let_go(&mut self, observed: &Observed) {
+        let declared = &mut self.declared;
+        declared.held.retain(|name| {
+            let removed = observed.jobs.get(name).is_none_or(|record| record.removed);
+            if removed {
+                declared.desired.jobs.remove(name);
+            }
+            !removed
+        });
     }
 
     /// Says once what keeps a job from running, until it is something else.

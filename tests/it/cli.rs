@@ -17,6 +17,7 @@ use crate::rig::{IMAGE, Rig, VOLUME_IMAGE};
 struct Program {
     state: tempfile::TempDir,
     host: String,
+    instance: &'static str,
 }
 
 impl Program {
@@ -24,6 +25,7 @@ impl Program {
         Program {
             state: tempfile::tempdir().expect("a folder for state"),
             host: "unix:///nonexistent/docker.sock".into(),
+            instance: "",
         }
     }
 
@@ -42,9 +44,17 @@ impl Program {
             .env("HOME", self.state.path())
             .env("DOCKER_HOST", &self.host)
             .env("DOCKER_SCHEDULER_STATE", self.state.path())
+            .env("DOCKER_SCHEDULER_INSTANCE", self.instance)
             .current_dir(self.state.path())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Writes a manifest where the program looks for them.
+    fn declare(&self, file: &str, text: &str) {
+        let dir = self.state.path().join("schedules.d");
+        std::fs::create_dir_all(&dir).expect("a folder for manifests");
+        std::fs::write(dir.join(file), text).expect("write a manifest");
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
@@ -80,6 +90,10 @@ impl Ended {
 
 /// Every command, each with arguments that are right.
 const COMMANDS: &[&[&str]] = &[
+    &["plan"],
+    &["apply"],
+    &["watch"],
+    &["validate"],
     &["ls"],
     &["list"],
     &["list", "jobs"],
@@ -88,10 +102,13 @@ const COMMANDS: &[&[&str]] = &[
     &["run", "busybox"],
     &["rerun", "web"],
     &["rm", "web"],
+    &["prune"],
+    &["trigger", "shop.backup"],
     &["next"],
     &["history"],
     &["runs"],
     &["logs", "shop.backup"],
+    &["down"],
     &["version"],
 ];
 
@@ -209,6 +226,11 @@ fn no_flag_takes_a_value_that_it_should_not() {
         (&["run", "--name"], "--rm"),
         (&["run"], "--network"),
         (&["run"], "-v"),
+        (&["plan"], "--at"),
+        (&["plan"], "--job"),
+        (&["plan"], "--format"),
+        (&["validate"], "--format"),
+        (&["next"], "--dir"),
         (&["logs", "x"], "-n"),
         (&["logs", "x"], "--since"),
     ];
@@ -239,6 +261,16 @@ fn missing_surplus_and_contradicting_arguments_are_usage_errors() {
         &["rm", "-f"],
         &["rerun"],
         &["rerun", "a", "b"],
+        &["trigger"],
+        &["trigger", "a", "b"],
+        &["plan", "a", "b"],
+        &["apply", "a", "b"],
+        &["watch", "a", "b"],
+        &["validate", "a", "b"],
+        &["plan", "--at", "tomorrow"],
+        &["plan", "--format", "yaml"],
+        &["down", "extra"],
+        &["prune", "extra"],
         &["logs"],
         &["logs", "a", "b"],
         &["history", "a", "b"],
@@ -346,6 +378,9 @@ fn an_engine_that_is_away_is_exit_4_and_125_for_run() {
         &["list", "containers"],
         &["rm", "web"],
         &["rerun", "web"],
+        &["trigger", "web"],
+        &["prune"],
+        &["down"],
     ] {
         let ended = program.run(line);
         assert_refused(&ended, &line);
@@ -519,9 +554,11 @@ fn run_prints_the_output_and_ends_with_the_containers_code() {
         "echo out; echo err >&2; printf last; exit 7",
     ]);
     assert_eq!(both.code, Some(7), "{both:?}");
-    assert_eq!(
-        (both.stdout.as_str(), both.stderr.as_str()),
-        ("out\nlast", "err\n")
+    assert_eq!(both.stdout, "out\nlast");
+    // This machine's engine may have its own warnings, which come first.
+    assert!(
+        both.stderr.ends_with("err\n") && both.stderr.matches("err\n").count() == 1,
+        "{both:?}"
     );
     let killed = program.run(&["run", "--rm", IMAGE, "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]);
     assert_eq!(killed.code, Some(137), "{killed:?}");
@@ -824,4 +861,280 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A directory with one job that fails with 3, applied under an instance of its own.
+fn declared(instance: &'static str) -> Program {
+    let program = Program {
+        instance,
+        ..Program::on(Rig::shared())
+    };
+    program.declare("job.yaml", &manifest("echo hello; echo oops >&2; exit 3"));
+    program
+}
+
+fn manifest(script: &str) -> String {
+    format!(
+        "name: cli\n\
+         jobs:\n  hello:\n    image: {IMAGE}\n    command: [sh, -c, {script:?}]\n    \
+         triggers:\n      manual: true\n      schedule: [{{cron: \"0 3 1 1 *\", timezone: Europe/Berlin}}]\n"
+    )
+}
+
+#[test]
+fn a_plan_is_applied_and_then_there_is_none() {
+    let program = declared("cliplan");
+    assert!(program.run(&["validate"]).ok().contains("no errors"));
+    let plan = program.run(&["plan", "--detailed-exitcode"]);
+    assert_eq!(plan.code, Some(2), "{plan:?}");
+    assert!(plan.stdout.starts_with(" + cli.hello  create"), "{}", plan.stdout);
+    let json: serde_json::Value =
+        serde_json::from_str(&program.run(&["plan", "--format", "json"]).ok()).unwrap();
+    assert_eq!(
+        (json["v"].as_i64(), json["changes"][0]["job"].as_str()),
+        (Some(1), Some("cli.hello"))
+    );
+    let markdown = program.run(&["plan", "--format", "markdown"]).ok();
+    assert!(
+        markdown.starts_with("### Plan: ") && markdown.contains("| `cli.hello` | create |"),
+        "{markdown}"
+    );
+
+    program.run(&["apply"]).ok();
+    let again = program.run(&["plan", "--detailed-exitcode"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    let jobs = program.run(&["ls"]).ok();
+    let words: Vec<&str> = jobs.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(words[0], "cli.hello", "{jobs}");
+    assert!(words.contains(&"armed"), "{jobs}");
+    let job: serde_json::Value =
+        serde_json::from_str(&program.run(&["list", "--format", "json"]).ok()).unwrap();
+    assert_eq!(
+        (job["armed"].as_bool(), job["timezone"].as_str()),
+        (Some(true), Some("Europe/Berlin"))
+    );
+    let next = program.run(&["next", "hello", "-n", "1"]).ok();
+    assert!(next.starts_with("cli.hello: At 03:00"), "{next}");
+
+    // A program's changed folder: the ledger remembers where the manifests are.
+    let elsewhere = program
+        .command()
+        .current_dir("/")
+        .args(["plan", "--detailed-exitcode"])
+        .output()
+        .unwrap();
+    assert_eq!(Ended::of(elsewhere).code, Some(0));
+    program.declare("job.yaml", &manifest("echo edited"));
+    let edited = program.run(&["plan", "--detailed-exitcode"]);
+    assert_eq!(edited.code, Some(2), "{edited:?}");
+    assert!(
+        edited.stdout.contains(" ~ cli.hello  replace"),
+        "{}",
+        edited.stdout
+    );
+    let down = program.run(&["down"]);
+    assert_eq!(down.code, Some(0), "{down:?}");
+    let left = program.run(&[
+        "list",
+        "containers",
+        "-a",
+        "-q",
+        "-f",
+        "label=docker-scheduler.instance=cliplan",
+    ]);
+    assert_eq!(left.ok(), "");
+}
+
+#[test]
+fn a_run_is_accounted_for_after_its_container_is_gone() {
+    let program = declared("clirun");
+    program.run(&["apply"]).ok();
+    let triggered = program.run(&["trigger", "hello", "--wait"]);
+    assert_eq!(triggered.code, Some(3), "{triggered:?}");
+    let run = triggered.stdout.trim_end().to_owned();
+    assert!(run.starts_with("clirun.cli.hello.m-"), "{run}");
+    let row: serde_json::Value =
+        serde_json::from_str(&program.run(&["history", "--format", "json"]).ok()).unwrap();
+    assert_eq!(row["run"], run);
+    assert_eq!(
+        (row["outcome"].as_str(), row["exit_code"].as_i64()),
+        (Some("failed"), Some(3))
+    );
+    assert_eq!(
+        (row["trigger"].as_str(), row["slot"].is_null()),
+        (Some("manual"), true)
+    );
+
+    assert_eq!(program.run(&["prune"]).ok(), format!("{run}\n"));
+    assert!(inspect(Rig::shared(), &run).is_none());
+    assert_eq!(
+        program.run(&["plan", "--detailed-exitcode"]).code,
+        Some(0),
+        "what is armed was left alone"
+    );
+    for name in [&run, "hello", "cli.hello"] {
+        let logs = program.run(&["logs", name]);
+        assert_eq!(
+            (logs.stdout.as_str(), logs.stderr.as_str()),
+            ("hello\n", "oops\n"),
+            "{logs:?}"
+        );
+    }
+    assert_eq!(program.run(&["logs", "-n", "0", "hello"]).ok(), "");
+    let stamped = program.run(&["logs", "-t", "hello"]).ok();
+    assert!(
+        stamped.starts_with("20") && stamped.ends_with("Z hello\n"),
+        "{stamped}"
+    );
+
+    let rerun = program.run(&["rerun", &run, "--wait"]);
+    assert_eq!(rerun.code, Some(3), "{rerun:?}");
+    let third = program.run(&["rerun", "cli.hello", "--wait"]);
+    assert_eq!(
+        third.code,
+        Some(3),
+        "a job of several runs means its newest: {third:?}"
+    );
+    let triggers = program
+        .run(&["history", "hello", "--format", "{{.Trigger}}"])
+        .ok();
+    assert_eq!(triggers, "rerun\nrerun\nmanual\n");
+    let failed = program
+        .run(&["runs", "-q", "-n", "1", "-f", "outcome=failed"])
+        .ok();
+    assert_eq!(failed, third.stdout);
+    let rm = program.run(&["rm", third.stdout.trim_end()]);
+    assert_eq!(rm.code, Some(0), "{rm:?}");
+    assert_eq!(
+        program.run(&["history", "-q"]).ok().lines().count(),
+        3,
+        "history stays"
+    );
+    assert_refused(&program.run(&["logs", "nope"]), &"logs of nothing");
+    assert_refused(&program.run(&["history", "nope"]), &"history of nothing");
+    program.run(&["down"]).ok();
+}
+
+#[test]
+fn a_broken_manifest_is_exit_3_with_its_place() {
+    let program = declared("clibroken");
+    program.declare("job.yaml", &manifest("true").replace("schedule:", "shedule:"));
+    for line in [&["validate"][..], &["plan"], &["apply"], &["validate", "-q"]] {
+        let ended = program.run(line);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(3), ""),
+            "{line:?} {ended:?}"
+        );
+        assert!(ended.stderr.contains("job.yaml:8:"), "{}", ended.stderr);
+    }
+    let json = program.run(&["validate", "--format", "json"]);
+    assert_eq!(json.code, Some(3));
+    let first: serde_json::Value = serde_json::from_str(json.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (first["severity"].as_str(), first["line"].as_i64()),
+        (Some("error"), Some(8))
+    );
+}
+
+#[test]
+fn what_fails_for_a_job_is_exit_1_and_said() {
+    let program = declared("clifail");
+    let missing = manifest("true").replace(IMAGE, "localhost:1/no/such:image");
+    program.declare("job.yaml", &missing);
+    let applied = program.run(&["apply"]);
+    assert_eq!(applied.code, Some(1), "{applied:?}");
+    assert!(
+        applied.stderr.contains("localhost:1/no/such:image"),
+        "{}",
+        applied.stderr
+    );
+    let state = program.run(&["ls", "--format", "{{.State}}"]).ok();
+    assert_eq!(state, "not-armed\n");
+    program.run(&["down"]).ok();
+}
+
+#[test]
+fn the_operators_file_is_refused_when_it_is_wrong() {
+    let program = Program::without_engine();
+    let wrong = program.run(&["--config", "/etc/passwd", "ls"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(1), ""), "{wrong:?}");
+    assert!(
+        wrong
+            .stderr
+            .contains("the operator's file `/etc/passwd` has errors"),
+        "{}",
+        wrong.stderr
+    );
+    assert_refused(
+        &program.run(&["--config", "/nonexistent", "ls"]),
+        &"a file that is not there",
+    );
+    std::fs::write(program.state.path().join("operator.yaml"), "instance: blue\n").unwrap();
+    let named = program.run(&["--config", "operator.yaml", "ls"]);
+    assert!(named.stderr.contains("the instance `blue`"), "{}", named.stderr);
+}
+
+#[test]
+fn a_watch_runs_alone_and_ends_when_told() {
+    let program = declared("cliwatch");
+    let mut watch = program
+        .command()
+        .arg("watch")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(watch.stderr.take().unwrap());
+    let mut first = String::new();
+    log.read_line(&mut first).unwrap();
+    // `2026-11-23 02:30:00 +01:00 INFO  …`
+    let shape: String = first
+        .chars()
+        .take(31)
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    assert_eq!(
+        shape.replace('-', "+"),
+        "0000+00+00 00:00:00 +00:00 INFO",
+        "{first}"
+    );
+    wait_until("the job is armed", || {
+        program.run(&["ls", "--format", "{{.State}}"]).stdout == "armed\n"
+    });
+    for line in [&["watch"][..], &["down"]] {
+        let refused = program.run(line);
+        assert_refused(&refused, &line);
+        assert_eq!(refused.code, Some(5), "{refused:?}");
+    }
+    let beside = program.run(&["trigger", "hello", "--wait"]);
+    assert_eq!(beside.code, Some(3), "beside a watch: {beside:?}");
+    let sent = Command::new("kill").arg(watch.id().to_string()).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(wait_for(&mut watch), Some(0));
+    program.run(&["down"]).ok();
+}
+
+#[test]
+fn logs_follow_a_run_to_its_end() {
+    let program = declared("clifollow");
+    program.declare("job.yaml", &manifest("echo one; sleep 2; echo two; printf three"));
+    program.run(&["apply"]).ok();
+    let run = program.run(&["trigger", "hello"]).ok();
+    let followed = program.run(&["logs", "-f", run.trim_end()]).ok();
+    assert_eq!(followed, "one\ntwo\nthree");
+    program.run(&["down"]).ok();
+}
+
+#[test]
+fn a_job_is_refused_where_another_ledger_holds_the_instance() {
+    let program = declared("cliother");
+    program.run(&["apply"]).ok();
+    let stranger = declared("cliother");
+    for line in [&["apply"][..], &["plan"], &["trigger", "hello"]] {
+        let refused = stranger.run(line);
+        assert_eq!(refused.code, Some(5), "{line:?} {refused:?}");
+        assert!(refused.stderr.contains("--take-over"), "{}", refused.stderr);
+    }
+    program.run(&["down"]).ok();
 }

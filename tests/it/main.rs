@@ -7,4 +7,6 @@ mod fake_engine;
 mod registry;
 mod rig;
 mod scenario;
+mod scheduler;
 mod simulated;
+mod watch;

@@ -20,8 +20,12 @@ mod declare;
 mod simulate;
 mod world;
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use docker_scheduler::engine::sim::{CrashPoint, Fault, RequestKind, SimImage, Verdict};
@@ -47,13 +51,37 @@ fn every_scenario_has_its_golden_transcript() {
         .collect();
     scripts.sort();
     assert!(!scripts.is_empty(), "no scenario is named like `{only}`");
-    let mut failures = Vec::new();
-    for path in scripts {
-        if let Err(why) = check(&path, bless) {
-            failures.push(format!("==== {}\n{why}", path.display()));
-        }
-    }
+    let failures = in_parallel(&scripts, |path| check(path, bless).err());
+    let failures: Vec<String> = failures
+        .into_iter()
+        .map(|(path, why)| format!("==== {}\n{why}", path.display()))
+        .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Runs `work` on each item, on as many threads as there are cores; what it found, in order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Option<R> + Sync) -> Vec<(&T, R)> {
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let at = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some(item) = items.get(at)
+                {
+                    if let Some(result) = work(item) {
+                        found.lock().unwrap().insert(at, result);
+                    }
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap();
+    found
+        .into_iter()
+        .map(|(at, result)| (&items[at], result))
+        .collect()
 }
 
 fn check(path: &Path, bless: bool) -> Result<(), String> {
@@ -82,6 +110,12 @@ fn check(path: &Path, bless: bool) -> Result<(), String> {
         why.push_str(&diff);
     }
     if why.is_empty() { Ok(()) } else { Err(why) }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("?"))
 }
 
 /// The transcript of a script, and the invariants that it violates.
@@ -473,6 +507,7 @@ fn person(world: &mut World, words: &[&str]) -> String {
             Ok(())
         }
         ["ack", run] => {
+            world.checks.lock().unwrap().looked_at.insert((*run).to_owned());
             world.ledger().unwrap().release(&run.parse().unwrap()).unwrap();
             Ok(())
         }

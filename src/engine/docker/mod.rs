@@ -466,14 +466,27 @@ impl Engine for DockerEngine {
         name: &str,
         labels: BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>> {
+        let name = checked(name)?.to_owned();
+        let labelled = !labels.is_empty();
         let request = VolumeCreateRequest {
-            name: Some(checked(name)?.to_owned()),
+            name: Some(name.clone()),
             labels: Some(labels.into_iter().collect()),
             ..VolumeCreateRequest::default()
         };
         let volume = self
             .call(CREATE, async move |docker: bollard::Docker| {
                 docker.create_volume(request).await
+            })
+            .await?;
+        let found = convert::sorted(Some(volume.labels));
+        if !labelled || !found.is_empty() {
+            return Ok(found);
+        }
+        // A daemon that has restarted answers without the labels of a volume that it had before,
+        // until somebody inspects that volume (measured on 20.10).
+        let volume = self
+            .call(QUESTION, async move |docker: bollard::Docker| {
+                docker.inspect_volume(&name).await
             })
             .await?;
         Ok(convert::sorted(Some(volume.labels)))

@@ -20,6 +20,8 @@ pub struct Checks {
     ledger: Option<Arc<Ledger>>,
     /// Containers that a person started: what they do is nobody's fault.
     pub by_hand: BTreeSet<String>,
+    /// Unknown runs that a person has looked at.
+    pub looked_at: BTreeSet<String>,
     /// Names of containers that are not ours.
     pub foreign: BTreeSet<String>,
     /// Since when which schedule counts for which job.
@@ -49,6 +51,7 @@ impl Checks {
             ledger: None,
             by_hand: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            looked_at: BTreeSet::new(),
             open: BTreeMap::new(),
             closed: Vec::new(),
             waiting: BTreeSet::new(),

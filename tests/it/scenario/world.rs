@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use docker_scheduler::apply::claim::{ClaimError, claim, note_downtime};
-use docker_scheduler::apply::{
-    self, ApplyError, Context, LaneReport, STARTS_AT_ONCE, StreamWitness, carry_out, lanes,
-};
+use docker_scheduler::apply::{self, ApplyError, Context, LaneReport, StreamWitness, carry_out, lanes};
 use docker_scheduler::clock::{Clock, ManualClock};
 use docker_scheduler::engine::EngineError;
 use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Verdict};
@@ -156,6 +154,11 @@ impl World {
         self.kill.lock().unwrap().at = Some((kind, delivered, skip));
     }
 
+    /// The scheduler is not to be killed any more.
+    pub fn forget_kill(&mut self) {
+        *self.kill.lock().unwrap() = Kill::default();
+    }
+
     /// Starts the scheduler when it does not run.
     pub async fn start_process(&mut self, take_over: bool) -> Result<(), ClaimError> {
         if self.process.is_some() {
@@ -180,7 +183,7 @@ impl World {
                 pid_started: 1,
             },
             report: Box::new(move |event| events.lock().unwrap().push(event)),
-            starts: Semaphore::new(STARTS_AT_ONCE),
+            starts: Semaphore::new(4),
             stream: StreamWitness::default(),
         });
         let listener = tokio::spawn(listen(context.clone()));

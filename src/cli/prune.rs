@@ -1,0 +1,77 @@
+//! `prune`: ended containers of ours off the engine, and nothing else.
+//!
+//! An engine's own prune would also take what waits for its time; here only what has ended goes, and
+//! a job's container only after its outcome is durable. Records and logs stay.
+
+use crate::engine::{ContainerFilter, ContainerSummary, Engine};
+use crate::model::{ContainerStatus, LABEL_MANAGED_BY, LABEL_TRIGGER, MANAGED_BY, Stamp};
+
+use super::App;
+use super::error::{CommandError, CommandResult, Exit};
+use super::ours;
+use super::output::{print_line, talk};
+use super::run::TRIGGER_RUN;
+use super::session::Session;
+
+/// Delete the containers of docker-scheduler that have ended
+///
+/// Those of this instance's jobs and those of `run`. What runs, what waits for its time and what
+/// docker-scheduler did not make is left alone; history and logs stay.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// # Errors
+/// When the engine cannot be reached (4), or the instance is another ledger's (5).
+pub async fn run(_args: Args, app: &App) -> CommandResult {
+    let engine = app.engine().await?;
+    let ended = ended(engine.as_ref()).await?;
+    let (of_run, of_jobs): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_of_run);
+    for container in &of_run {
+        engine
+            .remove(&container.id, true)
+            .await
+            .map_err(|error| CommandError::engine(&format!("delete `{}`", container.name), &error))?;
+        print_line(&container.name)?;
+    }
+    let of_jobs: Vec<_> = of_jobs
+        .into_iter()
+        .filter(|container| Stamp::read(&container.labels, &app.instance()).is_some())
+        .collect();
+    if of_jobs.is_empty() {
+        return Ok(Exit::OK);
+    }
+    let session = Session::open(app).await?;
+    for container in &of_jobs {
+        if ours::remove_recorded(&session, &container.id, &container.name).await? {
+            print_line(&container.name)?;
+        } else {
+            talk(&format!(
+                "kept {}: its outcome is not recorded yet",
+                container.name
+            ));
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// Ours, of every instance, by name.
+async fn ended(engine: &dyn Engine) -> Result<Vec<ContainerSummary>, CommandError> {
+    let filter = ContainerFilter {
+        all: true,
+        label: Some((LABEL_MANAGED_BY.to_owned(), MANAGED_BY.to_owned())),
+    };
+    let mut ended = engine
+        .list_containers(&filter)
+        .await
+        .map_err(|error| CommandError::engine("list the containers", &error))?;
+    ended.retain(|container| matches!(container.status, ContainerStatus::Exited | ContainerStatus::Dead));
+    ended.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(ended)
+}
+
+fn is_of_run(container: &ContainerSummary) -> bool {
+    container
+        .labels
+        .get(LABEL_TRIGGER)
+        .is_some_and(|trigger| trigger == TRIGGER_RUN)
+}
