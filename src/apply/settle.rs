@@ -253,9 +253,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             Ok(Removal::Removed)
                 if !evidence.needs_events || !started_since(context, container, intent).await? =>
             {
-                context.ledger.never_ran(&run.id)?;
-                context.say(Some(&run.job), What::NeverRan { run: run.id.clone() });
-                return Ok(());
+                return never_ran(context, run);
             }
             Ok(_) => {
                 let reason = (Outcome::Unknown, Reason::Lost);
@@ -285,6 +283,28 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             finish_held(context, run, reason, None, None, Some(until))
         }
     }
+}
+
+/// Proof was found. A slot that may still start is given back; for any other run, and for a manual
+/// one, this is how it ended.
+fn never_ran(context: &Context, run: &Run) -> Result<(), ApplyError> {
+    let record = context.ledger.jobs()?.remove(&run.job);
+    let ended = match (run.slot, record) {
+        (None, _) => Some((Outcome::StartFailed, Reason::StartNeverArrived)),
+        (Some(_), None) => Some((Outcome::Missed, Reason::Removed)),
+        (Some(_), Some(record)) if record.removed => Some((Outcome::Missed, Reason::Removed)),
+        (Some(slot), Some(record)) if slot.at() <= record.baseline => {
+            Some((Outcome::Missed, Reason::ScheduleEdited))
+        }
+        (Some(_), Some(_)) => None,
+    };
+    if let Some(outcome) = ended {
+        finish(context, run, outcome, None, None)?;
+        return Ok(context.ledger.container_gone(&run.id)?);
+    }
+    context.ledger.never_ran(&run.id)?;
+    context.say(Some(&run.job), What::NeverRan { run: run.id.clone() });
+    Ok(())
 }
 
 /// Looks until the start can no longer be under way, or until something shows.
