@@ -513,6 +513,58 @@ pub(super) async fn adopt(
     Ok(())
 }
 
+/// A container of another ledger that looks unstarted may be one whose start nobody saw: `json-file`
+/// writes LogPath before it starts anything. Such a one is unknown and holds its job; it is neither
+/// started nor removed. `false`: it never ran.
+pub(super) async fn adopt_unseen(
+    context: &Context,
+    job: &JobName,
+    target: &Target,
+) -> Result<bool, ApplyError> {
+    let Some(state) = context.engine.inspect(&target.id).await? else {
+        return Ok(false);
+    };
+    let stamp = Stamp::read(&state.labels, &context.instance);
+    let Some(stamp) = stamp.filter(|_| state.is_pristine() && !state.log_path.is_empty()) else {
+        return Ok(false);
+    };
+    let at = context.clock.now();
+    let reason = Reason::EngineDiedAtStart.to_string();
+    let adopted = Adopted {
+        id: target.name.clone(),
+        job: job.clone(),
+        slot: stamp.slot,
+        attempt: stamp.attempt,
+        trigger: stamp.trigger,
+        container: target.id.clone(),
+        due_at: stamp.slot.map_or(at, Slot::at),
+        started_at: None,
+        image: Some(state.image),
+        spec_hash: Some(stamp.spec_hash),
+        origin: stamp.origin,
+        finish: Some(Finish {
+            outcome: Outcome::Unknown,
+            reason: reason.clone(),
+            exit_code: None,
+            started_at: None,
+            finished_at: None,
+            at,
+            held_until: Some(hold_from_now(context, job)?),
+            note: None,
+        }),
+    };
+    if context.ledger.adopt(&adopted)? {
+        let what = What::Ended {
+            run: target.name.clone(),
+            outcome: Outcome::Unknown,
+            reason,
+            secs: None,
+        };
+        context.say(Some(job), what);
+    }
+    Ok(true)
+}
+
 /// Follows a run to its end and writes its outcome; returns it. A `watch` beside this process may
 /// do so first.
 ///
