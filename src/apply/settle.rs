@@ -260,9 +260,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             Ok(Removal::Removed)
                 if !evidence.needs_events || !started_since(context, container, intent).await? =>
             {
-                context.ledger.never_ran(&run.id)?;
-                context.say(Some(&run.job), What::NeverRan { run: run.id.clone() });
-                return Ok(());
+                return never_ran(context, run);
             }
             Ok(_) => {
                 let reason = (Outcome::Unknown, Reason::Lost);
@@ -292,6 +290,28 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             finish_held(context, run, reason, None, None, Some(until))
         }
     }
+}
+
+/// Proof was found. A slot that may still start is given back; for any other run, and for a manual
+/// one, this is how it ended.
+fn never_ran(context: &Context, run: &Run) -> Result<(), ApplyError> {
+    let record = context.ledger.jobs()?.remove(&run.job);
+    let ended = match (run.slot, record) {
+        (None, _) => Some((Outcome::StartFailed, Reason::StartNeverArrived)),
+        (Some(_), None) => Some((Outcome::Missed, Reason::Removed)),
+        (Some(_), Some(record)) if record.removed => Some((Outcome::Missed, Reason::Removed)),
+        (Some(slot), Some(record)) if slot.at() <= record.baseline => {
+            Some((Outcome::Missed, Reason::ScheduleEdited))
+        }
+        (Some(_), Some(_)) => None,
+    };
+    if let Some(outcome) = ended {
+        finish(context, run, outcome, None, None)?;
+        return Ok(context.ledger.container_gone(&run.id)?);
+    }
+    context.ledger.never_ran(&run.id)?;
+    context.say(Some(&run.job), What::NeverRan { run: run.id.clone() });
+    Ok(())
 }
 
 /// Looks until the start can no longer be under way, or until something shows.
@@ -501,6 +521,7 @@ pub(super) async fn adopt(
     Ok(())
 }
 
+<<<<<<< HEAD
 async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>) -> Result<(), ApplyError> {
     let (Some(timeout), Some(started), Some(container)) = (timeout, run.started_at, &run.container) else {
         return Ok(());
@@ -526,6 +547,62 @@ async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>)
 
 /// Follows a run to its end and writes its outcome; returns it. Stops it when `timeout` has passed,
 /// since nobody else may be there to do so; a `watch` beside this process may be first at either.
+=======
+/// A container of another ledger that looks unstarted may be one whose start nobody saw: `json-file`
+/// writes LogPath before it starts anything. Such a one is unknown and holds its job; it is neither
+/// started nor removed. `false`: it never ran.
+pub(super) async fn adopt_unseen(
+    context: &Context,
+    job: &JobName,
+    target: &Target,
+) -> Result<bool, ApplyError> {
+    let Some(state) = context.engine.inspect(&target.id).await? else {
+        return Ok(false);
+    };
+    let stamp = Stamp::read(&state.labels, &context.instance);
+    let Some(stamp) = stamp.filter(|_| state.is_pristine() && !state.log_path.is_empty()) else {
+        return Ok(false);
+    };
+    let at = context.clock.now();
+    let reason = Reason::EngineDiedAtStart.to_string();
+    let adopted = Adopted {
+        id: target.name.clone(),
+        job: job.clone(),
+        slot: stamp.slot,
+        attempt: stamp.attempt,
+        trigger: stamp.trigger,
+        container: target.id.clone(),
+        due_at: stamp.slot.map_or(at, Slot::at),
+        started_at: None,
+        image: Some(state.image),
+        spec_hash: Some(stamp.spec_hash),
+        origin: stamp.origin,
+        finish: Some(Finish {
+            outcome: Outcome::Unknown,
+            reason: reason.clone(),
+            exit_code: None,
+            started_at: None,
+            finished_at: None,
+            at,
+            held_until: Some(hold_from_now(context, job)?),
+            note: None,
+        }),
+    };
+    if context.ledger.adopt(&adopted)? {
+        let what = What::Ended {
+            run: target.name.clone(),
+            outcome: Outcome::Unknown,
+            reason,
+            secs: None,
+        };
+        context.say(Some(job), what);
+    }
+    Ok(true)
+}
+
+/// Follows a run to its end and writes its outcome; returns it. A `watch` beside this process may
+/// do so first.
+>>>>>>> scenarios
 ///
 /// # Errors
 /// When ledger or engine fail.
