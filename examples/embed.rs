@@ -101,15 +101,7 @@ async fn look(
         up_since: now,
         ..Circumstances::default()
     };
-    let observed = observe(
-        engine.as_ref(),
-        ledger,
-        instance,
-        desired,
-        &facts,
-        &circumstances,
-    )
-    .await?;
+    let observed = observe(engine.as_ref(), ledger, instance, desired, &facts, &circumstances).await?;
     Ok(plan(desired, &observed, now))
 }
 

@@ -521,33 +521,6 @@ pub(super) async fn adopt(
     Ok(())
 }
 
-<<<<<<< HEAD
-async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>) -> Result<(), ApplyError> {
-    let (Some(timeout), Some(started), Some(container)) = (timeout, run.started_at, &run.container) else {
-        return Ok(());
-    };
-    let over = started
-        .checked_add(timeout)
-        .is_ok_and(|ends| ends <= context.clock.now());
-    if over && run.stop_requested.is_none() {
-        let why = format!("has run longer than its timeout of {}s", timeout.as_secs());
-        super::stop(
-            context,
-            &run.job,
-            &run.id,
-            container,
-            None,
-            Outcome::TimedOut,
-            why,
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Follows a run to its end and writes its outcome; returns it. Stops it when `timeout` has passed,
-/// since nobody else may be there to do so; a `watch` beside this process may be first at either.
-=======
 /// A container of another ledger that looks unstarted may be one whose start nobody saw: `json-file`
 /// writes LogPath before it starts anything. Such a one is unknown and holds its job; it is neither
 /// started nor removed. `false`: it never ran.
@@ -572,6 +545,8 @@ pub(super) async fn adopt_unseen(
         attempt: stamp.attempt,
         trigger: stamp.trigger,
         container: target.id.clone(),
+        // Another ledger's: ours knows no such nonce.
+        nonce: None,
         due_at: stamp.slot.map_or(at, Slot::at),
         started_at: None,
         image: Some(state.image),
@@ -600,9 +575,31 @@ pub(super) async fn adopt_unseen(
     Ok(true)
 }
 
-/// Follows a run to its end and writes its outcome; returns it. A `watch` beside this process may
-/// do so first.
->>>>>>> scenarios
+async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>) -> Result<(), ApplyError> {
+    let (Some(timeout), Some(started), Some(container)) = (timeout, run.started_at, &run.container) else {
+        return Ok(());
+    };
+    let over = started
+        .checked_add(timeout)
+        .is_ok_and(|ends| ends <= context.clock.now());
+    if over && run.stop_requested.is_none() {
+        let why = format!("has run longer than its timeout of {}s", timeout.as_secs());
+        super::stop(
+            context,
+            &run.job,
+            &run.id,
+            container,
+            None,
+            Outcome::TimedOut,
+            why,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Follows a run to its end and writes its outcome; returns it. Stops it when `timeout` has passed,
+/// since nobody else may be there to do so; a `watch` beside this process may be first at either.
 ///
 /// # Errors
 /// When ledger or engine fail.

@@ -1,9 +1,11 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod chaos;
 mod cli;
 mod conformance;
 mod docker;
 mod fake_engine;
+mod judge;
 mod registry;
 mod rig;
 mod scenario;

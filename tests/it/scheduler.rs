@@ -156,7 +156,7 @@ impl<'a> Scheduler<'a> {
 
     /// Starts a `watch`, ready or not.
     pub fn spawn_watch(&self, flags: &[&str]) -> Watching {
-        let log = self.state.with_file_name("watch.log");
+        let log = self.log_path();
         let open = || {
             fs::File::options()
                 .create(true)
@@ -223,6 +223,15 @@ impl<'a> Scheduler<'a> {
             container["Labels"]["docker-scheduler.job"] == job && container["State"] == state
         });
         found
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.state.with_file_name("watch.log")
+    }
+
+    /// What all watches of this scheduler have written.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
     pub fn has_lock_volume(&self) -> bool {
