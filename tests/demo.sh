@@ -73,7 +73,7 @@ choose_engine() {
     say 'No engine runs here; starting a private one (own data, own socket, no network)'
     if [ "$(id -u)" -ne 0 ]; then
         printf 'error: starting an engine needs root\n' >&2
-        printf 'hint: start Docker, or point DOCKER_HOST at an engine, or run `sudo -E make demo`\n' >&2
+        printf 'hint: start Docker, or point DOCKER_HOST at an engine, or run: sudo -E make demo\n' >&2
         exit 1
     fi
     bash tests/setup.sh engine
@@ -184,7 +184,7 @@ show validate schedules.d
 say 'The plan: what would be done, before anything is done'
 show plan schedules.d
 
-say 'Watching for 40 seconds: each line below `watch |` is one thing it did'
+say 'Watching for 40 seconds: each line behind "watch |" is one thing that it did'
 printf '\n$ docker-scheduler watch schedules.d\n'
 "$program" watch schedules.d > >(while IFS= read -r line; do printf '  watch | %s\n' "$line"; done) 2>&1 &
 watch=$!
@@ -205,7 +205,7 @@ stop_watch
 
 say 'The jobs now'
 show ls
-say 'Every slot is accounted for, also those that did not end well: `slow` ran into its timeout'
+say 'Every slot is accounted for, also those that did not end well: slow ran into its timeout'
 show history -n 12
 say 'The output of a run, kept after its container is gone'
 show logs "$instance.heartbeat"

@@ -62,8 +62,9 @@ setup_lint() {
 }
 
 setup_engine() {
-    have dockerd && have containerd && have runc ||
+    if ! have dockerd || ! have containerd || ! have runc; then
         install 'a Docker engine' docker.io containerd runc
+    fi
     # Debian 13 packs the command line apart.
     have docker || install 'the docker command line' docker-cli
     have ip || install 'network namespaces of the engine' iproute2

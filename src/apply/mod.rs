@@ -326,12 +326,16 @@ async fn remove(
     run: Option<&RunId>,
     cause: &str,
 ) -> Result<bool, ApplyError> {
+    // A superseded ledger's, or one that was lost: ours has nothing to note.
+    let recorded = context.ledger.container(&target.nonce)?.is_some();
+    if run.is_none() && !recorded && settle::adopt_unseen(context, job, target).await? {
+        return Ok(false);
+    }
     let removal: Removal = context.engine.remove(&target.id, true).await?;
     match run {
         Some(run) => context.ledger.container_gone(run)?,
-        // A superseded ledger's, or one that was lost: ours has nothing to note.
-        None if context.ledger.container(&target.nonce)?.is_none() => {}
-        None => context.ledger.discarded(&target.nonce)?,
+        None if recorded => context.ledger.discarded(&target.nonce)?,
+        None => {}
     }
     if removal == Removal::Removed {
         let what = What::Removed {

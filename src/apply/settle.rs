@@ -79,11 +79,12 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
 /// inside the start may have forgotten it, and it runs on.
 async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
     if run.outcome.is_none() {
-        if let (Some(intent), Some(container), None) = (&run.intent, &run.container, run.started_at)
+        if let (Some(intent), Some(container)) = (&run.intent, &run.container)
+            && (run.started_at, run.stop_requested) == (None, None)
             && look_back(context, container, intent).await?.shows_no_start()
         {
             // The fence took it away and died before it could say so.
-            return take_back(context, run);
+            return never_ran(context, run);
         }
         let forgotten = match &run.intent {
             Some(intent) => run.started_at.is_none() && !same_daemon(context, intent).await,
@@ -101,13 +102,6 @@ async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
         finish_held(context, run, outcome, None, None, held_until)?;
     }
     Ok(context.ledger.container_gone(&run.id)?)
-}
-
-/// Its intent never became a start, and its container is gone for good.
-fn take_back(context: &Context, run: &Run) -> Result<(), ApplyError> {
-    context.ledger.never_ran(&run.id)?;
-    context.say(Some(&run.job), What::NeverRan { run: run.id.clone() });
-    Ok(())
 }
 
 fn hold_from_now(context: &Context, job: &JobName) -> Result<Timestamp, ApplyError> {
@@ -273,7 +267,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             Ok(Removal::Removed)
                 if !evidence.needs_events || !look_back(context, container, intent).await?.start =>
             {
-                return take_back(context, run);
+                return never_ran(context, run);
             }
             Ok(_) => {
                 let reason = (Outcome::Unknown, Reason::Lost);
@@ -303,6 +297,28 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             finish_held(context, run, reason, None, None, Some(until))
         }
     }
+}
+
+/// Proof was found. A slot that may still start is given back; for any other run, and for a manual
+/// one, this is how it ended.
+fn never_ran(context: &Context, run: &Run) -> Result<(), ApplyError> {
+    let record = context.ledger.jobs()?.remove(&run.job);
+    let ended = match (run.slot, record) {
+        (None, _) => Some((Outcome::StartFailed, Reason::StartNeverArrived)),
+        (Some(_), None) => Some((Outcome::Missed, Reason::Removed)),
+        (Some(_), Some(record)) if record.removed => Some((Outcome::Missed, Reason::Removed)),
+        (Some(slot), Some(record)) if slot.at() <= record.baseline => {
+            Some((Outcome::Missed, Reason::ScheduleEdited))
+        }
+        (Some(_), Some(_)) => None,
+    };
+    if let Some(outcome) = ended {
+        finish(context, run, outcome, None, None)?;
+        return Ok(context.ledger.container_gone(&run.id)?);
+    }
+    context.ledger.never_ran(&run.id)?;
+    context.say(Some(&run.job), What::NeverRan { run: run.id.clone() });
+    Ok(())
 }
 
 /// Looks until the start can no longer be under way, or until something shows.
@@ -521,6 +537,60 @@ pub(super) async fn adopt(
         context.ledger.container_gone(&target.name)?;
     }
     Ok(())
+}
+
+/// A container of another ledger that looks unstarted may be one whose start nobody saw: `json-file`
+/// writes LogPath before it starts anything. Such a one is unknown and holds its job; it is neither
+/// started nor removed. `false`: it never ran.
+pub(super) async fn adopt_unseen(
+    context: &Context,
+    job: &JobName,
+    target: &Target,
+) -> Result<bool, ApplyError> {
+    let Some(state) = context.engine.inspect(&target.id).await? else {
+        return Ok(false);
+    };
+    let stamp = Stamp::read(&state.labels, &context.instance);
+    let Some(stamp) = stamp.filter(|_| state.is_pristine() && !state.log_path.is_empty()) else {
+        return Ok(false);
+    };
+    let at = context.clock.now();
+    let reason = Reason::EngineDiedAtStart.to_string();
+    let adopted = Adopted {
+        id: target.name.clone(),
+        job: job.clone(),
+        slot: stamp.slot,
+        attempt: stamp.attempt,
+        trigger: stamp.trigger,
+        container: target.id.clone(),
+        // Another ledger's: ours knows no such nonce.
+        nonce: None,
+        due_at: stamp.slot.map_or(at, Slot::at),
+        started_at: None,
+        image: Some(state.image),
+        spec_hash: Some(stamp.spec_hash),
+        origin: stamp.origin,
+        finish: Some(Finish {
+            outcome: Outcome::Unknown,
+            reason: reason.clone(),
+            exit_code: None,
+            started_at: None,
+            finished_at: None,
+            at,
+            held_until: Some(hold_from_now(context, job)?),
+            note: None,
+        }),
+    };
+    if context.ledger.adopt(&adopted)? {
+        let what = What::Ended {
+            run: target.name.clone(),
+            outcome: Outcome::Unknown,
+            reason,
+            secs: None,
+        };
+        context.say(Some(job), what);
+    }
+    Ok(true)
 }
 
 async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>) -> Result<(), ApplyError> {

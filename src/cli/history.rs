@@ -18,6 +18,10 @@ use super::words;
 /// List the runs, and the slots that never became one, with their outcomes and reasons
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Accepted as in Docker; all rows are listed unless `-n` says otherwise
+    #[arg(short, long)]
+    all: bool,
+
     /// Show the N newest alone
     #[arg(short = 'n', long = "number", value_name = "N")]
     number: Option<u32>,

@@ -14,6 +14,14 @@ use super::words;
 /// List the images of the engine
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Accepted as in Docker; all images are always listed
+    #[arg(short, long)]
+    all: bool,
+
+    /// Show the N newest alone
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<usize>,
+
     /// Only images that match: reference=TEXT, dangling=true|false
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
@@ -76,6 +84,7 @@ fn listing(images: &[ImageSummary], args: &Args, now: Timestamp) -> Result<Listi
             .cmp(&a.created_at)
             .then_with(|| (&a.repository, &a.tag, &a.id).cmp(&(&b.repository, &b.tag, &b.id)))
     });
+    shapes.truncate(args.last.unwrap_or(usize::MAX));
     let rows = shapes
         .iter()
         .map(|image| row(image, args.list.no_trunc, now))
@@ -158,7 +167,7 @@ mod tests {
         }
     }
 
-    fn cells(filters: &[&str]) -> Vec<Vec<String>> {
+    fn cells(filters: &[&str], last: Option<usize>) -> Vec<Vec<String>> {
         let images = [
             image(
                 "0123456789abcdef",
@@ -168,6 +177,8 @@ mod tests {
             image("fedcba9876543210", &[], "2026-11-22T00:00:00Z"),
         ];
         let args = Args {
+            all: false,
+            last,
             filter: filters.iter().map(|filter| filter.parse().unwrap()).collect(),
             list: ListArgs::default(),
         };
@@ -179,7 +190,7 @@ mod tests {
     #[test]
     fn every_tag_has_a_row_and_a_dangling_image_has_one_too() {
         assert_eq!(
-            cells(&[]),
+            cells(&[], None),
             [
                 ["<none>", "<none>", "fedcba987654", "24 hours ago", "4.26MB"],
                 ["busybox", "latest", "0123456789ab", "3 days ago", "4.26MB"],
@@ -196,9 +207,11 @@ mod tests {
 
     #[test]
     fn filters_select_rows() {
-        assert_eq!(cells(&["dangling=true"]).len(), 1);
-        assert_eq!(cells(&["reference=busybox"]).len(), 1);
-        assert_eq!(cells(&["reference=localhost:5000/a/b:1.2"]).len(), 1);
-        assert_eq!(cells(&["reference=nope"]).len(), 0);
+        assert_eq!(cells(&["dangling=true"], None).len(), 1);
+        assert_eq!(cells(&["reference=busybox"], None).len(), 1);
+        assert_eq!(cells(&["reference=localhost:5000/a/b:1.2"], None).len(), 1);
+        assert_eq!(cells(&["reference=nope"], None).len(), 0);
+        assert_eq!(cells(&[], Some(1))[0][2], "fedcba987654", "the newest");
+        assert_eq!(cells(&[], Some(0)).len(), 0);
     }
 }

@@ -21,6 +21,14 @@ use super::words;
 /// List the jobs: state, last run and next time
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Also jobs that left the manifests and still have history
+    #[arg(short, long)]
+    all: bool,
+
+    /// Show the first N alone
+    #[arg(short = 'n', long = "number", value_name = "N")]
+    number: Option<usize>,
+
     /// Only jobs that match: name=TEXT, project=NAME, state=WORD, outcome=WORD
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
@@ -63,7 +71,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     check_filters(&args.filter, &["name", "project", "state", "outcome"])?;
     args.list.check(COLUMNS, wire::Job::FIELDS)?;
     let views = match app.existing_ledger()? {
-        Some(ledger) => views(&ledger)?,
+        Some(ledger) => views(&ledger, args.all)?,
         None => {
             talk(&format!(
                 "nothing has been applied yet for the instance `{}`",
@@ -83,7 +91,7 @@ struct View {
     active: Vec<Run>,
 }
 
-fn views(ledger: &Ledger) -> Result<Vec<View>, CommandError> {
+fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
     let failed = |error| of_ledger("read the jobs", &error);
     let snapshot = ledger.snapshot().map_err(failed)?;
     let mut newest: BTreeMap<JobName, Run> = BTreeMap::new();
@@ -98,7 +106,7 @@ fn views(ledger: &Ledger) -> Result<Vec<View>, CommandError> {
     Ok(snapshot
         .jobs
         .into_values()
-        .filter(|record| !record.removed)
+        .filter(|record| all || !record.removed)
         .map(|record| View {
             newest: newest.remove(&record.name),
             active: active.remove(&record.name).unwrap_or_default(),
@@ -112,6 +120,7 @@ fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, Comma
         .iter()
         .map(|view| (view, shape(view, now)))
         .filter(|(_, shape)| matches_filters(&args.filter, |key, value| matches(shape, key, value)))
+        .take(args.number.unwrap_or(usize::MAX))
         .map(|(view, shape)| row(view, &shape, args.list.no_trunc, now))
         .collect::<Result<_, _>>()?;
     Ok(Listing {
@@ -158,6 +167,8 @@ fn state(view: &View, now: Timestamp) -> &'static str {
         "running"
     } else if view.active.iter().any(|run| run.holds_job(now)) {
         "unknown"
+    } else if record.removed {
+        "removed"
     } else if record.policy.suspend {
         "suspended"
     } else if record.arm_failure.is_some() {
@@ -175,9 +186,9 @@ fn is_armed(record: &JobRecord) -> bool {
     record.armed.values().any(|armed| armed.container.is_some())
 }
 
-/// A suspended job has no coming slots.
+/// A suspended job has no coming slots, nor has one that is no longer declared.
 fn next_slot(record: &JobRecord, now: Timestamp) -> Option<Slot> {
-    if record.policy.suspend {
+    if record.policy.suspend || record.removed {
         return None;
     }
     let schedule = Schedule::compile(&record.triggers.schedule).ok()?;
@@ -316,6 +327,8 @@ mod tests {
 
     fn cells(view: View) -> Vec<String> {
         let args = Args {
+            all: true,
+            number: None,
             filter: Vec::new(),
             list: ListArgs::default(),
         };
@@ -368,6 +381,7 @@ mod tests {
             "running"
         );
         assert_eq!(state_of(&|job| job.record.policy.suspend = true), "suspended");
+        assert_eq!(state_of(&|job| job.record.removed = true), "removed");
         assert_eq!(
             state_of(&|job| {
                 let mut held = run(Some(Outcome::Unknown));

@@ -91,10 +91,12 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
 
 async fn execute(engine: &SharedEngine, request: &CreateRequest, args: &Args) -> CommandResult {
     let mut interrupts = Interrupts::listen()?;
-    let created = tokio::select! {
-        created = create(engine.as_ref(), request) => created?,
+    tokio::select! {
+        present = ensure_image(engine.as_ref(), &request.spec.image) => present?,
         () = interrupts.next() => return Ok(Exit::CANCELLED),
-    };
+    }
+    // Not to be interrupted: the engine would make the container all the same.
+    let created = create(engine.as_ref(), request).await?;
     if args.detach {
         start(engine.as_ref(), &created).await?;
         print_line(&created)?;
@@ -107,9 +109,8 @@ async fn execute(engine: &SharedEngine, request: &CreateRequest, args: &Args) ->
     exit
 }
 
-/// Creates the container, pulling its image first when the engine does not have it.
-async fn create(engine: &dyn Engine, request: &CreateRequest) -> Result<String, CommandError> {
-    let image = &request.spec.image;
+/// Pulls the image when the engine does not have it.
+async fn ensure_image(engine: &dyn Engine, image: &ImageRef) -> Result<(), CommandError> {
     let known = engine
         .image_id(image)
         .await
@@ -117,6 +118,10 @@ async fn create(engine: &dyn Engine, request: &CreateRequest) -> Result<String, 
     if known.is_none() {
         pull::pull(engine, image).await?;
     }
+    Ok(())
+}
+
+async fn create(engine: &dyn Engine, request: &CreateRequest) -> Result<String, CommandError> {
     let created = engine
         .create(request)
         .await

@@ -58,7 +58,13 @@ pub fn run(args: Args, app: &App) -> CommandResult {
 fn all_well(manifests: &Manifests, dir: &Path) -> String {
     let jobs = manifests.loaded.desired.jobs.len();
     let files = manifests.files.manifests.len();
-    format!("{}: {jobs} jobs in {files} files, no errors", dir.display())
+    let of = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    format!(
+        "{}: {} in {}, no errors",
+        dir.display(),
+        of(jobs, "job"),
+        of(files, "file")
+    )
 }
 
 /// Schedules that are right and yet may not be what was meant, seen from `now`.

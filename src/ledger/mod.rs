@@ -62,6 +62,9 @@ pub use runs::{Adopted, Finish, Intended, NewIntent, NotRun};
 /// longer wait means a stopped process, not a busy one.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A pass runs about thirty statements; with fewer kept, each pass would prepare them anew.
+const STATEMENTS_KEPT: usize = 64;
+
 /// A series of short outages must not grow the ledger, and only the newest explain anything.
 const GAPS_KEPT: u32 = 100;
 
@@ -390,6 +393,7 @@ fn connect(database: &Path) -> Result<Connection> {
     let configure = || {
         let connection = Connection::open_with_flags(database, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         use_wal(&connection)?;

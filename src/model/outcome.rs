@@ -88,6 +88,8 @@ pub enum Reason {
     KilledExternally,
     /// The engine refused the start; its words.
     StartRefused(String),
+    /// Nothing came of the start request, and nobody waits for another one.
+    StartNeverArrived,
     /// The container could not be made in time; the last error.
     NotArmed(String),
     /// Stopped by us after this many seconds.
@@ -141,6 +143,7 @@ impl fmt::Display for Reason {
             Reason::OutOfMemory => f.write_str("killed: out of memory"),
             Reason::KilledExternally => f.write_str("killed externally"),
             Reason::StartRefused(why) => write!(f, "start refused: {why}"),
+            Reason::StartNeverArrived => f.write_str("its start never arrived at the engine"),
             Reason::NotArmed(why) => write!(f, "no container in time: {why}"),
             Reason::Timeout { after_secs } => write!(f, "stopped after its timeout of {after_secs}s"),
             Reason::StoppedByUser => f.write_str("stopped by a person"),

@@ -865,9 +865,13 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// A directory with one job that fails with 3, applied under an instance of its own.
 fn declared(instance: &'static str) -> Program {
+    declared_on(Rig::shared(), instance)
+}
+
+fn declared_on(rig: &Rig, instance: &'static str) -> Program {
     let program = Program {
         instance,
-        ..Program::on(Rig::shared())
+        ..Program::on(rig)
     };
     program.declare("job.yaml", &manifest("echo hello; echo oops >&2; exit 3"));
     program
@@ -965,13 +969,8 @@ fn a_run_is_accounted_for_after_its_container_is_gone() {
         (Some("manual"), true)
     );
 
-    assert_eq!(program.run(&["prune"]).ok(), format!("{run}\n"));
+    assert_eq!(program.run(&["rm", &run]).ok(), format!("{run}\n"));
     assert!(inspect(Rig::shared(), &run).is_none());
-    assert_eq!(
-        program.run(&["plan", "--detailed-exitcode"]).code,
-        Some(0),
-        "what is armed was left alone"
-    );
     for name in [&run, "hello", "cli.hello"] {
         let logs = program.run(&["logs", name]);
         assert_eq!(
@@ -1012,6 +1011,15 @@ fn a_run_is_accounted_for_after_its_container_is_gone() {
     );
     assert_refused(&program.run(&["logs", "nope"]), &"logs of nothing");
     assert_refused(&program.run(&["history", "nope"]), &"history of nothing");
+    program.declare("job.yaml", "name: cli\njobs: {}\n");
+    program.run(&["apply"]).ok();
+    assert_eq!(program.run(&["ls", "-q"]).ok(), "");
+    assert_eq!(
+        program
+            .run(&["ls", "-a", "-n", "5", "--format", "{{.Name}} {{.State}}"])
+            .ok(),
+        "cli.hello removed\n"
+    );
     program.run(&["down"]).ok();
 }
 
@@ -1137,4 +1145,30 @@ fn a_job_is_refused_where_another_ledger_holds_the_instance() {
         assert!(refused.stderr.contains("--take-over"), "{}", refused.stderr);
     }
     program.run(&["down"]).ok();
+}
+
+#[test]
+fn prune_takes_what_ended_and_is_ours_and_nothing_else() {
+    let rig = Rig::start();
+    let program = declared_on(&rig, "cliprune");
+    program.run(&["apply"]).ok();
+    let triggered = program.run(&["trigger", "hello", "--wait"]);
+    let run = triggered.stdout.trim_end();
+    program.run(&["run", "--name", "ended", IMAGE, "true"]).ok();
+    program
+        .run(&["run", "--name", "running", "-d", IMAGE, "sleep", "600"])
+        .ok();
+    foreign(&rig, "foreign", IMAGE, "true", true);
+    let other = declared_on(&rig, "cliprune2");
+    other.run(&["apply"]).ok();
+    let of_other = other.run(&["trigger", "hello", "--wait"]);
+
+    assert_eq!(program.run(&["prune"]).ok(), format!("ended\n{run}\n"));
+    assert_eq!(program.run(&["prune"]).ok(), "");
+    for kept in ["running", "foreign", of_other.stdout.trim_end()] {
+        assert!(inspect(&rig, kept).is_some(), "{kept}");
+    }
+    let plan = program.run(&["plan", "--detailed-exitcode"]);
+    assert_eq!(plan.code, Some(0), "what is armed was left alone: {plan:?}");
+    assert_eq!(program.run(&["logs", "hello"]).stdout, "hello\n");
 }

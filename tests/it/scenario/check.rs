@@ -10,7 +10,7 @@ use std::sync::Arc;
 use docker_scheduler::clock::{Clock, ManualClock};
 use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Witness};
 use docker_scheduler::ledger::{HistoryQuery, JobFilter, Ledger};
-use docker_scheduler::model::{JobName, Outcome, Run, Trigger};
+use docker_scheduler::model::{JobName, Outcome, Run, Slot, Trigger};
 use docker_scheduler::schedule::Schedule;
 use jiff::{SignedDuration, Timestamp};
 
@@ -205,6 +205,8 @@ impl Checks {
         for era in self.closed.iter().chain(self.open.values()) {
             accounted_for(era, now, self.waiting.contains(&era.job), &mut found);
         }
+        let eras: Vec<&Era> = self.closed.iter().chain(self.open.values()).collect();
+        no_phantom(&eras, &mut found);
         found
     }
 
@@ -279,26 +281,28 @@ impl Checks {
     }
 }
 
-/// I3: every slot of an era has exactly one record; of a job that waits the newest may have none yet.
-/// I5: and no record is of anything else.
-fn accounted_for(era: &Era, now: Timestamp, waits: bool, found: &mut Vec<String>) {
-    let schedule = Schedule::compile(&era.schedule).unwrap();
-    let end = era.end.unwrap_or(now);
+/// Everything that the ledger has of the era's job and that is about slots.
+fn rows_of(era: &Era) -> BTreeMap<Slot, Run> {
     let query = HistoryQuery {
         job: Some(JobFilter::Job(era.job.clone())),
         ..HistoryQuery::default()
     };
-    let mut rows: Vec<Run> = era.ledger.history(&query).unwrap();
-    rows.retain(|run| {
-        run.slot
-            .is_some_and(|slot| slot.at() > era.baseline && slot.at() <= end)
-    });
-    rows.sort_by_key(|run| run.slot);
-    let mut rows = rows.into_iter().peekable();
+    let runs = era.ledger.history(&query).unwrap();
+    runs.into_iter()
+        .filter_map(|run| Some((run.slot?, run)))
+        .collect()
+}
+
+/// I3: every slot of an era has exactly one record (the schema sees to "one"); of a job that waits
+/// the newest may have none yet.
+fn accounted_for(era: &Era, now: Timestamp, waits: bool, found: &mut Vec<String>) {
+    let schedule = Schedule::compile(&era.schedule).unwrap();
+    let end = era.end.unwrap_or(now);
+    let rows = rows_of(era);
     let mut after = era.baseline;
     while let Some(fire) = schedule.next_after(after).filter(|fire| fire.slot.at() <= end) {
         after = fire.slot.at();
-        let Some(run) = rows.next_if(|run| run.slot == Some(fire.slot)) else {
+        let Some(run) = rows.get(&fire.slot) else {
             let newest = schedule.next_after(after).is_none_or(|next| next.slot.at() > end);
             if era.end.is_some() || !newest || !waits {
                 found.push(format!("I3: {} {} has no record", era.job, fire.slot));
@@ -318,12 +322,24 @@ fn accounted_for(era: &Era, now: Timestamp, waits: bool, found: &mut Vec<String>
         }
         after = last.at();
     }
-    for run in rows {
-        let slot = run.slot.map(|slot| slot.to_string()).unwrap_or_default();
-        found.push(format!(
-            "I5: {} {slot} is recorded, and is no slot or is twice",
-            era.job
-        ));
+}
+
+/// I5: what is recorded is a slot of some schedule that counted then.
+fn no_phantom(eras: &[&Era], found: &mut Vec<String>) {
+    let mut phantoms: BTreeMap<(JobName, Slot), bool> = BTreeMap::new();
+    for era in eras {
+        let schedule = Schedule::compile(&era.schedule).unwrap();
+        for (slot, run) in rows_of(era) {
+            let within = slot.at() > era.baseline;
+            // What another ledger had started is older than this one's first sight of the job.
+            let named =
+                (within && schedule.is_slot(slot.at())) || run.intent.is_none() && run.container.is_some();
+            let phantom = phantoms.entry((era.job.clone(), slot)).or_insert(true);
+            *phantom &= !named;
+        }
+    }
+    for ((job, slot), _) in phantoms.into_iter().filter(|(_, phantom)| *phantom) {
+        found.push(format!("I5: {job} {slot} is recorded, and is no slot"));
     }
 }
 

@@ -1,0 +1,38 @@
+# Everything a person types in this repository. Each target sets up what it needs and ends by itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bless bench chaos
+
+help: ## List these targets
+	@printf 'make TARGET\n\n'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build target/release/docker-scheduler
+	@bash tests/setup.sh build
+	cargo build --release --locked
+
+demo: ## See it work: a minute, on a running engine or one of its own; leaves nothing behind
+	@bash tests/demo.sh
+
+test: ## Run all tests; those that need an engine start their own (root)
+	@bash tests/setup.sh build engine
+	cargo test --locked
+
+lint: ## Check formatting, run clippy, and shellcheck where it is installed
+	@bash tests/setup.sh lint
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/*.sh; \
+		else echo 'note: shellcheck is not installed; the shell scripts were not checked'; fi
+
+bless: ## Accept what the scenarios and snapshots print now; read the diff before you commit it
+	@bash tests/setup.sh build engine
+	BLESS=1 INSTA_UPDATE=always cargo test --locked
+
+bench: ## Measure
+	@bash tests/setup.sh build
+	cargo bench --locked --bench '*'
+
+chaos: ## Kill engines and schedulers at random for CHAOS_SECONDS (default 600), and count the runs
+	@bash tests/setup.sh build engine
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --release --test it chaos -- --ignored --nocapture
