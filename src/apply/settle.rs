@@ -79,6 +79,13 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
 /// inside the start may have forgotten it, and it runs on.
 async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
     if run.outcome.is_none() {
+        if let (Some(intent), Some(container)) = (&run.intent, &run.container)
+            && (run.started_at, run.stop_requested) == (None, None)
+            && look_back(context, container, intent).await?.shows_no_start()
+        {
+            // The fence took it away and died before it could say so.
+            return never_ran(context, run);
+        }
         let forgotten = match &run.intent {
             Some(intent) => run.started_at.is_none() && !same_daemon(context, intent).await,
             None => false,
@@ -258,7 +265,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
     {
         match context.engine.remove(container, true).await {
             Ok(Removal::Removed)
-                if !evidence.needs_events || !started_since(context, container, intent).await? =>
+                if !evidence.needs_events || !look_back(context, container, intent).await?.start =>
             {
                 return never_ran(context, run);
             }
@@ -346,7 +353,7 @@ async fn evidence(
         // Podman's events outlive its service, and a start always leaves one.
         return Ok(Some(Evidence { needs_events: true }));
     }
-    if same_daemon(context, intent).await || mark_remembered(context, &state.id, intent).await? {
+    if same_daemon(context, intent).await || look_back(context, &state.id, intent).await?.mark {
         return Ok(Some(Evidence { needs_events: true }));
     }
     // The daemon restarted, or nobody knows. `json-file` writes LogPath before it starts anything.
@@ -358,24 +365,25 @@ async fn evidence(
     Ok(None)
 }
 
-/// Whether the daemon still remembers our mark: it forgets its events when it restarts.
-async fn mark_remembered(context: &Context, container: &str, intent: &Intent) -> Result<bool, ApplyError> {
-    any_event(context, container, intent, |action| {
-        *action == EventAction::Update
-    })
-    .await
+/// What the daemon's memory says of one container since the mark before an intent.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Our mark: the daemon has neither restarted nor forgotten anything that came after it.
+    mark: bool,
+    start: bool,
+    /// Nothing can happen to the container after this.
+    destroy: bool,
 }
 
-async fn started_since(context: &Context, container: &str, intent: &Intent) -> Result<bool, ApplyError> {
-    any_event(context, container, intent, |action| *action == EventAction::Start).await
+impl Memory {
+    /// Whether it proves that the container was never started.
+    fn shows_no_start(&self) -> bool {
+        self.mark && self.destroy && !self.start
+    }
 }
 
-async fn any_event(
-    context: &Context,
-    container: &str,
-    intent: &Intent,
-    wanted: impl Fn(&EventAction) -> bool,
-) -> Result<bool, ApplyError> {
+/// Reads the engine's memory of a container, to its destruction when there was one.
+async fn look_back(context: &Context, container: &str, intent: &Intent) -> Result<Memory, ApplyError> {
     // The mark comes just before the intent, by the engine's clock.
     let since = intent
         .at
@@ -388,11 +396,21 @@ async fn any_event(
         .unwrap_or(Timestamp::MAX);
     let label = (LABEL_INSTANCE.to_owned(), context.instance.to_string());
     let mut events = context.engine.events(label, Some(since), Some(until)).await?;
-    let mut found = false;
+    let mut memory = Memory::default();
     let read = async {
         while let Some(event) = events.next().await {
-            if let Ok(event) = event {
-                found |= event.container == container && wanted(&event.action);
+            let Ok(event) = event else { continue };
+            if event.container != container {
+                continue;
+            }
+            match event.action {
+                EventAction::Update => memory.mark = true,
+                EventAction::Start => memory.start = true,
+                EventAction::Destroy => memory.destroy = true,
+                EventAction::Create | EventAction::Die | EventAction::Other(_) => {}
+            }
+            if memory.destroy || memory.start {
+                break;
             }
         }
     };
@@ -401,7 +419,7 @@ async fn any_event(
         () = read => {}
         () = context.sleep(Duration::from_secs(5)) => {}
     }
-    Ok(found)
+    Ok(memory)
 }
 
 /// Copies a run's output to the state folder. A log that cannot be read changes no outcome; the

@@ -149,6 +149,18 @@ impl Rig {
 
     /// Starts dockerd and waits until it answers.
     pub fn up(&self) {
+        // Docker 20.10 gives up when its first question to containerd comes a moment too early.
+        let dockerd = (0..3).find_map(|_| self.try_up()).unwrap_or_else(|| {
+            panic!(
+                "dockerd did not come up; the end of its log:\n{}",
+                self.log_tail()
+            )
+        });
+        *self.lock() = Some(dockerd);
+    }
+
+    /// `None` when dockerd ended by itself.
+    fn try_up(&self) -> Option<Child> {
         // A killed dockerd leaves its pid file; with the pid reused, the next one would not start.
         drop(fs::remove_file(self.dir.join("docker.pid")));
         self.forget_dead_containerd();
@@ -158,18 +170,17 @@ impl Rig {
             .request("GET", "/_ping", &[])
             .is_none_or(|(status, _)| status != 200)
         {
-            let ended = dockerd.try_wait().expect("look after dockerd");
-            if ended.is_some() || Instant::now() > limit {
+            if dockerd.try_wait().expect("look after dockerd").is_some() {
+                return None;
+            }
+            if Instant::now() > limit {
                 drop(dockerd.kill());
                 drop(dockerd.wait());
-                panic!(
-                    "dockerd did not come up ({ended:?}); the end of its log:\n{}",
-                    self.log_tail()
-                );
+                return None;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        *self.lock() = Some(dockerd);
+        Some(dockerd)
     }
 
     /// dockerd's containerd dies with it. Where nobody reaps it, dockerd would take the remains for
