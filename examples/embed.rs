@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use docker_scheduler::apply::claim::claim;
-use docker_scheduler::apply::{self, Context, STARTS_AT_ONCE, StreamWitness, owner};
+use docker_scheduler::apply::{self, Context, StreamWitness, owner};
 use docker_scheduler::clock::{Clock, SystemClock};
+use docker_scheduler::config::Limits;
+use docker_scheduler::config::Limits;
 use docker_scheduler::engine::context::{self, Env, Selection};
 use docker_scheduler::engine::{self, SharedEngine};
 use docker_scheduler::ledger::Ledger;
@@ -118,7 +120,7 @@ async fn carry_out(
         clock: Arc::new(SystemClock),
         owner: owner::current(),
         report: Box::new(|event| eprintln!("{}", event.what)),
-        starts: Semaphore::new(STARTS_AT_ONCE),
+        starts: Semaphore::new(Limits::default().starts as usize),
         stream: StreamWitness::default(),
     };
     let mut failed = false;

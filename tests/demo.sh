@@ -134,7 +134,7 @@ copy_manifests() {
 # The same three changes that a pull request could hold.
 make_branch() {
     cp -r "$scratch/schedules.d" "$scratch/branch"
-    sed 's/every: 10s /every: 5s /' "$scratch/schedules.d/heartbeat.yaml" >"$scratch/branch/heartbeat.yaml"
+    sed 's/every: 10s /every: 5s  /' "$scratch/schedules.d/heartbeat.yaml" >"$scratch/branch/heartbeat.yaml"
     rm "$scratch/branch/report.yaml"
     cat >"$scratch/branch/slow.yaml" <<END
 name: $instance
@@ -179,7 +179,7 @@ choose_image
 copy_manifests
 cd "$scratch"
 
-say 'A copy of schedules.d: four jobs, declared in Compose files'
+say 'A copy of schedules.d: four jobs in Compose files; one runs too often for daily life, and is warned about'
 show validate schedules.d
 say 'The plan: what would be done, before anything is done'
 show plan schedules.d

@@ -122,8 +122,6 @@ pub enum Reason {
     EngineRestarted {
         reported: i64,
     },
-    /// The name is taken by a container that is not ours.
-    NameTaken(String),
     /// The job was removed from the manifests while its container was gone.
     Removed,
     /// Its schedule was edited before anybody looked at it.
@@ -164,9 +162,6 @@ impl fmt::Display for Reason {
                     f,
                     "exit code {reported} was reported straight after an engine restart"
                 )
-            }
-            Reason::NameTaken(name) => {
-                write!(f, "the name `{name}` is taken by a container that is not ours")
             }
             Reason::Removed => f.write_str("the job was removed"),
             Reason::ScheduleEdited => f.write_str("the schedule was edited"),

@@ -200,8 +200,6 @@ pub enum Cause {
     NextSlot,
     /// The armed container is gone.
     ArmedMissing,
-    /// It was not among the nearest jobs before.
-    WithinArmLimit,
     Resumed,
     SpecChanged,
     /// The tag names another image today.
@@ -226,7 +224,6 @@ pub enum Cause {
     },
     JobRemoved,
     JobSuspended,
-    NotDue,
     /// More finished containers than `history` keeps.
     Retention,
     Superseded,
@@ -270,9 +267,6 @@ pub enum WaitCause {
     VolumeMissing {
         volume: String,
     },
-    NameTaken {
-        name: ContainerName,
-    },
     /// A slot is due, and its container is still being made.
     BeingArmed {
         slot: Slot,
@@ -284,7 +278,6 @@ pub enum WaitCause {
     BeyondArmLimit {
         limit: usize,
     },
-    ClockSuspect,
     BadSchedule {
         why: String,
     },
@@ -301,12 +294,10 @@ impl WaitCause {
             WaitCause::ImageMissing { .. } => "ImageMissing",
             WaitCause::NetworkMissing { .. } => "NetworkMissing",
             WaitCause::VolumeMissing { .. } => "VolumeMissing",
-            WaitCause::NameTaken { .. } => "NameTaken",
             WaitCause::BeingArmed { .. } => "BeingArmed",
             WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
             WaitCause::Suspended => "Suspended",
             WaitCause::BeyondArmLimit { .. } => "BeyondArmLimit",
-            WaitCause::ClockSuspect => "ClockSuspect",
             WaitCause::BadSchedule { .. } => "BadSchedule",
         }
     }
@@ -319,11 +310,9 @@ impl WaitCause {
             | WaitCause::ImageMissing { .. }
             | WaitCause::NetworkMissing { .. }
             | WaitCause::VolumeMissing { .. }
-            | WaitCause::NameTaken { .. }
             | WaitCause::RemovalsHeld { .. }
             | WaitCause::UnknownRunHeld { .. }
-            | WaitCause::BadSchedule { .. }
-            | WaitCause::ClockSuspect => true,
+            | WaitCause::BadSchedule { .. } => true,
             WaitCause::PreviousRunActive { .. }
             | WaitCause::BeingArmed { .. }
             | WaitCause::Suspended
@@ -340,7 +329,6 @@ impl Cause {
             Cause::NewJob => "NewJob",
             Cause::NextSlot => "NextSlot",
             Cause::ArmedMissing => "ArmedMissing",
-            Cause::WithinArmLimit => "WithinArmLimit",
             Cause::Resumed => "Resumed",
             Cause::SpecChanged => "SpecChanged",
             Cause::ImageMoved { .. } => "ImageMoved",
@@ -352,7 +340,6 @@ impl Cause {
             Cause::TimedOut { .. } => "TimedOut",
             Cause::JobRemoved => "JobRemoved",
             Cause::JobSuspended => "JobSuspended",
-            Cause::NotDue => "NotDue",
             Cause::Retention => "Retention",
             Cause::Superseded => "Superseded",
             Cause::GivenUp => "GivenUp",

@@ -6,8 +6,7 @@ use super::action::{Action, Cause, Launch, NotRun, Target, WaitCause};
 use super::fingerprint::spec_hash;
 use super::view::{Draft, JobView, is_idle};
 use crate::model::{
-    Claim, Container, ContainerName, ContainerStatus, Job, Lane, MissedFires, Origin, Outcome, Reason, Run,
-    Slot,
+    Claim, Container, ContainerName, ContainerStatus, Job, Lane, MissedFires, Outcome, Reason, Run, Slot,
 };
 use crate::schedule::{Fire, Schedule};
 
@@ -447,7 +446,7 @@ fn record(
         .job
         .map(|job| job.origin.clone())
         .or(view.record.map(|record| record.origin.clone()))
-        .unwrap_or_else(Origin::default);
+        .unwrap_or_default();
     let name = ContainerName::of_slot(&view.world.instance, &view.name, slot, 0);
     let not_run = NotRun {
         name,

@@ -141,7 +141,6 @@ pub fn describe_cause(step: &Step) -> String {
         },
         Cause::NextSlot => String::from("its next slot"),
         Cause::ArmedMissing => String::from("its armed container is gone"),
-        Cause::WithinArmLimit => String::from("its slot has come near"),
         Cause::Resumed => String::from("no longer suspended"),
         Cause::SpecChanged if step.diff.is_none() => {
             String::from("a value from `.env` or an env file changed; it is not shown")
@@ -158,7 +157,6 @@ pub fn describe_cause(step: &Step) -> String {
         Cause::TimedOut { timeout } => format!("has run longer than its timeout of {}", span(*timeout)),
         Cause::JobRemoved => String::from("no longer declared"),
         Cause::JobSuspended => String::from("suspended"),
-        Cause::NotDue => String::from("not due"),
         Cause::Retention => String::from("more finished containers than `history` keeps"),
         Cause::Superseded => String::from("made by the ledger that this one took over from"),
         Cause::GivenUp => String::from("made by a request that was given up"),
@@ -252,16 +250,12 @@ pub fn describe_wait(cause: &WaitCause, now: Timestamp) -> String {
         WaitCause::VolumeMissing { volume } => {
             format!("cannot start: no external volume {volume}; make it with `docker volume create {volume}`")
         }
-        WaitCause::NameTaken { name } => {
-            format!("cannot be armed: the name {name} is taken by a container that is not ours")
-        }
         WaitCause::BeingArmed { slot } => format!("slot {slot} is due; its container is being made"),
         WaitCause::RemovalsHeld { why } => {
             format!("not removed: {why}; `apply --allow-mass-removal` removes it all the same")
         }
         WaitCause::Suspended => String::from("suspended"),
         WaitCause::BeyondArmLimit { limit } => format!("not armed yet: {limit} other jobs' slots are nearer"),
-        WaitCause::ClockSuspect => String::from("the clock is suspect: nothing is caught up or pruned"),
         WaitCause::BadSchedule { why } => format!("its recorded schedule cannot be read: {why}"),
     }
 }

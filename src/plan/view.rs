@@ -268,11 +268,12 @@ impl Draft {
         });
         let mut diff = self.diff;
         for (action, cause) in self.steps {
-            let shows_edit = matches!(
-                action,
-                Action::Create(_) | Action::Replace { .. } | Action::Update
-            );
-            let diff = if shows_edit { diff.take() } else { None };
+            let diff = match action {
+                // The ledger's row is told of the edit; the change that follows shows it.
+                Action::See(_) => diff.clone(),
+                Action::Create(_) | Action::Replace { .. } | Action::Update => diff.take(),
+                _ => None,
+            };
             plan.steps.push(Step {
                 job: view.name.clone(),
                 action,

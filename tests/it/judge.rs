@@ -245,7 +245,7 @@ fn is_a_slot(trial: &Trial, execution: &Execution<'_>, rows: &[&Value], verdict:
     }
     let rows: Vec<_> = rows
         .iter()
-        .filter(|row| row["slot"] == *begin.slot && row["attempt"].to_string() == begin.attempt)
+        .filter(|row| row["slot"] == *begin.slot && row["attempt"].as_u64() == begin.attempt.parse().ok())
         .collect();
     let ours = |row: &&&&Value| {
         row["container"]

@@ -20,6 +20,8 @@ pub struct Checks {
     ledger: Option<Arc<Ledger>>,
     /// Containers that a person started: what they do is nobody's fault.
     pub by_hand: BTreeSet<String>,
+    /// Which lines of the witness are theirs.
+    lines_by_hand: BTreeSet<usize>,
     /// Unknown runs that a person has looked at.
     pub looked_at: BTreeSet<String>,
     /// Names of containers that are not ours.
@@ -51,6 +53,7 @@ impl Checks {
             ledger: None,
             by_hand: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            lines_by_hand: BTreeSet::new(),
             looked_at: BTreeSet::new(),
             open: BTreeMap::new(),
             closed: Vec::new(),
@@ -61,8 +64,11 @@ impl Checks {
 
     /// A person has just started something: whatever the witness says since then is theirs.
     pub fn started_by_hand(&mut self, lines_before: usize) {
-        let new = self.engine.witness().into_iter().skip(lines_before);
-        self.by_hand.extend(new.map(|line| line.container));
+        let new = self.engine.witness().into_iter().enumerate().skip(lines_before);
+        for (number, line) in new {
+            self.lines_by_hand.insert(number);
+            self.by_hand.insert(line.container);
+        }
     }
 
     /// A scheduler comes up on that ledger. A take-over begins anew: what counted before ended with
@@ -210,13 +216,17 @@ impl Checks {
         found
     }
 
-    /// I1.
+    /// I1. What a person has started is not started by us on top.
     fn once(&self, witness: &[Witness], found: &mut Vec<String>) {
-        let mut seen = BTreeSet::new();
-        for line in witness {
-            let by_hand = self.by_hand.contains(&line.container);
-            let manual = line.slot.is_empty();
-            if !by_hand && !manual && !seen.insert((&line.job, &line.slot, line.attempt)) {
+        let mut ours = BTreeSet::new();
+        let mut theirs = BTreeSet::new();
+        for (number, line) in witness.iter().enumerate() {
+            if self.lines_by_hand.contains(&number) {
+                theirs.insert(&line.container);
+                continue;
+            }
+            let again = !line.slot.is_empty() && !ours.insert((&line.job, &line.slot, line.attempt));
+            if again || theirs.contains(&line.container) {
                 found.push(format!("I1: {} {} ran twice", line.job, line.slot));
             }
         }
