@@ -186,7 +186,8 @@ fn finish_held(
 ) -> Result<(), ApplyError> {
     let started_at = state.and_then(|state| state.started_at).or(run.started_at);
     let finished_at = state.and_then(|state| state.finished_at);
-    let ran = started_at.is_some() && outcome != Outcome::StartFailed;
+    // A daemon that died inside the start knows no StartedAt, but may have seen the end.
+    let ran = (started_at.is_some() || finished_at.is_some()) && outcome != Outcome::StartFailed;
     let finish = Finish {
         outcome,
         reason: reason.to_string(),
@@ -289,21 +290,22 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
         && state.is_pristine()
         && let Some(evidence) = evidence(context, state, intent).await?
     {
-        match context.engine.remove(container, true).await {
+        match super::delete(context, container).await {
             Ok(Removal::Removed)
                 if !evidence.needs_events
                     || look_back(context, container, intent).await?.shows_no_start() =>
             {
                 return never_ran(context, run);
             }
-            Ok(_) => {
+            Ok(Removal::Gone) => return vanished(context, run).await,
+            Ok(Removal::Removed) => {
                 let reason = (Outcome::Unknown, Reason::Lost);
                 finish(context, run, reason, None, None)?;
                 return Ok(context.ledger.container_gone(&run.id)?);
             }
             // It runs after all.
-            Err(EngineError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(ApplyError::Engine(EngineError::Refused { .. })) => {}
+            Err(error) => return Err(error),
         }
     }
     // Whatever happened meanwhile is looked at once more.
