@@ -46,13 +46,16 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     if !args.allow_mass_removal {
         desired.removals = source::guard(&known, &desired, state);
     }
-    remember(&session, &dir)?;
     session.note_downtime(app.now())?;
     let (started, failures) = rounds(app, &session, &desired).await?;
     if let Removals::Held(why) = &desired.removals {
-        let error = CommandError::new(ErrorKind::Refused, format!("removals are held: {why}"));
+        let error = CommandError::new(
+            ErrorKind::Refused,
+            format!("removals are held, in `{}`: {why}", dir.display()),
+        );
         return Err(error.hint("`apply --allow-mass-removal` removes them"));
     }
+    remember(&session, &dir)?;
     let ended_well = if args.wait {
         wait(&session, &desired, &started).await?
     } else {

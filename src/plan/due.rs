@@ -15,7 +15,7 @@ use crate::schedule::{Fire, Schedule};
 const SERIES_LIMIT: usize = 100;
 
 /// Bounds the counting of a collapsed series; the count then says "at least".
-const COUNT_LIMIT: u64 = 10_000_000;
+const COUNT_LIMIT: u64 = 1_000_000;
 
 /// What became of the newest due slot, as far as arming must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,10 @@ pub(super) fn miss_all_of_record(view: &JobView<'_>, otherwise: Reason, draft: &
         return;
     };
     let due = due_slots(view, &schedule);
-    let reason_of = |slot| view.gap_reason(slot).unwrap_or_else(|| otherwise.clone());
+    // A job that is held would not have been started either way.
+    let held = matches!(otherwise, Reason::RemovalsHeld(_));
+    let gap_of = |slot| if held { None } else { view.gap_reason(slot) };
+    let reason_of = |slot| gap_of(slot).unwrap_or_else(|| otherwise.clone());
     for (first, last, count) in due.older {
         record(
             view,
