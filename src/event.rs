@@ -109,7 +109,8 @@ impl What {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            What::Removed { .. } => Level::Debug,
+            // A manual run's container is started in the same breath, or refused.
+            What::Removed { .. } | What::Armed { slot: None, .. } => Level::Debug,
             What::Ended { outcome, .. } | What::NotRun { outcome, .. } => match outcome {
                 Outcome::Succeeded | Outcome::Suspended | Outcome::Cancelled => Level::Info,
                 Outcome::Skipped | Outcome::Missed | Outcome::Dropped => Level::Warn,

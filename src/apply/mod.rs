@@ -27,7 +27,7 @@ use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
 use crate::ledger::{JobUpsert, Ledger, LedgerError};
 use crate::model::{ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
-use crate::plan::{Action, Launch, NotRun, Plan, Step, Target, describe_cause};
+use crate::plan::{Action, Cause, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
 pub use settle::wait_for_end;
 
@@ -97,6 +97,8 @@ pub struct LaneReport {
     pub error: Option<ApplyError>,
     /// Runs that were started.
     pub started: Vec<RunId>,
+    /// IDs of containers that could not be removed.
+    pub not_removed: Vec<String>,
 }
 
 impl Context {
@@ -174,6 +176,9 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             spec_hash: sight.spec_hash.clone(),
             baseline: sight.baseline,
         };
+        if step.cause == Cause::ClockSetBack {
+            context.ledger.give_back(&step.job, plan.at)?;
+        }
         context.ledger.upsert_job(&known)?;
         context.say(
             Some(&step.job),
@@ -246,6 +251,9 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
                             text: format!("cannot {word}: {error}"),
                         },
                     );
+                }
+                if let Action::Remove { target, .. } = &step.action {
+                    report.not_removed.push(target.id.clone());
                 }
                 report.error = Some(error);
                 if fatal {

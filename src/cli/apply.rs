@@ -46,13 +46,16 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     if !args.allow_mass_removal {
         desired.removals = source::guard(&known, &desired, state);
     }
-    remember(&session, &dir)?;
     session.note_downtime(app.now())?;
     let (started, failures) = rounds(app, &session, &desired).await?;
     if let Removals::Held(why) = &desired.removals {
-        let error = CommandError::new(ErrorKind::Refused, format!("removals are held: {why}"));
+        let error = CommandError::new(
+            ErrorKind::Refused,
+            format!("removals are held, in `{}`: {why}", dir.display()),
+        );
         return Err(error.hint("`apply --allow-mass-removal` removes them"));
     }
+    remember(&session, &dir)?;
     let ended_well = if args.wait {
         wait(&session, &desired, &started).await?
     } else {
@@ -118,7 +121,11 @@ async fn wait(session: &Session, desired: &Desired, started: &[RunId]) -> Result
     });
     let mut ended_well = true;
     for ended in futures_util::future::join_all(ends).await {
-        let run = ended.map_err(|error| of_apply("wait for a run", &error))?;
+        let Some(run) = ended.map_err(|error| of_apply("wait for a run", &error))? else {
+            talk("a start never reached the engine; its slot is due again");
+            ended_well = false;
+            continue;
+        };
         ended_well &= run.outcome == Some(Outcome::Succeeded);
         talk(&format!(
             "{} {}: {}",

@@ -11,7 +11,7 @@ use crate::watch::Declared;
 
 use super::App;
 use super::error::{CommandError, ErrorKind};
-use super::output::talk_raw;
+use super::output::{talk, talk_raw};
 use super::state::of_ledger;
 
 /// Where manifests are when nobody says otherwise.
@@ -46,6 +46,12 @@ impl Manifests {
     /// When there is: nothing is planned from half a directory.
     pub fn without_errors(self) -> Result<Desired, CommandError> {
         talk_raw(&self.render(true));
+        if self.files.manifests.is_empty() {
+            talk(&format!(
+                "note: there is no manifest (*.yaml, *.yml) in `{}`",
+                self.dir.display()
+            ));
+        }
         if self.loaded.has_errors() {
             let dir = self.dir.display();
             return Err(CommandError::new(

@@ -1,6 +1,6 @@
 //! `plan`: the difference between manifests and Docker, and the next times, before anything happens.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::{Ledger, WatchLock};
 use crate::model::Desired;
@@ -58,15 +58,19 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     if let Some(ledger) = &ledger {
         desired.removals = source::guard(&known_jobs(ledger)?, &desired, state);
     }
-    let plan = made(
-        app,
-        ledger.as_ref(),
-        &desired,
-        args.at.unwrap_or_else(|| app.now()),
-    )
-    .await?;
+    let at = args.at.unwrap_or_else(|| app.now());
+    if at.duration_since(app.now()) > FURTHEST {
+        return Err(CommandError::usage("`--at` lies more than ten years ahead")
+            .hint("`next --from TIME` shows coming times from any moment on"));
+    }
+    let plan = made(app, ledger.as_ref(), &desired, at).await?;
     let plan = match &args.job {
-        Some(glob) => only(plan, glob),
+        Some(glob) => {
+            if !desired.jobs.keys().any(|job| glob.matches(&job.to_string())) {
+                talk("note: no declared job matches `--job`");
+            }
+            only(plan, glob)
+        }
         None => plan,
     };
     match args.format {
@@ -181,6 +185,9 @@ fn fenced(text: &str) -> String {
     }
     format!("{fence}diff\n{}\n{fence}", text.trim_end())
 }
+
+/// All slots up to then would be missed ones, counted one by one.
+const FURTHEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
 /// `*` and `?` over a full job name.
 #[derive(Debug, Clone)]

@@ -77,7 +77,9 @@ pub fn of_ledger(what: &str, error: &LedgerError) -> CommandError {
     match error {
         LedgerError::Locked { .. } | LedgerError::OtherEngine { .. } => failed.with_kind(ErrorKind::Refused),
         _ if error.is_permission_denied() => {
-            failed.hint("it belongs to another user; run this as that user, or set `--state`")
+            failed.hint(
+                "it belongs to another user, or its file system is read-only: run this as that user, or set `--state`",
+            )
         }
         _ => failed,
     }

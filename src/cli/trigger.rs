@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::apply::{Context, launch_now, manual_name, wait_for_end};
+use crate::ledger::WatchLock;
 use crate::model::{Concurrency, Job, JobName, Run, RunTrigger};
 use crate::plan::{Launch, spec_hash};
 
@@ -46,6 +47,9 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         .map_err(|error| of_apply(&format!("start job `{}`", job.name), &error))?;
     print_line(run.as_str())?;
     if !args.wait {
+        if WatchLock::holder(session.ledger().dir()).is_none() {
+            talk("note: no watch is running, so its end is recorded by the next `apply` or `watch`");
+        }
         return Ok(Exit::OK);
     }
     follow(&session.context, &run, job.policy.timeout).await
@@ -62,7 +66,8 @@ pub async fn follow(
 ) -> CommandResult {
     let run = wait_for_end(context, run, timeout)
         .await
-        .map_err(|error| of_apply("wait for the run", &error))?;
+        .map_err(|error| of_apply("wait for the run", &error))?
+        .ok_or_else(|| CommandError::failed("its start never reached the engine; it did not run"))?;
     talk(&format!(
         "{}: {}",
         run.outcome.map_or("running", crate::model::Outcome::as_str),

@@ -11,7 +11,7 @@ use crate::wire;
 use super::App;
 use super::args::{DirArg, TextOrJson};
 use super::declared::Manifests;
-use super::error::{CommandResult, Exit};
+use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::output::{print_json, print_line, talk_raw};
 
 /// Check the manifests: every problem of every file at once
@@ -48,6 +48,10 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     }
     if manifests.loaded.has_errors() {
         return Ok(Exit::INVALID_MANIFESTS);
+    }
+    if manifests.files.manifests.is_empty() {
+        let message = format!("there is no manifest (*.yaml, *.yml) in `{}`", dir.display());
+        return Err(CommandError::new(ErrorKind::Manifests, message));
     }
     if !args.quiet && args.format == TextOrJson::Text {
         print_line(&all_well(&manifests, &dir))?;

@@ -15,7 +15,7 @@ use crate::schedule::{Fire, Schedule};
 const SERIES_LIMIT: usize = 100;
 
 /// Bounds the counting of a collapsed series; the count then says "at least".
-const COUNT_LIMIT: u64 = 10_000_000;
+const COUNT_LIMIT: u64 = 1_000_000;
 
 /// What became of the newest due slot, as far as arming must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +44,11 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
         else {
             continue;
         };
-        let overdue = match (timeout, run.started_at) {
-            (Some(timeout), Some(started)) => {
-                let ends = started.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+        let overdue = match (timeout, view.began(run)) {
+            // A clock that is not to be trusted ends nothing.
+            (Some(_), Some(_)) if view.world.clock_suspect => None,
+            (Some(timeout), Some(began)) => {
+                let ends = began.saturating_add(timeout).unwrap_or(Timestamp::MAX);
                 if ends > view.now {
                     draft.wake_at(ends);
                 }
@@ -61,8 +63,9 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
         };
         if !view.busy(Lane::Run) {
             let grace = view.job.and_then(|job| job.container.stop_grace_period);
-            let cause = Cause::TimedOut {
-                timeout: overdue.or(timeout).unwrap_or_default(),
+            let cause = match overdue {
+                Some(timeout) => Cause::TimedOut { timeout },
+                None => Cause::StopAsked,
             };
             let stop = Action::Stop {
                 run: run.id.clone(),
@@ -146,7 +149,10 @@ pub(super) fn miss_all_of_record(view: &JobView<'_>, otherwise: Reason, draft: &
         return;
     };
     let due = due_slots(view, &schedule);
-    let reason_of = |slot| view.gap_reason(slot).unwrap_or_else(|| otherwise.clone());
+    // A job that is held would not have been started either way.
+    let held = matches!(otherwise, Reason::RemovalsHeld(_));
+    let gap_of = |slot| if held { None } else { view.gap_reason(slot) };
+    let reason_of = |slot| gap_of(slot).unwrap_or_else(|| otherwise.clone());
     for (first, last, count) in due.older {
         record(
             view,

@@ -536,7 +536,9 @@ fn rooms_used(file: &Source) -> BTreeSet<String> {
         for rest in file.code.split(prefix).skip(1) {
             match rest.strip_prefix('{') {
                 Some(group) => found.extend(top_names(group)),
-                None => found.insert(word(rest)).then_some(()).unwrap_or_default(),
+                None => {
+                    found.insert(word(rest));
+                }
             }
         }
     }
