@@ -19,7 +19,6 @@ use docker_scheduler::apply::claim::claim;
 use docker_scheduler::apply::{self, Context, StreamWitness, owner};
 use docker_scheduler::clock::{Clock, SystemClock};
 use docker_scheduler::config::Limits;
-use docker_scheduler::config::Limits;
 use docker_scheduler::engine::context::{self, Env, Selection};
 use docker_scheduler::engine::{self, SharedEngine};
 use docker_scheduler::ledger::Ledger;
