@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Claim, Container, Desired, EngineFacts, Gap, GapKind, ImageState, Instance, JobName, JobRecord,
-    LABEL_INSTANCE, Lane, MountKind, Observed, Stamp,
+    Claim, Container, Desired, EngineFacts, Gap, ImageState, Instance, JobName, JobRecord, LABEL_INSTANCE,
+    Lane, MountKind, Observed, Stamp,
 };
 
 /// Why the world could not be seen. An engine that is away is not an empty engine.
@@ -216,17 +216,4 @@ fn records_from_labels(
         });
     }
     records
-}
-
-/// The time since the ledger was last written to by a living scheduler, as a gap.
-///
-/// # Errors
-/// When the ledger cannot be read.
-pub fn gap_before(ledger: &Ledger, now: Timestamp) -> Result<Option<Gap>, LedgerError> {
-    let last = ledger.last_alive()?;
-    Ok(last.filter(|&last| last < now).map(|from| Gap {
-        from,
-        to: now,
-        kind: GapKind::SchedulerDown,
-    }))
 }

@@ -42,7 +42,11 @@ pub async fn claim(
     let found = engine.info().await?.identity;
     match ledger.engine()? {
         Some(known) if known != found && !take_over => return Err(ClaimError::OtherEngine { known, found }),
-        Some(known) if known != found => ledger.rebind_engine(&found)?,
+        Some(known) if known != found => {
+            // Another engine's slots were never this one's to catch up.
+            ledger.rebind_engine(&found)?;
+            ledger.forget_baselines()?;
+        }
         _ => {}
     }
     let others = other_ledgers(engine, ledger, instance).await?;

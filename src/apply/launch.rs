@@ -45,7 +45,7 @@ pub(super) async fn arm(
 ) -> Result<(), ApplyError> {
     let made = prepare(context, launch, old, RunTrigger::Schedule).await;
     note_arming(context, launch, &made)?;
-    report.progress = made.is_ok();
+    report.progress |= made.is_ok();
     made.map(drop)
 }
 
@@ -442,10 +442,15 @@ async fn check_executable(context: &Context, target: &Target, launch: &Launch) -
             Err(_) => return Ok(()),
         }
     }
-    Err(ApplyError::CannotArm(match found_not_executable {
+    let what = match found_not_executable {
         Some(path) => format!("{path} in image {} is not executable", launch.spec.image),
         None => format!("no command `{program}` in image {}", launch.spec.image),
-    }))
+    };
+    // A command may come from `.env`, and this goes to ledger, log and plan.
+    Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
+        &launch.spec,
+        &what,
+    )))
 }
 
 /// Where a program would be found: itself when it is a path, else along PATH.
@@ -499,12 +504,12 @@ async fn lookup(context: &Context, id: &str, path: &str) -> Result<Option<PathSt
 
 /// Steps 3 to 6.
 async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Result<Launched, ApplyError> {
+    wait_until(context, launch.due_at).await;
     let place = context
         .starts
         .acquire()
         .await
         .map_err(|closed| ApplyError::CannotArm(format!("no more starts: {closed}")))?;
-    wait_until(context, launch.due_at).await;
     still_ours(context).await?;
     match context.engine.mark(&target.id).await {
         Ok(_) => {}

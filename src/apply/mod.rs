@@ -26,10 +26,15 @@ use crate::clock::Clock;
 use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
 use crate::ledger::{JobUpsert, Ledger, LedgerError};
-use crate::model::{ContainerName, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
-use crate::plan::{Action, Launch, NotRun, Plan, Step, Target, describe_cause};
+use crate::model::{ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
+use crate::plan::{Action, Cause, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
 pub use settle::wait_for_end;
+
+/// How long somebody else's removal of a container is waited for: a large one takes seconds, and one
+/// that is stuck is no reason to hold up its job's other work.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
+const REMOVAL_LOOK: Duration = Duration::from_millis(200);
 
 /// Everything that carrying out a step needs.
 pub struct Context {
@@ -92,6 +97,8 @@ pub struct LaneReport {
     pub error: Option<ApplyError>,
     /// Runs that were started.
     pub started: Vec<RunId>,
+    /// IDs of containers that could not be removed.
+    pub not_removed: Vec<String>,
 }
 
 impl Context {
@@ -169,6 +176,9 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             spec_hash: sight.spec_hash.clone(),
             baseline: sight.baseline,
         };
+        if step.cause == Cause::ClockSetBack {
+            context.ledger.give_back(&step.job, plan.at)?;
+        }
         context.ledger.upsert_job(&known)?;
         context.say(
             Some(&step.job),
@@ -241,6 +251,9 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
                             text: format!("cannot {word}: {error}"),
                         },
                     );
+                }
+                if let Action::Remove { target, .. } = &step.action {
+                    report.not_removed.push(target.id.clone());
                 }
                 report.error = Some(error);
                 if fatal {
@@ -331,11 +344,17 @@ async fn remove(
     if run.is_none() && !recorded && settle::adopt_unseen(context, job, target).await? {
         return Ok(false);
     }
-    let removal: Removal = context.engine.remove(&target.id, true).await?;
-    match run {
-        Some(run) => context.ledger.container_gone(run)?,
-        None if recorded => context.ledger.discarded(&target.nonce)?,
-        None => {}
+    if run.is_none() && recorded {
+        // First in the ledger: from here on nobody starts it. One whose start was intended since
+        // this was planned stays, and so does its result.
+        match context.ledger.discarded(&target.nonce) {
+            Err(LedgerError::NotUsable { .. }) => return Ok(false),
+            noted => noted?,
+        }
+    }
+    let removal = delete(context, &target.id).await?;
+    if let Some(run) = run {
+        context.ledger.container_gone(run)?;
     }
     if removal == Removal::Removed {
         let what = What::Removed {
@@ -345,6 +364,28 @@ async fn remove(
         context.say(Some(job), what);
     }
     Ok(true)
+}
+
+/// DELETE without force. A refusal is no result: an earlier request, of a process that was killed
+/// since, may be removing it at this moment.
+async fn delete(context: &Context, container: &str) -> Result<Removal, ApplyError> {
+    let refused = match context.engine.remove(container, true).await {
+        Err(refused @ EngineError::Refused { .. }) => refused,
+        answer => return Ok(answer?),
+    };
+    let began = context.clock.monotonic();
+    loop {
+        match context.engine.inspect(container).await? {
+            None => return Ok(Removal::Gone),
+            Some(state)
+                if state.status == ContainerStatus::Removing
+                    && context.clock.monotonic().saturating_sub(began) < REMOVAL_PATIENCE =>
+            {
+                context.sleep(REMOVAL_LOOK).await;
+            }
+            Some(_) => return Err(refused.into()),
+        }
+    }
 }
 
 /// A slot whose container turned out to have been started by somebody else.

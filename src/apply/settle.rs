@@ -57,6 +57,14 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
         }
         return Ok(());
     }
+    let over = matches!(
+        state.status,
+        ContainerStatus::Exited | ContainerStatus::Dead | ContainerStatus::Created
+    );
+    if !over {
+        // Being removed, or in a state without a meaning here (Podman's `stopping`): no end yet.
+        return Ok(());
+    }
     if state.started_at.is_some() || state.finished_at.is_some() {
         report.progress = true;
         return collect(context, &run, &state).await;
@@ -81,7 +89,7 @@ async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
     if run.outcome.is_none() {
         if let (Some(intent), Some(container)) = (&run.intent, &run.container)
             && (run.started_at, run.stop_requested) == (None, None)
-            && look_back(context, container, intent).await?.shows_no_start()
+            && look_back(context, container, intent).await?.forgot_nothing()
         {
             // The fence took it away and died before it could say so.
             return never_ran(context, run);
@@ -91,7 +99,7 @@ async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
             None => false,
         };
         let outcome = match run.stop_requested {
-            Some(asked) => (asked, Reason::StoppedByUser),
+            Some(asked) => (asked, stop_reason(asked, &policy_of(context, &run.job)?)),
             None => (Outcome::Unknown, Reason::Lost),
         };
         let held_until = if forgotten {
@@ -115,19 +123,18 @@ async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result
     let policy = policy_of(context, &run.job)?;
     let restarted = engine_restarted_since(context, run).await?;
     let (outcome, reason) = verdict(run, state, &policy, restarted);
+    if run.outcome == Some(Outcome::Unknown) && outcome == Outcome::Unknown {
+        // No better known than before, but its end was seen: it holds its job no longer.
+        return Ok(context.ledger.release(&run.id)?);
+    }
     finish(context, run, (outcome, reason), Some(state), note)
 }
 
 /// The meaning of an exit code that inspect shows.
 fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) -> (Outcome, Reason) {
     let code = state.exit_code;
-    match run.stop_requested {
-        Some(Outcome::TimedOut) => {
-            let after = policy.timeout.map_or(0, |timeout| timeout.as_secs());
-            return (Outcome::TimedOut, Reason::Timeout { after_secs: after });
-        }
-        Some(asked) => return (asked, Reason::StoppedByUser),
-        None => {}
+    if let Some(asked) = run.stop_requested {
+        return (asked, stop_reason(asked, policy));
     }
     // A daemon that comes back reports 255 (or 137) for jobs that may have ended well.
     if restarted && (code == 255 || code == 137) {
@@ -144,6 +151,19 @@ fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) 
         return (Outcome::Failed, Reason::KilledExternally);
     }
     (Outcome::Failed, Reason::Exit(code))
+}
+
+/// Why we asked for its end.
+fn stop_reason(asked: Outcome, policy: &Policy) -> Reason {
+    match (asked, policy.timeout) {
+        (Outcome::TimedOut, Some(timeout)) => Reason::Timeout {
+            after_secs: timeout.as_secs(),
+        },
+        (Outcome::TimedOut, None) => {
+            Reason::Other("stopped after its timeout, which is no longer set".to_owned())
+        }
+        _ => Reason::StoppedByUser,
+    }
 }
 
 fn finish(
@@ -166,7 +186,8 @@ fn finish_held(
 ) -> Result<(), ApplyError> {
     let started_at = state.and_then(|state| state.started_at).or(run.started_at);
     let finished_at = state.and_then(|state| state.finished_at);
-    let ran = started_at.is_some() && outcome != Outcome::StartFailed;
+    // A daemon that died inside the start knows no StartedAt, but may have seen the end.
+    let ran = (started_at.is_some() || finished_at.is_some()) && outcome != Outcome::StartFailed;
     let finish = Finish {
         outcome,
         reason: reason.to_string(),
@@ -213,10 +234,14 @@ async fn engine_restarted_since(context: &Context, run: &Run) -> Result<bool, Ap
     if let (Some(then), Some(now)) = (&intent.engine_peer, context.engine.peer().await) {
         return Ok(*then != now);
     }
+    if !intent.owner.boot_id.is_empty() && intent.owner.boot_id != owner::boot_id() {
+        return Ok(true);
+    }
+    // Nobody watched it the whole time, so nobody can say that it did not.
     let gaps = context.ledger.gaps()?;
     Ok(gaps
         .iter()
-        .any(|gap| gap.kind == GapKind::EngineUnreachable && gap.to > intent.at))
+        .any(|gap| gap.kind != GapKind::ClockJumped && gap.to > intent.at))
 }
 
 /// An error reply to our own start. With the same daemon and nothing started it is definite.
@@ -233,7 +258,9 @@ pub(super) async fn refused_start(
     let Some(state) = context.engine.inspect(&target.id).await? else {
         return Ok(Launched::Unconfirmed);
     };
-    let same_daemon = same_daemon(context, intent).await;
+    // Under socket activation there is no peer to compare, but our mark is still remembered.
+    let same_daemon =
+        same_daemon(context, intent).await || look_back(context, &target.id, intent).await?.mark;
     if state.started_at.is_some() || state.status != ContainerStatus::Created || !same_daemon {
         return Ok(Launched::Unconfirmed);
     }
@@ -263,20 +290,22 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
         && state.is_pristine()
         && let Some(evidence) = evidence(context, state, intent).await?
     {
-        match context.engine.remove(container, true).await {
+        match super::delete(context, container).await {
             Ok(Removal::Removed)
-                if !evidence.needs_events || !look_back(context, container, intent).await?.start =>
+                if !evidence.needs_events
+                    || look_back(context, container, intent).await?.shows_no_start() =>
             {
                 return never_ran(context, run);
             }
-            Ok(_) => {
+            Ok(Removal::Gone) => return vanished(context, run).await,
+            Ok(Removal::Removed) => {
                 let reason = (Outcome::Unknown, Reason::Lost);
                 finish(context, run, reason, None, None)?;
                 return Ok(context.ledger.container_gone(&run.id)?);
             }
             // It runs after all.
-            Err(EngineError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(ApplyError::Engine(EngineError::Refused { .. })) => {}
+            Err(error) => return Err(error),
         }
     }
     // Whatever happened meanwhile is looked at once more.
@@ -288,7 +317,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             collect(context, run, &state).await
         }
         Some(state) if !state.error.is_empty() => {
-            let reason = Reason::StartRefused(state.error.trim().to_owned());
+            let reason = Reason::StartRefused(shown_error(context, run, &state)?);
             finish(context, run, (Outcome::StartFailed, reason), Some(&state), None)
         }
         Some(_) => {
@@ -297,6 +326,16 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             finish_held(context, run, reason, None, None, Some(until))
         }
     }
+}
+
+/// The engine's words, unless they could quote a value that the ledger keeps masked: only its hash
+/// is known here, so it cannot be searched for.
+fn shown_error(context: &Context, run: &Run, state: &ContainerState) -> Result<String, ApplyError> {
+    let spec = context.ledger.spec_of(&run.id)?.unwrap_or_default();
+    if spec.contains("hmac:") {
+        return Ok("the engine refused it; its words are not kept, they may quote a secret".to_owned());
+    }
+    Ok(state.error.trim().to_owned())
 }
 
 /// Proof was found. A slot that may still start is given back; for any other run, and for a manual
@@ -376,9 +415,15 @@ struct Memory {
 }
 
 impl Memory {
-    /// Whether it proves that the container was never started.
+    /// Whether it proves that the container was not started before its removal: a memory in which
+    /// not even the removal is seen proves nothing.
     fn shows_no_start(&self) -> bool {
-        self.mark && self.destroy && !self.start
+        self.destroy && !self.start
+    }
+
+    /// The same, when the removal may lie back so far that a start before it could be forgotten.
+    fn forgot_nothing(&self) -> bool {
+        self.mark && self.shows_no_start()
     }
 }
 
@@ -483,6 +528,9 @@ pub(super) async fn adopt(
     let Some(stamp) = Stamp::read(&state.labels, &context.instance) else {
         return Ok(());
     };
+    if lost && adopt_unseen(context, job, target).await? {
+        return Ok(());
+    }
     let at = context.clock.now();
     let ran = state.started_at.is_some();
     let policy = policy_of(context, job)?;
@@ -593,30 +641,25 @@ pub(super) async fn adopt_unseen(
     Ok(true)
 }
 
-async fn stop_when_over(context: &Context, run: &Run, timeout: Option<Duration>) -> Result<(), ApplyError> {
-    let (Some(timeout), Some(started), Some(container)) = (timeout, run.started_at, &run.container) else {
+async fn stop_overdue(context: &Context, run: &Run, timeout: Duration) -> Result<(), ApplyError> {
+    let (Some(container), None) = (&run.container, run.stop_requested) else {
         return Ok(());
     };
-    let over = started
-        .checked_add(timeout)
-        .is_ok_and(|ends| ends <= context.clock.now());
-    if over && run.stop_requested.is_none() {
-        let why = format!("has run longer than its timeout of {}s", timeout.as_secs());
-        super::stop(
-            context,
-            &run.job,
-            &run.id,
-            container,
-            None,
-            Outcome::TimedOut,
-            why,
-        )
-        .await?;
-    }
-    Ok(())
+    let why = format!("has run longer than its timeout of {}s", timeout.as_secs());
+    super::stop(
+        context,
+        &run.job,
+        &run.id,
+        container,
+        None,
+        Outcome::TimedOut,
+        why,
+    )
+    .await
 }
 
-/// Follows a run to its end and writes its outcome; returns it. Stops it when `timeout` has passed,
+/// Follows a run to its end and writes its outcome; returns it, or `None` when it was proven never
+/// to have run and its slot is due again. Stops it when `timeout` has passed,
 /// since nobody else may be there to do so; a `watch` beside this process may be first at either.
 ///
 /// # Errors
@@ -625,19 +668,21 @@ pub async fn wait_for_end(
     context: &Context,
     id: &RunId,
     timeout: Option<Duration>,
-) -> Result<Run, ApplyError> {
+) -> Result<Option<Run>, ApplyError> {
+    let began = context.clock.monotonic();
     loop {
         let mut report = LaneReport::default();
         settle(context, id, &mut report).await?;
         let Some(run) = context.ledger.run(id)? else {
-            return Err(ApplyError::CannotArm(format!(
-                "{id} never ran: its start never reached the engine"
-            )));
+            return Ok(None);
         };
         if run.outcome.is_some() {
-            return Ok(run);
+            return Ok(Some(run));
         }
-        stop_when_over(context, &run, timeout).await?;
+        let over = timeout.filter(|&timeout| context.clock.monotonic().saturating_sub(began) >= timeout);
+        if let Some(timeout) = over {
+            stop_overdue(context, &run, timeout).await?;
+        }
         context.sleep(LOOK_AGAIN).await;
     }
 }

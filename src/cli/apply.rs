@@ -118,7 +118,11 @@ async fn wait(session: &Session, desired: &Desired, started: &[RunId]) -> Result
     });
     let mut ended_well = true;
     for ended in futures_util::future::join_all(ends).await {
-        let run = ended.map_err(|error| of_apply("wait for a run", &error))?;
+        let Some(run) = ended.map_err(|error| of_apply("wait for a run", &error))? else {
+            talk("a start never reached the engine; its slot is due again");
+            ended_well = false;
+            continue;
+        };
         ended_well &= run.outcome == Some(Outcome::Succeeded);
         talk(&format!(
             "{} {}: {}",

@@ -100,7 +100,10 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
         wait_for_end(context, &run.id, None).await
     });
     for ended in join_all(stops).await {
-        let run = ended.map_err(|error| of_apply("stop a run", &error))?;
+        // `None`: proven never to have run, so there is nothing to stop.
+        let Some(run) = ended.map_err(|error| of_apply("stop a run", &error))? else {
+            continue;
+        };
         talk(&format!(
             "{} {}: {}",
             run.outcome.map_or("running", Outcome::as_str),

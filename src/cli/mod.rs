@@ -10,6 +10,7 @@
 //! | `output.rs`, `template.rs`, `words.rs`, `logging.rs` | how it is said |
 //! | the others | a command each |
 
+mod ack;
 mod app;
 mod apply;
 mod args;
@@ -95,6 +96,7 @@ enum Command {
     #[command(visible_alias = "runs")]
     History(history::Args),
     Logs(logs::Args),
+    Ack(ack::Args),
     Down(down::Args),
     Version(version::Args),
 }
@@ -180,6 +182,7 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Next(args) => next::run(args, app),
         Command::History(args) => history::run(args, app),
         Command::Logs(args) => logs::run(args, app).await,
+        Command::Ack(args) => ack::run(args, app),
         Command::Down(args) => down::run(args, app).await,
         Command::Version(args) => version::run(args, app).await,
     }

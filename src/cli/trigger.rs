@@ -62,7 +62,8 @@ pub async fn follow(
 ) -> CommandResult {
     let run = wait_for_end(context, run, timeout)
         .await
-        .map_err(|error| of_apply("wait for the run", &error))?;
+        .map_err(|error| of_apply("wait for the run", &error))?
+        .ok_or_else(|| CommandError::failed("its start never reached the engine; it did not run"))?;
     talk(&format!(
         "{}: {}",
         run.outcome.map_or("running", crate::model::Outcome::as_str),

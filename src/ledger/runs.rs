@@ -303,6 +303,35 @@ impl Ledger {
         self.write(|tx| write_finish(tx, run, finish))
     }
 
+    /// The clock was ahead and has been set back: slots after `now` that were written off without
+    /// ever having had a container are due again. Runs, and what may have run, stay recorded.
+    /// Returns how many rows were given back or shortened.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn give_back(&self, job: &JobName, now: Timestamp) -> Result<usize> {
+        let now = Slot::new(now);
+        self.write(|tx| {
+            let gone = tx
+                .prepare_cached(
+                    "DELETE FROM runs
+                     WHERE job = ?1 AND slot > ?2 AND intent IS NULL AND container IS NULL",
+                )?
+                .execute((job, now.as_second()))?;
+            // A series that spans this moment ends at it. Its count is shortened in proportion: the
+            // schedule that it was counted by may no longer be the job's.
+            let cut = tx
+                .prepare_cached(
+                    "UPDATE runs
+                     SET count = max(1, count * (?2 - slot) / max(1, slot_last - slot)),
+                         slot_last = ?2, last_due_at = ?3
+                     WHERE job = ?1 AND slot <= ?2 AND slot_last > ?2",
+                )?
+                .execute((job, now.as_second(), At(now.at())))?;
+            Ok(gone + cut)
+        })
+    }
+
     /// The run's container was removed.
     ///
     /// # Errors

@@ -990,3 +990,42 @@ fn runs_are_found_by_name_container_and_prefix() {
         (0, 0, 0, 0, 0)
     );
 }
+
+#[test]
+fn a_clock_that_was_ahead_gives_its_slots_back_but_no_run() {
+    let (_home, ledger) = open();
+    ledger
+        .upsert_job(&upsert("shop.backup", "2026-11-23T00:00:00Z"))
+        .unwrap();
+    let mut series = not_run("shop.backup", slot("2026-11-23T01:00:00Z"));
+    series.slot_last = Some(slot("2036-11-23T01:00:00Z"));
+    series.count = Some(87_600);
+    ledger.record(&series).unwrap();
+    let ahead = not_run("shop.backup", slot("2036-11-24T01:00:00Z"));
+    ledger.record(&ahead).unwrap();
+    let ran = running(&ledger, "n1", "c1", slot("2036-11-25T01:00:00Z"));
+
+    assert_eq!(
+        ledger
+            .give_back(&job("shop.backup"), time("2026-11-23T05:00:00Z"))
+            .unwrap(),
+        2
+    );
+
+    assert_eq!(ledger.run(&ahead.id).unwrap(), None);
+    assert!(ledger.run(&ran).unwrap().is_some(), "a run is never forgotten");
+    let cut = ledger.run(&series.id).unwrap().unwrap();
+    assert_eq!(cut.slot_last, Some(slot("2026-11-23T05:00:00Z")));
+    assert!(
+        cut.count.is_some_and(|count| (1..10).contains(&count)),
+        "{:?}",
+        cut.count
+    );
+    // The slot is free again.
+    let due = slot("2026-11-24T01:00:00Z");
+    ledger
+        .creating(&new_container("n2", "shop.backup", due, 0))
+        .unwrap();
+    ledger.created("n2", "c2").unwrap();
+    assert_eq!(ledger.intend(&intent_of("n2", "c2")).unwrap(), Intended::New);
+}

@@ -222,6 +222,8 @@ pub enum Cause {
     TimedOut {
         timeout: Duration,
     },
+    /// Its end was asked for before, and it still runs.
+    StopAsked,
     JobRemoved,
     JobSuspended,
     /// More finished containers than `history` keeps.
@@ -338,6 +340,7 @@ impl Cause {
             Cause::SlotPassed => "SlotPassed",
             Cause::Due { .. } => "Due",
             Cause::TimedOut { .. } => "TimedOut",
+            Cause::StopAsked => "StopAsked",
             Cause::JobRemoved => "JobRemoved",
             Cause::JobSuspended => "JobSuspended",
             Cause::Retention => "Retention",

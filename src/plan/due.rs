@@ -44,9 +44,11 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
         else {
             continue;
         };
-        let overdue = match (timeout, run.started_at) {
-            (Some(timeout), Some(started)) => {
-                let ends = started.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+        let overdue = match (timeout, view.began(run)) {
+            // A clock that is not to be trusted ends nothing.
+            (Some(_), Some(_)) if view.world.clock_suspect => None,
+            (Some(timeout), Some(began)) => {
+                let ends = began.saturating_add(timeout).unwrap_or(Timestamp::MAX);
                 if ends > view.now {
                     draft.wake_at(ends);
                 }
@@ -61,8 +63,9 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
         };
         if !view.busy(Lane::Run) {
             let grace = view.job.and_then(|job| job.container.stop_grace_period);
-            let cause = Cause::TimedOut {
-                timeout: overdue.or(timeout).unwrap_or_default(),
+            let cause = match overdue {
+                Some(timeout) => Cause::TimedOut { timeout },
+                None => Cause::StopAsked,
             };
             let stop = Action::Stop {
                 run: run.id.clone(),

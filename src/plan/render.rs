@@ -155,6 +155,7 @@ pub fn describe_cause(step: &Step) -> String {
         Cause::SlotPassed => String::from("made for a slot that has passed"),
         Cause::Due { late_secs, why } => describe_due(step, *late_secs, why.as_ref()),
         Cause::TimedOut { timeout } => format!("has run longer than its timeout of {}", span(*timeout)),
+        Cause::StopAsked => String::from("its end was asked for before, and it still runs"),
         Cause::JobRemoved => String::from("no longer declared"),
         Cause::JobSuspended => String::from("suspended"),
         Cause::Retention => String::from("more finished containers than `history` keeps"),

@@ -44,6 +44,9 @@ impl<'a> ByJob<'a> {
     }
 }
 
+/// A start that took longer than this had no reply in time.
+const SLOWEST_START: SignedDuration = SignedDuration::from_mins(1);
+
 /// Everything that is known of one job.
 pub(super) struct JobView<'a> {
     pub name: JobName,
@@ -169,6 +172,29 @@ impl<'a> JobView<'a> {
             .iter()
             .copied()
             .find(|run| run.container.as_deref() == Some(&container.id))
+    }
+
+    /// When a run began, by our own clock: the engine's may be wrong, so its word counts only when
+    /// it agrees with our intent as far as a slow start allows. Jumps of our clock since are no run
+    /// time.
+    pub fn began(&self, run: &Run) -> Option<Timestamp> {
+        let started = run.started_at?;
+        let Some(intent) = &run.intent else {
+            return Some(started);
+        };
+        let delay = started.duration_since(intent.at);
+        let began = if SignedDuration::ZERO <= delay && delay <= SLOWEST_START {
+            started
+        } else {
+            intent.at
+        };
+        let jumps = self
+            .world
+            .gaps
+            .iter()
+            .filter(|gap| gap.kind == GapKind::ClockJumped && gap.from >= began);
+        let jumped: SignedDuration = jumps.map(|gap| gap.to.duration_since(gap.from)).sum();
+        Some(began.saturating_add(jumped).unwrap_or(Timestamp::MAX))
     }
 
     pub fn container_of(&self, run: &Run) -> Option<&'a Container> {

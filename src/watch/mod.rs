@@ -24,7 +24,7 @@ use crate::event::What;
 use crate::ledger::LedgerError;
 use crate::model::{Desired, Gap, GapKind, JobName, LABEL_INSTANCE, Lane, Observed};
 use crate::observe::{self, Circumstances, Facts, ObserveError};
-use crate::plan::plan;
+use crate::plan::{Action, Step, plan};
 use clocks::{Clocks, Jump};
 
 /// Images, networks and the list of containers are looked at in full at least this often: events
@@ -34,11 +34,17 @@ const RESYNC: Duration = Duration::from_secs(30);
 /// The longest sleep: jumps of the wall clock and a suspended machine are noticed within it.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Pause after a pass or a lane that failed without changing anything.
+/// Pause after a pass for which the ledger could not be used.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Docker 20.10 sends `die` up to some 100 ms before its list says `exited`.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
+
+/// The longest pause before a container that could not be removed is tried again.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// How often the ledger is tidied.
+const HOUSEKEEPING: Duration = Duration::from_hours(24);
 
 /// How often the ledger is told that somebody is watching: after a crash, the time since counts as
 /// downtime.
@@ -118,7 +124,7 @@ pub async fn watch(
     let mut ended = None;
     while ended.is_none() {
         if let Some(jump) = clocks.look(context.clock.as_ref()) {
-            state.clock_jumped(jump)?;
+            state.clock_jumped(jump);
         }
         state.clock_suspect = clocks.suspect();
         if state.must_read_again() {
@@ -134,13 +140,25 @@ pub async fn watch(
             Some(done) = state.lanes.join_next() => Wake::Lane(done),
             () = nap => Wake::Tick,
         };
-        tracing::trace!(?wake, "woken");
-        match wake {
-            Wake::Terminate(signal) => ended = Some(signal),
-            Wake::Files | Wake::Reload => state.declared(load()),
-            Wake::Engine(Stream::Event | Stream::Broken) => state.look_twice(),
-            Wake::Lane(done) => state.lane_done(done)?,
-            Wake::Tick => {}
+        // Whatever else has come meanwhile is met by the same pass: a thousand jobs due at once are
+        // a thousand wakes, and not a thousand passes.
+        let mut read_again = false;
+        let mut next = Some(wake);
+        while let Some(wake) = next {
+            tracing::trace!(?wake, "woken");
+            match wake {
+                Wake::Terminate(signal) => ended = Some(signal),
+                Wake::Files | Wake::Reload => read_again = true,
+                Wake::Engine(Stream::Event | Stream::Broken) => state.look_twice(),
+                Wake::Lane(done) => state.lane_done(done)?,
+                Wake::Tick => {}
+            }
+            next = (wakes.try_recv().ok())
+                .or_else(|| streams.try_recv().ok().map(Wake::Engine))
+                .or_else(|| state.lanes.try_join_next().map(Wake::Lane));
+        }
+        if read_again {
+            state.declared(load());
         }
     }
     listener.abort();
@@ -173,6 +191,13 @@ struct State {
     next_wake: Option<Timestamp>,
     lanes: JoinSet<((JobName, Lane), LaneReport)>,
     busy: BTreeSet<(JobName, Lane)>,
+    /// Not in the ledger yet.
+    gaps: Vec<Gap>,
+    /// Monotonic time of the last housekeeping.
+    compacted: Option<Duration>,
+    /// Containers that could not be removed: how often, and the monotonic time before which that is
+    /// not tried again.
+    stuck: BTreeMap<String, (u32, Duration)>,
     /// Since when the engine is away; `None` while it is there.
     away_since: Option<Timestamp>,
     /// The instance was found to be ours since the engine was last away.
@@ -200,6 +225,9 @@ impl State {
             next_wake: None,
             lanes: JoinSet::new(),
             busy: BTreeSet::new(),
+            gaps: Vec::new(),
+            compacted: None,
+            stuck: BTreeMap::new(),
             away_since: None,
             claimed: false,
             take_over,
@@ -249,7 +277,7 @@ impl State {
         self.not_before = Duration::ZERO;
     }
 
-    fn clock_jumped(&mut self, jump: Jump) -> Result<(), WatchError> {
+    fn clock_jumped(&mut self, jump: Jump) {
         let now = self.context.clock.now();
         let (from, kind) = match jump {
             Jump::Asleep { from } => (from, GapKind::SchedulerDown),
@@ -260,11 +288,44 @@ impl State {
             self.context.say(None, What::ClockJumped { by_secs });
         }
         if from < now {
-            self.context.ledger.note_gap(Gap { from, to: now, kind })?;
+            self.gaps.push(Gap { from, to: now, kind });
         }
         self.up_since = now;
         self.dirty = true;
+    }
+
+    /// Writes what explains missed slots. What cannot be written now is kept for the next pass.
+    fn note_gaps(&mut self) -> Result<(), LedgerError> {
+        while let Some(gap) = self.gaps.first() {
+            self.context.ledger.note_gap(*gap)?;
+            self.gaps.remove(0);
+        }
         Ok(())
+    }
+
+    /// Once a day, what nobody needs any more leaves the ledger. Not by a clock that is suspect.
+    fn keep_house(&mut self) {
+        let monotonic = self.context.clock.monotonic();
+        if self.clock_suspect
+            || self
+                .compacted
+                .is_some_and(|at| monotonic.saturating_sub(at) < HOUSEKEEPING)
+        {
+            return;
+        }
+        self.compacted = Some(monotonic);
+        let context = self.context.clone();
+        // Not waited for: it takes a while on a large ledger, and nothing leans on it.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = context.ledger.compact(context.clock.now()) {
+                context.say(
+                    None,
+                    What::Trouble {
+                        text: format!("cannot tidy the ledger: {error}"),
+                    },
+                );
+            }
+        });
     }
 
     /// Watches of the file system overflow, and network file systems have none.
@@ -332,6 +393,7 @@ impl State {
     async fn try_pass(&mut self) -> Result<(), PassError> {
         let context = self.context.clone();
         let monotonic = context.clock.monotonic();
+        self.note_gaps()?;
         if !self.claimed {
             claim(
                 context.engine.as_ref(),
@@ -350,7 +412,7 @@ impl State {
         let facts = self.facts.clone().unwrap_or_default();
         let circumstances = Circumstances {
             up_since: self.up_since,
-            gaps: Vec::new(),
+            gaps: self.away_until_now(),
             clock_suspect: self.clock_suspect,
             busy: self.busy.clone(),
         };
@@ -363,13 +425,18 @@ impl State {
             &circumstances,
         )
         .await?;
-        self.engine_back()?;
+        self.engine_back();
+        self.keep_house();
         self.let_go(&observed);
         let now = context.clock.now();
         let plan = plan(&self.declared.desired, &observed, now);
         self.tell_problems(&plan, now);
         apply::write(&context, &plan)?;
-        for (lane, steps) in apply::lanes(&plan) {
+        for (lane, mut steps) in apply::lanes(&plan) {
+            steps.retain(|step| !self.is_stuck(step));
+            if steps.is_empty() {
+                continue;
+            }
             if self.busy.insert(lane.clone()) {
                 let context = context.clone();
                 self.lanes
@@ -440,6 +507,7 @@ impl State {
             self.facts = None;
         }
         self.busy.remove(&lane);
+        self.note_stuck(report.not_removed);
         match report.error {
             Some(error @ ApplyError::TakenOver { .. }) => return Err(WatchError::TakenOver(error)),
             Some(ApplyError::Engine(error)) if error.is_unreachable() => self.engine_lost(&error.to_string()),
@@ -460,6 +528,29 @@ impl State {
         Ok(())
     }
 
+    /// Whether this removal failed so lately that it is not tried again yet.
+    fn is_stuck(&self, step: &Step) -> bool {
+        let Action::Remove { target, .. } = &step.action else {
+            return false;
+        };
+        let monotonic = self.context.clock.monotonic();
+        self.stuck
+            .get(&target.id)
+            .is_some_and(|(_, not_before)| monotonic < *not_before)
+    }
+
+    /// A container that cannot be removed is tried again ever more seldom.
+    fn note_stuck(&mut self, failed: Vec<String>) {
+        let monotonic = self.context.clock.monotonic();
+        self.stuck
+            .retain(|_, (_, not_before)| monotonic.saturating_sub(*not_before) < RESYNC);
+        for id in failed {
+            let times = self.stuck.get(&id).map_or(0, |(times, _)| *times);
+            let pause = (TICK * 2u32.saturating_pow(times.min(6))).min(LONGEST_RETRY);
+            self.stuck.insert(id, (times + 1, monotonic + pause));
+        }
+    }
+
     fn pause(&mut self, pause: Duration) {
         self.not_before = self.context.clock.monotonic() + pause;
         self.dirty = true;
@@ -475,18 +566,26 @@ impl State {
         self.pause(TICK);
     }
 
-    fn engine_back(&mut self) -> Result<(), PassError> {
-        let Some(from) = self.away_since.take() else {
-            return Ok(());
-        };
+    /// An outage that is just ending, for the reasons of what was due in it.
+    fn away_until_now(&self) -> Vec<Gap> {
         let to = self.context.clock.now();
-        if from < to {
-            self.context.ledger.note_gap(Gap {
-                from,
-                to,
-                kind: GapKind::EngineUnreachable,
-            })?;
-        }
+        let away = self.away_since.filter(|&from| from < to);
+        away.map(|from| Gap {
+            from,
+            to,
+            kind: GapKind::EngineUnreachable,
+        })
+        .into_iter()
+        .collect()
+    }
+
+    fn engine_back(&mut self) {
+        let outage = self.away_until_now();
+        let Some(from) = self.away_since.take() else {
+            return;
+        };
+        self.gaps.extend(outage);
+        let to = self.context.clock.now();
         self.context.say(
             None,
             What::EngineBack {
@@ -494,7 +593,6 @@ impl State {
             },
         );
         self.dirty = true;
-        Ok(())
     }
 
     /// Lets requests under way come to their end; containers go on running.
@@ -515,6 +613,8 @@ impl State {
             () = deadline => {}
             () = second_signal => {}
         }
+        self.gaps.extend(self.away_until_now());
+        self.note_gaps()?;
         self.context.ledger.heartbeat(self.context.clock.now())?;
         Ok(())
     }

@@ -176,6 +176,9 @@ impl Chaos<'_> {
                 return watching;
             }
             std::thread::sleep(self.moment());
+            if self.random.below(5) == 0 {
+                self.apply_beside();
+            }
             let share = storm.scheduler_kills / storm.engine_kills.max(1) + 1;
             if storm.engine_kills > 0 && self.random.below(u64::from(share)) == 0 {
                 watching = self.kill_engine(watching);
@@ -202,6 +205,14 @@ impl Chaos<'_> {
             std::thread::sleep(Duration::from_millis(self.random.below(3000)));
         }
         self.scheduler.spawn_watch(&[])
+    }
+
+    /// A second hand at the same ledger, killed somewhere on its way.
+    fn apply_beside(&mut self) {
+        let mut apply = self.scheduler.spawn(&["apply"]);
+        std::thread::sleep(Duration::from_millis(self.random.below(600)));
+        drop(apply.kill());
+        apply.wait().expect("wait for `apply`");
     }
 
     /// SIGKILL for the engine; in a third of the cases the scheduler dies while it is away.

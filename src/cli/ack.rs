@@ -1,0 +1,44 @@
+//! `ack`: a person has looked at an `unknown` run.
+
+use crate::model::Outcome;
+
+use super::App;
+use super::args::NameArg;
+use super::error::{CommandError, CommandResult, Exit};
+use super::foreign;
+use super::history::resolve_run;
+use super::output::print_line;
+use super::state::of_ledger;
+
+/// Say that an `unknown` run has been looked at: its job may go on
+///
+/// A run of which nobody can say whether it still runs holds its job for a while. When you have made
+/// sure that it does not, this ends the hold; the outcome stays `unknown`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run, or a job (its newest run)
+    #[arg(value_name = "RUN")]
+    run: NameArg,
+}
+
+/// # Errors
+/// When there is no such run, or it holds nothing.
+pub fn run(args: Args, app: &App) -> CommandResult {
+    let Some(ledger) = app.existing_ledger()? else {
+        return Err(foreign::nothing(&args.run));
+    };
+    let run = resolve_run(&ledger, &args.run, app)?;
+    let holds = run.outcome == Some(Outcome::Unknown) && run.held_until.is_some();
+    if !holds {
+        let outcome = run.outcome.map_or("running", Outcome::as_str);
+        return Err(CommandError::failed(format!(
+            "`{}` holds nothing: it is {outcome}",
+            run.id
+        )));
+    }
+    ledger
+        .release(&run.id)
+        .map_err(|error| of_ledger("write to the ledger", &error))?;
+    print_line(run.id.as_str())?;
+    Ok(Exit::OK)
+}
