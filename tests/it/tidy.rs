@@ -535,13 +535,9 @@ fn rooms_used(file: &Source) -> BTreeSet<String> {
         for rest in file.code.split(prefix).skip(1) {
             match rest.strip_prefix('{') {
                 Some(group) => found.extend(top_names(group)),
-<<<<<<< HEAD
                 None => {
                     found.insert(word(rest));
                 }
-=======
-                None => found.extend([word(rest)]),
->>>>>>> demo
             }
         }
     }
