@@ -138,9 +138,10 @@ impl From<&model::Run> for Run {
             due_at: *due_at,
             started_at: *started_at,
             finished_at: *finished_at,
+            // Docker notes the end of a short job up to some ms before its beginning (measured on 20.10).
             duration_ms: started_at
                 .zip(*finished_at)
-                .map(|(from, to)| between_ms(from, to)),
+                .map(|(from, to)| between_ms(from, to).max(0)),
             late_ms: started_at.map(|at| between_ms(*due_at, at)),
             container: container.clone(),
             image: image.clone(),

@@ -395,10 +395,10 @@ async fn evidence(
     if same_daemon(context, intent).await || look_back(context, &state.id, intent).await?.mark {
         return Ok(Some(Evidence { needs_events: true }));
     }
-    // The daemon restarted, or nobody knows. `json-file` writes LogPath before it starts anything.
-    let local = context.engine.host().starts_with("unix://") || info.kind == EngineKind::Simulated;
+    // The daemon restarted, or nobody knows. It opens a log before it starts anything, and only a
+    // crash of the host could undo that.
     let same_boot = !intent.owner.boot_id.is_empty() && intent.owner.boot_id == owner::boot_id();
-    if local && same_boot && state.log_driver == "json-file" && state.log_path.is_empty() {
+    if same_boot && context.engine.log_was_opened(state).await == Some(false) {
         return Ok(Some(Evidence { needs_events: false }));
     }
     Ok(None)

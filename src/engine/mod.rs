@@ -236,6 +236,11 @@ pub trait Observe: Send + Sync {
     /// `None`: there is no such container.
     async fn inspect(&self, name_or_id: &str) -> Result<Option<ContainerState>>;
 
+    /// Whether the engine ever opened a container's log, which it does before it starts the process
+    /// and which survives the engine's own memory. `None` when nobody can say: only one log driver
+    /// leaves a file that this process may be able to look for.
+    async fn log_was_opened(&self, state: &ContainerState) -> Option<bool>;
+
     async fn list_images(&self) -> Result<Vec<ImageSummary>>;
 
     /// The ID of the image that the reference names today; `None` when the engine does not have it.

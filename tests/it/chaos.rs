@@ -215,14 +215,22 @@ impl Chaos<'_> {
         apply.wait().expect("wait for `apply`");
     }
 
-    /// SIGKILL for the engine; in a third of the cases the scheduler dies while it is away.
+    /// SIGKILL for the engine; in a third of the cases the scheduler dies while it is away, and in
+    /// another third the engine dies again as soon as it is back: its first life finds the tasks of
+    /// the one before and ends them, the second knows nothing of them.
     fn kill_engine(&mut self, mut watching: Watching) -> Watching {
         let from = Timestamp::now();
         self.rig.kill9();
         self.engine_kills += 1;
         std::thread::sleep(Duration::from_millis(self.random.below(1500)));
-        if self.random.below(3) == 0 {
-            watching = self.kill_scheduler(watching);
+        match self.random.below(3) {
+            0 => watching = self.kill_scheduler(watching),
+            1 => {
+                self.rig.up();
+                self.rig.kill9();
+                self.engine_kills += 1;
+            }
+            _ => {}
         }
         self.rig.up();
         self.faults.engine_away.push(from..=Timestamp::now());

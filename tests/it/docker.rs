@@ -713,3 +713,30 @@ async fn output(engine: &DockerEngine, id: &str) -> String {
     }
     String::from_utf8(text).expect("text")
 }
+
+/// What at-most-once rests on after an engine that was killed has come back.
+#[tokio::test]
+async fn a_log_is_opened_by_a_start_and_by_nothing_else() {
+    let rig = Rig::start();
+    let engine = connect(&rig).await;
+    let (_, made) = rig.post(
+        "/containers/create?name=logged",
+        r#"{"Image":"busybox:test","Cmd":["true"],"HostConfig":{"NetworkMode":"none"}}"#,
+    );
+    let opened = async || {
+        let state = engine
+            .inspect("logged")
+            .await
+            .expect("inspect")
+            .expect("it is there");
+        engine.log_was_opened(&state).await
+    };
+    assert_eq!(opened().await, Some(false), "{made}");
+    rig.restart();
+    assert_eq!(opened().await, Some(false), "a restart opens none");
+    assert_eq!(rig.post("/containers/logged/start", "").0, 204);
+    assert_eq!(opened().await, Some(true));
+    rig.restart();
+    rig.restart();
+    assert_eq!(opened().await, Some(true), "it stays so");
+}

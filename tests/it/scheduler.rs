@@ -322,6 +322,9 @@ impl Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the watch's log:\n{}", self.log());
+        }
         self.end();
     }
 }

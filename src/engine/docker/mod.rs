@@ -18,6 +18,7 @@ mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -219,6 +220,29 @@ impl Observe for DockerEngine {
             .await?
             .map(convert::container_state)
             .transpose()
+    }
+
+    async fn log_was_opened(&self, state: &ContainerState) -> Option<bool> {
+        if !state.log_path.is_empty() {
+            return Some(true);
+        }
+        if state.log_driver != "json-file" || !self.endpoint.host.starts_with("unix://") {
+            return None;
+        }
+        // An engine that was killed twice since a start shows no LogPath for a container that ran:
+        // the first restart finds its task and ends it, the second one finds nothing (hit by chance
+        // on 20.10). The file stays.
+        let info = self
+            .call(QUESTION, async move |docker: bollard::Docker| docker.info().await)
+            .await
+            .ok()?;
+        let folder = Path::new(&info.docker_root_dir?)
+            .join("containers")
+            .join(&state.id);
+        // In another mount namespace, or on another host, there is no such folder.
+        let here = folder.join("config.v2.json").try_exists().ok()?;
+        let log = folder.join(format!("{}-json.log", state.id));
+        here.then(|| log.try_exists().ok()).flatten()
     }
 
     async fn list_images(&self) -> Result<Vec<ImageSummary>> {

@@ -580,6 +580,10 @@ impl Observe for SimEngine {
         .await
     }
 
+    async fn log_was_opened(&self, state: &ContainerState) -> Option<bool> {
+        (state.log_driver == "json-file").then_some(!state.log_path.is_empty())
+    }
+
     async fn list_images(&self) -> Result<Vec<ImageSummary>> {
         self.ask(RequestKind::Images, "", |state| Ok(state.image_summaries()))
             .await
