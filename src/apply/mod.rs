@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
-use crate::ledger::{JobUpsert, Ledger, LedgerError};
+use crate::ledger::{JobUpsert, Ledger, LedgerError, Settle};
 use crate::model::{ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
 use crate::plan::{Action, Cause, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
@@ -198,6 +198,7 @@ fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), Appl
         outcome,
         reason,
         origin,
+        settled,
     } = not_run;
     let row = crate::ledger::NotRun {
         id: name.clone(),
@@ -216,7 +217,12 @@ fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), Appl
         spec_hash: None,
     };
     let last = series.map_or(*slot, |(last, _)| last);
-    let new = context.ledger.record_all(&[row], Some((job, last.at())))?;
+    let settle = Settle {
+        job: job.clone(),
+        planned_from: *settled,
+        until: last.at(),
+    };
+    let new = context.ledger.record_all(&[row], Some(&settle))?;
     if new > 0 {
         let count = series.map_or(1, |(_, count)| count);
         let what = What::NotRun {
@@ -398,6 +404,7 @@ fn record_unknown(context: &Context, launch: &Launch, reason: &Reason) -> Result
         outcome: Outcome::Unknown,
         reason: reason.clone(),
         origin: launch.origin.clone(),
+        settled: Timestamp::MIN,
     };
     record(context, &launch.job, &not_run)
 }

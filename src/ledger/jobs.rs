@@ -169,6 +169,15 @@ pub(super) fn settle(
     known(job, changed)
 }
 
+pub(super) fn settled(tx: &Transaction<'_>, job: &JobName) -> std::result::Result<Timestamp, Fault> {
+    let settled: Option<At> = tx
+        .prepare_cached("SELECT settled FROM jobs WHERE name = ?1")?
+        .query_row([job], |row| row.get(0))
+        .optional()?;
+    let At(settled) = settled.ok_or_else(|| LedgerError::NoSuchJob(job.to_string()))?;
+    Ok(settled)
+}
+
 /// That slot has no record any more: the pointer goes back to before it. Later slots that have one
 /// are found there again as `recorded_ahead`.
 pub(super) fn unsettle(tx: &Transaction<'_>, job: &JobName, slot: Slot) -> std::result::Result<(), Fault> {

@@ -35,6 +35,16 @@ pub enum Intended {
     Active(Box<Run>),
 }
 
+/// Where a job's pointer moves to: every slot up to there has its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settle {
+    pub job: JobName,
+    /// Where it was when this was planned. It stays when it lies behind that now: a slot was given
+    /// back, of which the plan knew nothing.
+    pub planned_from: Timestamp,
+    pub until: Timestamp,
+}
+
 /// A slot (or a series of them, or a manual trigger) that never became a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotRun {
@@ -199,14 +209,16 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::record`] and [`Ledger::settle`].
-    pub fn record_all(&self, slots: &[NotRun], settle: Option<(&JobName, Timestamp)>) -> Result<usize> {
+    pub fn record_all(&self, slots: &[NotRun], settle: Option<&Settle>) -> Result<usize> {
         self.write(|tx| {
             let mut new = 0;
             for slot in slots {
                 new += usize::from(record(tx, slot)?);
             }
-            if let Some((job, until)) = settle {
-                jobs::settle(tx, job, until)?;
+            if let Some(settle) = settle
+                && jobs::settled(tx, &settle.job)? >= settle.planned_from
+            {
+                jobs::settle(tx, &settle.job, settle.until)?;
             }
             Ok(new)
         })

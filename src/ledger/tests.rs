@@ -92,6 +92,14 @@ fn intent_of(nonce: &str, container: &str) -> NewIntent {
     }
 }
 
+pub(super) fn settle(job: &JobName, until: Timestamp) -> Settle {
+    Settle {
+        job: job.clone(),
+        planned_from: Timestamp::MIN,
+        until,
+    }
+}
+
 fn not_run(name: &str, at: Slot) -> NotRun {
     NotRun {
         id: ContainerName::of_slot(&Instance::default(), &job(name), at, 0),
@@ -587,7 +595,7 @@ fn a_series_is_one_row_and_covers_its_slots() {
     let until = time("2026-11-23T01:40:00Z");
     assert_eq!(
         ledger
-            .record_all(std::slice::from_ref(&series), Some((&series.job, until)))
+            .record_all(std::slice::from_ref(&series), Some(&settle(&series.job, until)))
             .unwrap(),
         1
     );
@@ -636,7 +644,10 @@ fn recording_many_is_all_or_nothing() {
     let unknown_job = job("shop.none");
     assert!(
         ledger
-            .record_all(std::slice::from_ref(&missed), Some((&unknown_job, time(NIGHT))))
+            .record_all(
+                std::slice::from_ref(&missed),
+                Some(&settle(&unknown_job, time(NIGHT)))
+            )
             .is_err()
     );
     assert_eq!(ledger.run(&missed.id).unwrap(), None);
@@ -774,6 +785,31 @@ fn an_intent_proven_idle_is_taken_back_and_its_container_never_started() {
     ledger.finish(&id, &finish(Outcome::Succeeded)).unwrap();
     assert!(!ledger.never_ran(&id).unwrap());
     assert!(ledger.run(&id).unwrap().is_some());
+}
+
+/// A pass that was planned before the fence gave a slot back may be written after it.
+#[test]
+fn a_slot_that_was_given_back_is_not_passed_over() {
+    let (_home, ledger) = open();
+    let name = job("shop.backup");
+    ledger
+        .upsert_job(&upsert("shop.backup", "2026-11-22T12:00:00Z"))
+        .unwrap();
+    let id = running(&ledger, "n1", "c1", slot(NIGHT));
+    ledger.settle(&name, time(NIGHT)).unwrap();
+    let planned_from = ledger.jobs().unwrap()[&name].settled;
+    assert!(ledger.never_ran(&id).unwrap());
+    let later = slot("2026-11-24T01:30:00Z");
+    let late = Settle {
+        job: name.clone(),
+        planned_from,
+        until: later.at(),
+    };
+    let missed = not_run("shop.backup.20261124T013000Z", later);
+    assert_eq!(ledger.record_all(&[missed], Some(&late)).unwrap(), 1);
+    let record = &ledger.jobs().unwrap()[&name];
+    assert!(record.settled < time(NIGHT), "{record:?}");
+    assert!(record.recorded_ahead.contains(&later));
 }
 
 #[test]

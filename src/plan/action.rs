@@ -190,6 +190,9 @@ pub struct NotRun {
     pub outcome: Outcome,
     pub reason: Reason,
     pub origin: Origin,
+    /// Up to where the job's slots had their records when this was planned: an older slot that was
+    /// given back since must not be passed over.
+    pub settled: Timestamp,
 }
 
 /// Why something is done.

@@ -461,6 +461,7 @@ fn record(
         outcome,
         reason,
         origin,
+        settled: view.record.map_or(Timestamp::MIN, |record| record.settled),
     };
     draft.act(Action::Record(Box::new(not_run)), Cause::SlotDecided);
 }

@@ -755,7 +755,7 @@ fn a_job_that_runs_each_second_keeps_a_bounded_history() {
         .map(|nth| not_run("shop.backup", nth_slot(nth)))
         .collect();
     ledger
-        .record_all(&later, Some((&name, nth_slot(1_110).at())))
+        .record_all(&later, Some(&super::settle(&name, nth_slot(1_110).at())))
         .unwrap();
     assert_eq!(rows(), 1_101);
     let day = |days: i64| nth_slot(1_110 + days * 24 * 60).at();
