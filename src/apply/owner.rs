@@ -1,5 +1,6 @@
 //! Which process wrote an intent, and whether it still lives.
 
+use crate::engine::docker::start_time;
 use crate::model::Owner;
 
 /// This process. Where there is no `/proc` the boot id and the start time are empty, and a pid
@@ -10,7 +11,7 @@ pub fn current() -> Owner {
     Owner {
         boot_id: boot_id(),
         pid,
-        pid_started: started(pid).unwrap_or(0),
+        pid_started: start_time(pid).unwrap_or(0),
     }
 }
 
@@ -25,15 +26,7 @@ pub fn boot_id() -> String {
 /// Whether the process that wrote an intent still runs, so that its start request may be under way.
 #[must_use]
 pub fn is_alive(owner: &Owner) -> bool {
-    owner.boot_id == boot_id() && started(owner.pid) == Some(owner.pid_started)
-}
-
-/// Clock ticks since boot at which a process started (proc_pid_stat(5), field 22).
-fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command in parentheses may hold blanks and parentheses itself: count from its end.
-    let after_command = &stat[stat.rfind(')')? + 1..];
-    after_command.split_whitespace().nth(19)?.parse().ok()
+    owner.boot_id == boot_id() && start_time(owner.pid) == Some(owner.pid_started)
 }
 
 #[cfg(test)]

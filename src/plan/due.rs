@@ -15,7 +15,7 @@ use crate::schedule::{Fire, Schedule};
 const SERIES_LIMIT: usize = 100;
 
 /// Bounds the counting of a collapsed series; the count then says "at least".
-const COUNT_LIMIT: u64 = 1_000_000;
+const COUNT_LIMIT: u64 = 10_000_000;
 
 /// What became of the newest due slot, as far as arming must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -373,7 +373,6 @@ fn sources() -> Vec<Source> {
     let mut files = BTreeMap::new();
     let mut tests = Vec::new();
     for path in rust_files(root) {
-        let text = code_of(&fs::read_to_string(&path).expect("readable"));
         let raw = fs::read_to_string(&path).expect("readable");
         let name = path
             .strip_prefix(root)
@@ -381,7 +380,7 @@ fn sources() -> Vec<Source> {
             .to_string_lossy()
             .into_owned();
         tests.extend(test_modules(&name, &raw));
-        files.insert(name, without_tests(&text));
+        files.insert(name, without_tests(&code_of(&raw)));
     }
     files
         .into_iter()

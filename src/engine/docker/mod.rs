@@ -43,6 +43,7 @@ use crate::model::{ImageRef, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
 pub use body::{create_body, mask_sensitive};
+pub use peer::start_time;
 
 /// Lists, inspects and other questions.
 const QUESTION: Duration = Duration::from_secs(10);

@@ -36,7 +36,10 @@ fn is_engine(binary: &Path) -> bool {
     ENGINES.contains(&name)
 }
 
-fn start_time(pid: u32) -> Option<u64> {
+/// When a process started, in clock ticks since boot: tells it from a later one with the same pid.
+/// `None` where there is no such process, or no `/proc`.
+#[must_use]
+pub fn start_time(pid: u32) -> Option<u64> {
     parse_start_time(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
