@@ -432,25 +432,49 @@ async fn check_executable(context: &Context, target: &Target, launch: &Launch) -
         Err(error) if error.is_unreachable() => return Err(error.into()),
         Err(_) => return Ok(()),
     }
-    let mut found_not_executable = None;
-    for path in candidates(program, &state) {
-        match lookup(context, &target.id, &path).await {
-            Ok(Some(stat)) if !stat.is_dir && stat.mode & 0o111 != 0 => return Ok(()),
-            Ok(Some(_)) => found_not_executable = Some(path),
-            Ok(None) => {}
-            Err(error) if error.is_unreachable() => return Err(error.into()),
-            Err(_) => return Ok(()),
-        }
+    let mut found = find_program(context, target, program, &state).await?;
+    if matches!(found, Program::Missing) {
+        // Beside a crash of the engine a 404 was seen for a program that is there: asked once more
+        // before a job is called broken.
+        found = find_program(context, target, program, &state).await?;
     }
-    let what = match found_not_executable {
-        Some(path) => format!("{path} in image {} is not executable", launch.spec.image),
-        None => format!("no command `{program}` in image {}", launch.spec.image),
+    let what = match found {
+        Program::Found => return Ok(()),
+        Program::NotExecutable(path) => format!("{path} in image {} is not executable", launch.spec.image),
+        Program::Missing => format!("no command `{program}` in image {}", launch.spec.image),
     };
     // A command may come from `.env`, and this goes to ledger, log and plan.
     Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
         &launch.spec,
         &what,
     )))
+}
+
+/// What a look along PATH tells of a program.
+enum Program {
+    /// It is there, or the engine cannot be asked: that is not held against the job.
+    Found,
+    NotExecutable(String),
+    Missing,
+}
+
+async fn find_program(
+    context: &Context,
+    target: &Target,
+    program: &str,
+    state: &ContainerState,
+) -> Result<Program, ApplyError> {
+    let mut found = Program::Missing;
+    for path in candidates(program, state) {
+        match lookup(context, &target.id, &path).await {
+            Ok(Some(stat)) if !stat.is_dir && stat.mode & 0o111 != 0 => return Ok(Program::Found),
+            Ok(Some(_)) => found = Program::NotExecutable(path),
+            Ok(None) => {}
+            Err(error) if error.is_unreachable() => return Err(error.into()),
+            Err(_) => return Ok(Program::Found),
+        }
+    }
+    Ok(found)
 }
 
 /// Where a program would be found: itself when it is a path, else along PATH.
