@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Arm, Config};
-use crate::engine::SharedEngine;
+use crate::engine::{Observe, SharedEngine};
 use crate::ledger::Ledger;
 use crate::manifest;
 use crate::model::{Arming, Instance, JobName, Policy, Trigger, Triggers};
@@ -136,6 +137,15 @@ impl App {
     /// When they name none, or it cannot be reached.
     pub async fn engine(&self) -> Result<SharedEngine, CommandError> {
         connect::connect(&self.settings).await
+    }
+
+    /// The same, for commands that must not change anything.
+    ///
+    /// # Errors
+    /// As [`App::engine`].
+    pub async fn observer(&self) -> Result<Arc<dyn Observe>, CommandError> {
+        let engine: Arc<dyn Observe> = self.engine().await?;
+        Ok(engine)
     }
 
     /// `<state>/<instance>`.

@@ -92,9 +92,9 @@ async fn made(
     desired: &Desired,
     now: Timestamp,
 ) -> Result<Plan, CommandError> {
-    let engine = app.engine().await?;
+    let engine = app.observer().await?;
     let watched = ledger.is_some_and(|ledger| WatchLock::holder(ledger.dir()).is_some());
-    let observed = observe_once(app, &engine, ledger, desired, watched, now).await?;
+    let observed = observe_once(app, engine.as_ref(), ledger, desired, watched, now).await?;
     if ledger.is_none() && !observed.containers.is_empty() {
         talk("note: there is no ledger here to read; this plan is made from the containers' labels");
     }

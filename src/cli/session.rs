@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use crate::apply::claim::{ClaimError, claim, note_downtime};
 use crate::apply::{ApplyError, Context, StreamWitness, owner};
 use crate::clock::SystemClock;
-use crate::engine::SharedEngine;
+use crate::engine::{Observe, SharedEngine};
 use crate::event::Event;
 use crate::ledger::{Ledger, WatchLock};
 use crate::model::{Desired, Observed};
@@ -71,7 +71,7 @@ impl Session {
         let watched = WatchLock::holder(self.ledger().dir()).is_some();
         observe_once(
             app,
-            &self.context.engine,
+            self.context.engine.as_ref(),
             Some(self.ledger()),
             desired,
             watched,
@@ -101,13 +101,13 @@ pub fn context(app: &App, engine: SharedEngine, ledger: Arc<Ledger>) -> Context 
 /// When engine or ledger cannot be read, or the instance is another ledger's.
 pub async fn observe_once(
     app: &App,
-    engine: &SharedEngine,
+    engine: &dyn Observe,
     ledger: Option<&Ledger>,
     desired: &Desired,
     watched: bool,
     now: Timestamp,
 ) -> Result<Observed, CommandError> {
-    let facts = observe::facts(engine.as_ref(), desired)
+    let facts = observe::facts(engine, desired)
         .await
         .map_err(|error| CommandError::engine("look at the engine", &error))?;
     let up_since = if watched {
@@ -119,16 +119,9 @@ pub async fn observe_once(
         up_since,
         ..Circumstances::default()
     };
-    observe::observe(
-        engine.as_ref(),
-        ledger,
-        &app.instance(),
-        desired,
-        &facts,
-        &circumstances,
-    )
-    .await
-    .map_err(|error| of_observe(app, &error))
+    observe::observe(engine, ledger, &app.instance(), desired, &facts, &circumstances)
+        .await
+        .map_err(|error| of_observe(app, &error))
 }
 
 pub fn of_observe(app: &App, error: &ObserveError) -> CommandError {
