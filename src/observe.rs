@@ -104,8 +104,10 @@ pub async fn observe(
     let listed = engine.list_containers(&filter).await?;
     // The ledger is read after the engine: a run that was recorded between the two reads has its
     // container in the list already or never, and is looked at again either way.
-    let containers = classify(listed, ledger, instance)?;
-    let (jobs, runs, mut gaps) = match ledger.map(Ledger::snapshot).transpose()? {
+    let snapshot = ledger.map(Ledger::snapshot).transpose()?;
+    let superseded = snapshot.as_ref().map(|snapshot| &snapshot.superseded);
+    let containers = classify(listed, ledger, superseded, instance)?;
+    let (jobs, runs, mut gaps) = match snapshot {
         Some(snapshot) => (snapshot.jobs, snapshot.runs, snapshot.gaps),
         None => (
             records_from_labels(&containers, desired, circumstances.up_since),
@@ -137,6 +139,7 @@ pub async fn observe(
 fn classify(
     listed: Vec<ContainerSummary>,
     ledger: Option<&Ledger>,
+    superseded: Option<&BTreeSet<String>>,
     instance: &Instance,
 ) -> Result<BTreeMap<String, Container>, ObserveError> {
     let stamped: Vec<(ContainerSummary, Stamp)> = listed
@@ -146,7 +149,6 @@ fn classify(
             Some((summary, stamp))
         })
         .collect();
-    let superseded = ledger.map(Ledger::superseded).transpose()?.unwrap_or_default();
     let nonces = stamped.iter().map(|(_, stamp)| stamp.nonce.clone()).collect();
     let known = ledger.map(|ledger| ledger.known_nonces(&nonces)).transpose()?;
     let discarded = ledger
@@ -165,7 +167,9 @@ fn classify(
                     Claim::Unrecorded
                 }
             }
-            (Some(_), _) if superseded.contains(&stamp.ledger) => Claim::Superseded,
+            (Some(_), _) if superseded.is_some_and(|known| known.contains(&stamp.ledger)) => {
+                Claim::Superseded
+            }
             (Some(_), _) => {
                 return Err(ObserveError::OtherLedger {
                     instance: instance.clone(),

@@ -87,7 +87,6 @@ pub struct Snapshot {
     pub runs: Vec<Run>,
     pub gaps: Vec<Gap>,
     pub superseded: BTreeSet<String>,
-    pub last_alive: Option<Timestamp>,
 }
 
 /// The folder, and neither key nor content.
@@ -328,7 +327,6 @@ impl Ledger {
                 runs: history::to_plan(tx)?,
                 gaps: gaps(tx)?,
                 superseded: superseded(tx)?,
-                last_alive: last_alive(tx)?,
             })
         })
     }
