@@ -37,6 +37,7 @@ mod pull;
 mod rerun;
 mod rm;
 mod run;
+mod schema;
 mod session;
 mod settings;
 mod state;
@@ -98,6 +99,7 @@ enum Command {
     Logs(logs::Args),
     Ack(ack::Args),
     Down(down::Args),
+    Schema(schema::Args),
     Version(version::Args),
 }
 
@@ -184,6 +186,7 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Logs(args) => logs::run(args, app).await,
         Command::Ack(args) => ack::run(args, app),
         Command::Down(args) => down::run(args, app).await,
+        Command::Schema(args) => schema::run(args),
         Command::Version(args) => version::run(args, app).await,
     }
 }

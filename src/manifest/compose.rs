@@ -14,10 +14,11 @@ use super::canonical::Used;
 use super::diagnostic::{Sink, code};
 use super::environment::{self, pairs, text_of};
 use super::interpolate::Variables;
+use super::keys;
 use super::mounts;
 use super::network;
-use super::values::{self, filled_text, flag, is_extension, shown, to_text, unknown_key};
-use super::yaml::{Entry, Kind, Node, Scalar, Value};
+use super::values::{self, filled_text, flag, shown, to_text};
+use super::yaml::{Entry, Key, Kind, Node, Scalar, Value};
 use super::{ManifestFile, PathFact, Settings, Wants};
 
 /// What a job's lowering may look at, and where it reports to.
@@ -52,85 +53,6 @@ pub(crate) struct Resource {
     pub external: bool,
 }
 
-/// What `container` and `file` read between them.
-pub(crate) const KEYS: [&str; 29] = [
-    "cap_drop",
-    "command",
-    "cpus",
-    "entrypoint",
-    "env_file",
-    "environment",
-    "extra_hosts",
-    "image",
-    "init",
-    "labels",
-    "logging",
-    "mem_limit",
-    "network_mode",
-    "networks",
-    "privileged",
-    "cap_add",
-    "devices",
-    "pull_policy",
-    "read_only",
-    "stop_grace_period",
-    "stop_signal",
-    "tmpfs",
-    "triggers",
-    "tty",
-    "ulimits",
-    "user",
-    "volumes",
-    "working_dir",
-    "x-scheduler",
-];
-
-/// Compose knows them for jobs; this version does not.
-const LATER_KEYS: [&str; 42] = [
-    "annotations",
-    "blkio_config",
-    "cgroup",
-    "cgroup_parent",
-    "configs",
-    "cpu_count",
-    "cpu_percent",
-    "cpu_period",
-    "cpu_quota",
-    "cpu_rt_period",
-    "cpu_rt_runtime",
-    "cpu_shares",
-    "cpuset",
-    "credential_spec",
-    "depends_on",
-    "device_cgroup_rules",
-    "dns",
-    "dns_opt",
-    "dns_search",
-    "domainname",
-    "extends",
-    "gpus",
-    "group_add",
-    "healthcheck",
-    "hostname",
-    "isolation",
-    "mac_address",
-    "mem_reservation",
-    "mem_swappiness",
-    "memswap_limit",
-    "oom_kill_disable",
-    "oom_score_adj",
-    "pids_limit",
-    "platform",
-    "ports",
-    "profiles",
-    "runtime",
-    "secrets",
-    "shm_size",
-    "stdin_open",
-    "storage_opt",
-    "sysctls",
-];
-
 /// Of a service's keys, those that make no sense for what runs to its end.
 const SERVICE_KEYS: [&str; 9] = [
     "attach",
@@ -155,7 +77,9 @@ pub(crate) fn container(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<Contai
     let placeholder = "none".parse::<ImageRef>().ok()?;
     let mut spec = ContainerSpec::of_image(image.clone().unwrap_or(placeholder));
     for entry in entries {
-        key(scope, entry, &mut spec);
+        if is_key_of_a_job(scope.sink, &entry.key) {
+            key(scope, entry, &mut spec);
+        }
     }
     environment::environment(scope, job, &mut spec);
     network::networks(scope, job, &mut spec);
@@ -195,25 +119,32 @@ fn key(scope: &mut Scope<'_, '_>, Entry { key, value }: &Entry, spec: &mut Conta
         "privileged" | "cap_add" | "devices" | "pid" | "ipc" | "userns_mode" | "uts" | "security_opt" => {
             host_key(scope, key.span.clone(), name, value);
         }
-        "build" => {
-            sink.error(
-                code::UNSUPPORTED,
-                key.span.clone(),
-                "a job runs an image; it does not build one",
-            )
-            .help("build and push it elsewhere, and name it under `image`");
-        }
-        _ if is_extension(name) => {}
-        _ if SERVICE_KEYS.contains(&name) => {
-            sink.error(
-                code::UNKNOWN_KEY,
-                key.span.clone(),
-                format!("`{name}` is for services, not for jobs"),
-            )
-            .label("a job runs to its end");
-        }
-        _ => unknown_key(sink, key, "a job", &KEYS, &LATER_KEYS),
+        _ => {}
     }
+}
+
+/// Whether a key belongs to a job; reports it when it does not.
+fn is_key_of_a_job(sink: &mut Sink<'_>, key: &Key) -> bool {
+    let name = key.text.as_str();
+    if name == "build" {
+        sink.error(
+            code::UNSUPPORTED,
+            key.span.clone(),
+            "a job runs an image; it does not build one",
+        )
+        .help("build and push it elsewhere, and name it under `image`");
+        return false;
+    }
+    if SERVICE_KEYS.contains(&name) {
+        sink.error(
+            code::UNKNOWN_KEY,
+            key.span.clone(),
+            format!("`{name}` is for services, not for jobs"),
+        )
+        .label("a job runs to its end");
+        return false;
+    }
+    values::is_field(sink, key, &keys::JOB)
 }
 
 fn image(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<ImageRef> {
@@ -447,7 +378,8 @@ fn logging(sink: &mut Sink<'_>, node: &Node) -> Option<Logging> {
         driver: String::new(),
         options: BTreeMap::new(),
     };
-    for Entry { key, value } in values::mapping(sink, node, "logging")? {
+    values::mapping(sink, node, "logging")?;
+    for Entry { key, value } in values::fields(sink, node, "logging", &keys::LOGGING) {
         match key.text.as_str() {
             "driver" => out.driver = filled_text(sink, value, "driver").unwrap_or_default(),
             "options" => {
@@ -459,8 +391,7 @@ fn logging(sink: &mut Sink<'_>, node: &Node) -> Option<Logging> {
                         .extend(found.map(|scalar| (key.text.clone(), scalar.as_text())));
                 }
             }
-            name if is_extension(name) => {}
-            _ => unknown_key(sink, key, "`logging`", &["driver", "options"], &[]),
+            _ => {}
         }
     }
     Some(out)
@@ -469,14 +400,13 @@ fn logging(sink: &mut Sink<'_>, node: &Node) -> Option<Logging> {
 fn ulimits(sink: &mut Sink<'_>, node: &Node) -> BTreeMap<String, Ulimit> {
     let mut out = BTreeMap::new();
     for Entry { key, value } in values::mapping(sink, node, "ulimits").unwrap_or_default() {
-        let limit = if let Value::Map(entries) = &value.value {
+        let limit = if let Value::Map(_) = &value.value {
             let (mut soft, mut hard) = (None, None);
-            for Entry { key, value } in entries {
+            for Entry { key, value } in values::fields(sink, value, &key.text, &keys::ULIMIT) {
                 match key.text.as_str() {
                     "soft" => soft = values::integer(sink, value, "soft"),
                     "hard" => hard = values::integer(sink, value, "hard"),
-                    name if is_extension(name) => {}
-                    _ => unknown_key(sink, key, "an ulimit", &["hard", "soft"], &[]),
+                    _ => {}
                 }
             }
             if soft.is_none() || hard.is_none() {

@@ -10,8 +10,9 @@ use super::compose::{Scope, masked, refuse};
 use super::diagnostic::{Sink, code};
 use super::dotenv;
 use super::interpolate::not_listed;
+use super::keys;
 use super::mounts;
-use super::values::{self, filled_text, flag, to_text, unknown_key};
+use super::values::{self, filled_text, flag, to_text};
 use super::yaml::{Entry, Node, Value};
 
 /// One of `environment` or `labels`.
@@ -130,8 +131,8 @@ fn env_files(scope: &mut Scope<'_, '_>, node: &Node, out: &mut BTreeMap<String, 
         let mut required = true;
         let mut raw = false;
         match &item.value {
-            Value::Map(entries) => {
-                for Entry { key, value } in entries {
+            Value::Map(_) => {
+                for Entry { key, value } in values::fields(scope.sink, item, "env_file", &keys::ENV_FILE) {
                     match key.text.as_str() {
                         "path" => path = Some(value),
                         "required" => required = flag(scope.sink, value, "required").unwrap_or(true),
@@ -139,13 +140,7 @@ fn env_files(scope: &mut Scope<'_, '_>, node: &Node, out: &mut BTreeMap<String, 
                             raw =
                                 values::word(scope.sink, value, "format", &[("raw", true)]).unwrap_or(false);
                         }
-                        _ => unknown_key(
-                            scope.sink,
-                            key,
-                            "an entry of `env_file`",
-                            &["format", "path", "required"],
-                            &[],
-                        ),
+                        _ => {}
                     }
                 }
                 if path.is_none() {

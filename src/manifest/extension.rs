@@ -8,7 +8,8 @@ use crate::schedule;
 
 use super::diagnostic::{Sink, code};
 use super::interpolate::inside;
-use super::values::{self, count, flag, integer, is_extension, unknown_key, whole_seconds};
+use super::keys;
+use super::values::{self, count, flag, integer, whole_seconds};
 use super::yaml::{Entry, Node, Value};
 
 /// What stands under `x-scheduler`, in a job or as the defaults of its file.
@@ -34,37 +35,11 @@ pub(crate) enum Level {
     Job,
 }
 
-const KEYS: [&str; 11] = [
-    "concurrency",
-    "day_match",
-    "every",
-    "history",
-    "missed_fires",
-    "starting_deadline",
-    "success_exit_codes",
-    "suspend",
-    "timeout",
-    "timezone",
-    "unknown_hold",
-];
-const LATER_KEYS: [&str; 7] = [
-    "backoff",
-    "container",
-    "exec",
-    "jitter",
-    "notify",
-    "on_unknown",
-    "retries",
-];
-const TRIGGER_KEYS: [&str; 2] = ["manual", "schedule"];
-const ENTRY_KEYS: [&str; 4] = ["concurrency", "cron", "missed_fires", "timezone"];
-
 impl Extension {
     /// Reads an `x-scheduler` mapping.
     pub fn read(sink: &mut Sink<'_>, node: &Node, level: Level) -> Extension {
         let mut out = Extension::default();
-        let entries = values::optional_mapping(sink, node, "x-scheduler").unwrap_or_default();
-        for Entry { key, value } in entries {
+        for Entry { key, value } in values::optional_fields(sink, node, "x-scheduler", &keys::JOB_SCHEDULER) {
             match key.text.as_str() {
                 "every" if level == Level::File => {
                     sink.error(code::VALUE, key.span.clone(), "`every` belongs to one job")
@@ -83,8 +58,7 @@ impl Extension {
                 "history" => history(sink, value, &mut out),
                 "unknown_hold" => out.unknown_hold = whole_seconds(sink, value, "unknown_hold"),
                 "day_match" => out.day_match = day_match(sink, value),
-                name if is_extension(name) => {}
-                _ => unknown_key(sink, key, "`x-scheduler`", &KEYS, &LATER_KEYS),
+                _ => {}
             }
         }
         out
@@ -146,7 +120,7 @@ pub(crate) fn triggers(
         .to_owned();
     let day_match = own.day_match.or(file.day_match);
     let had_errors = sink.has_errors();
-    for Entry { key, value } in values::mapping(sink, &entry.value, "triggers").unwrap_or_default() {
+    for Entry { key, value } in values::fields(sink, &entry.value, "triggers", &keys::TRIGGERS) {
         match key.text.as_str() {
             "manual" => out.manual = flag(sink, value, "manual").unwrap_or(true),
             "schedule" => {
@@ -155,8 +129,7 @@ pub(crate) fn triggers(
                         .extend(schedule_entry(sink, item, own, &zone, day_match));
                 }
             }
-            name if is_extension(name) => {}
-            _ => unknown_key(sink, key, "`triggers`", &TRIGGER_KEYS, &[]),
+            _ => {}
         }
     }
     out.schedule
@@ -176,8 +149,8 @@ fn schedule_entry(
     zone: &str,
     day_match: Option<DayMatch>,
 ) -> Option<Trigger> {
-    let entries = match &item.value {
-        Value::Map(entries) => entries,
+    match &item.value {
+        Value::Map(_) => {}
         Value::Scalar(_) => return cron(sink, item, zone.to_owned(), day_match),
         Value::Seq(_) => {
             values::wrong_type(
@@ -188,11 +161,11 @@ fn schedule_entry(
             );
             return None;
         }
-    };
+    }
     let mut expression = None;
     let mut zone = Some(zone.to_owned());
     let mut day_match = day_match;
-    for Entry { key, value } in entries {
+    for Entry { key, value } in values::fields(sink, item, "schedule[]", &keys::SCHEDULE) {
         match key.text.as_str() {
             "cron" => expression = Some(value),
             "timezone" => zone = timezone(sink, value),
@@ -205,8 +178,7 @@ fn schedule_entry(
                 agree(sink, value, "missed_fires", &mut own.missed_fires, found);
             }
             "x-scheduler" => day_match = entry_extension(sink, value).or(day_match),
-            name if is_extension(name) => {}
-            _ => unknown_key(sink, key, "an entry of `schedule`", &ENTRY_KEYS, &[]),
+            _ => {}
         }
     }
     let Some(expression) = expression else {
@@ -226,18 +198,19 @@ fn schedule_entry(
 fn entry_extension(sink: &mut Sink<'_>, node: &Node) -> Option<DayMatch> {
     let mut found = None;
     for Entry { key, value } in values::optional_mapping(sink, node, "x-scheduler").unwrap_or_default() {
-        match key.text.as_str() {
-            "day_match" => found = day_match(sink, value),
-            name if is_extension(name) => {}
-            name if KEYS.contains(&name) || LATER_KEYS.contains(&name) => {
-                sink.error(
-                    code::VALUE,
-                    key.span.clone(),
-                    format!("`{name}` is not for one schedule entry"),
-                )
-                .help("write it under `x-scheduler` of the job");
-            }
-            _ => unknown_key(sink, key, "`x-scheduler` of an entry", &["day_match"], &[]),
+        let name = key.text.as_str();
+        let of_the_job = keys::JOB_SCHEDULER.has(name) || keys::JOB_SCHEDULER.later.contains(&name);
+        if name == "day_match" {
+            found = day_match(sink, value);
+        } else if of_the_job {
+            sink.error(
+                code::VALUE,
+                key.span.clone(),
+                format!("`{name}` is not for one schedule entry"),
+            )
+            .help("write it under `x-scheduler` of the job");
+        } else {
+            values::is_field(sink, key, &keys::SCHEDULE_SCHEDULER);
         }
     }
     found
@@ -406,11 +379,11 @@ fn exit_codes(sink: &mut Sink<'_>, node: &Node) -> Option<BTreeSet<i64>> {
 }
 
 fn history(sink: &mut Sink<'_>, node: &Node, out: &mut Extension) {
-    for Entry { key, value } in values::mapping(sink, node, "history").unwrap_or_default() {
+    for Entry { key, value } in values::fields(sink, node, "history", &keys::HISTORY) {
         match key.text.as_str() {
             "succeeded" => out.history_succeeded = count(sink, value, "succeeded"),
             "failed" => out.history_failed = count(sink, value, "failed"),
-            _ => unknown_key(sink, key, "`history`", &["failed", "succeeded"], &[]),
+            _ => {}
         }
     }
 }

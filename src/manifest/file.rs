@@ -11,12 +11,10 @@ use super::diagnostic::{Diagnostic, Severity, Sink, code};
 use super::dotenv;
 use super::extension::{Extension, Level, triggers};
 use super::interpolate::{self, Variables};
-use super::values::{self, is_extension, unknown_key};
+use super::keys::{self, Section};
+use super::values;
 use super::yaml::{self, Entry, Node};
 use super::{Files, ManifestFile, Settings, Wants};
-
-const KEYS: [&str; 6] = ["jobs", "name", "networks", "services", "version", "volumes"];
-const LATER_KEYS: [&str; 4] = ["configs", "include", "models", "secrets"];
 
 /// What one manifest came to.
 #[derive(Default)]
@@ -116,9 +114,9 @@ impl Reader<'_, '_> {
         for Entry { key, .. } in entries {
             let name = key.text.as_str();
             // What only services can use is Compose's affair.
-            let left_to_compose = has_services && LATER_KEYS.contains(&name);
-            if !KEYS.contains(&name) && !is_extension(name) && !left_to_compose {
-                unknown_key(self.sink, key, "a manifest", &KEYS, &LATER_KEYS);
+            let left_to_compose = has_services && keys::MANIFEST.later.contains(&name);
+            if !left_to_compose {
+                values::is_field(self.sink, key, &keys::MANIFEST);
             }
         }
         let Some(jobs) = root.get("jobs") else {
@@ -326,10 +324,9 @@ impl Reader<'_, '_> {
                     name = text.and_then(|text| compose::resource_name(self.sink, value, &text, kind.noun()));
                 }
                 "external" => external = values::flag(self.sink, value, "external").unwrap_or(false),
-                text if is_extension(text) => {}
                 // Compose creates them for its services; we only attach to a network.
-                text if kind.creation_keys().contains(&text) && has_services => {}
-                text if kind == Kind::Network && kind.creation_keys().contains(&text) => {
+                text if kind.is_for_creation(text) && has_services => {}
+                text if kind == Kind::Network && kind.is_for_creation(text) => {
                     self.sink
                         .warning(
                             code::ADVICE,
@@ -338,13 +335,7 @@ impl Reader<'_, '_> {
                         )
                         .help("create the network with `docker network create`, or let Compose do it");
                 }
-                _ => unknown_key(
-                    self.sink,
-                    key,
-                    kind.place(),
-                    &["external", "name"],
-                    kind.creation_keys(),
-                ),
+                _ => drop(values::is_field(self.sink, key, kind.section())),
             }
         }
         let default = if external {
@@ -402,27 +393,18 @@ impl Kind {
         }
     }
 
-    fn place(self) -> &'static str {
+    fn section(self) -> &'static Section {
         match self {
-            Kind::Volume => "a volume",
-            Kind::Network => "a network",
+            Kind::Volume => &keys::VOLUME,
+            Kind::Network => &keys::NETWORK,
         }
     }
 
     /// What only matters to whoever creates it.
-    fn creation_keys(self) -> &'static [&'static str] {
+    fn is_for_creation(self, key: &str) -> bool {
         match self {
-            Kind::Volume => &["driver", "driver_opts", "labels"],
-            Kind::Network => &[
-                "attachable",
-                "driver",
-                "driver_opts",
-                "enable_ipv4",
-                "enable_ipv6",
-                "internal",
-                "ipam",
-                "labels",
-            ],
+            Kind::Volume => keys::VOLUME.later.contains(&key),
+            Kind::Network => keys::NETWORK_CREATION.iter().any(|row| row.name == key),
         }
     }
 }

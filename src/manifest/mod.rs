@@ -18,8 +18,10 @@ mod environment;
 mod extension;
 mod file;
 mod interpolate;
+mod keys;
 mod mounts;
 mod network;
+mod schema;
 mod values;
 mod yaml;
 
@@ -42,6 +44,7 @@ pub use canonical::MASK;
 pub use caret::{closing_line, pictures, render};
 use diagnostic::code;
 pub use diagnostic::{Diagnostic, Severity};
+pub use schema::json_schema;
 
 /// The most bytes of a manifest, an `.env` or an env file.
 pub const MAX_BYTES: u64 = 1 << 20;

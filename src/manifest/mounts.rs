@@ -10,7 +10,8 @@ use crate::policy::{Ask, PathAsk};
 
 use super::compose::{Scope, is_sensitive, masked, refuse};
 use super::diagnostic::{Sink, code};
-use super::values::{self, filled_text, flag, is_extension, unknown_key};
+use super::keys;
+use super::values::{self, filled_text, flag};
 use super::yaml::{Entry, Node, Value};
 
 /// Lowers `volumes`.
@@ -181,70 +182,34 @@ fn long_keys<'n>(sink: &mut Sink<'_>, node: &'n Node) -> Long<'n> {
         create_host_path: true,
         ..Long::default()
     };
-    for Entry { key, value } in values::mapping(sink, node, "volumes[]").unwrap_or_default() {
+    for Entry { key, value } in values::fields(sink, node, "volumes[]", &keys::MOUNT) {
         match key.text.as_str() {
             "type" => out.kind = Some(value),
             "source" => out.source = Some(value),
             "target" => out.target = Some(value),
             "read_only" => out.read_only = flag(sink, value, "read_only").unwrap_or(false),
-            "bind" => option(
-                sink,
-                value,
-                "bind",
-                "create_host_path",
-                &["propagation", "recursive", "selinux"],
-                |sink, value| {
-                    out.create_host_path = flag(sink, value, "create_host_path").unwrap_or(true);
-                },
-            ),
-            "volume" => option(
-                sink,
-                value,
-                "volume",
-                "nocopy",
-                &["labels", "subpath"],
-                |sink, value| {
-                    out.nocopy = flag(sink, value, "nocopy").unwrap_or(false);
-                },
-            ),
-            "tmpfs" => {
-                for Entry { key, value } in values::optional_mapping(sink, value, "tmpfs").unwrap_or_default()
-                {
-                    match key.text.as_str() {
-                        "size" => out.size_bytes = values::bytes(sink, value, "size"),
-                        "mode" => out.mode = values::count(sink, value, "mode"),
-                        name if is_extension(name) => {}
-                        _ => unknown_key(sink, key, "`tmpfs`", &["mode", "size"], &[]),
-                    }
-                }
-            }
-            name if is_extension(name) => {}
-            _ => unknown_key(
-                sink,
-                key,
-                "a volume of a job",
-                &["bind", "read_only", "source", "target", "tmpfs", "type", "volume"],
-                &["consistency", "image"],
-            ),
+            "bind" | "volume" | "tmpfs" => long_options(sink, &key.text, value, &mut out),
+            _ => {}
         }
     }
     out
 }
 
-/// A section with one supported key.
-fn option(
-    sink: &mut Sink<'_>,
-    node: &Node,
-    section: &str,
-    known: &'static str,
-    later: &[&str],
-    mut read: impl FnMut(&mut Sink<'_>, &Node),
-) {
-    for Entry { key, value } in values::optional_mapping(sink, node, section).unwrap_or_default() {
-        if key.text == known {
-            read(sink, value);
-        } else if !is_extension(&key.text) {
-            unknown_key(sink, key, &format!("`{section}`"), &[known], later);
+/// The options of one type; those of the others are read, too, and have no effect.
+fn long_options(sink: &mut Sink<'_>, kind: &str, node: &Node, out: &mut Long<'_>) {
+    let section = match kind {
+        "bind" => &keys::MOUNT_BIND,
+        "volume" => &keys::MOUNT_VOLUME,
+        _ => &keys::MOUNT_TMPFS,
+    };
+    for Entry { key, value } in values::optional_fields(sink, node, kind, section) {
+        let name = key.text.as_str();
+        match name {
+            "create_host_path" => out.create_host_path = flag(sink, value, name).unwrap_or(true),
+            "nocopy" => out.nocopy = flag(sink, value, name).unwrap_or(false),
+            "size" => out.size_bytes = values::bytes(sink, value, name),
+            "mode" => out.mode = values::count(sink, value, name),
+            _ => {}
         }
     }
 }

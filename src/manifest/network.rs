@@ -7,7 +7,8 @@ use crate::policy::Ask;
 
 use super::compose::{Scope, is_sensitive, refuse, resource_name};
 use super::diagnostic::{Sink, code};
-use super::values::{self, filled_text, is_extension, unknown_key};
+use super::keys;
+use super::values::{self, filled_text};
 use super::yaml::{Entry, Node, Value};
 
 /// Lowers `networks`, or the default network when there is none.
@@ -103,16 +104,7 @@ fn attachment(scope: &mut Scope<'_, '_>, key: &str) -> NetworkAttachment {
 }
 
 fn network_options(sink: &mut Sink<'_>, node: &Node, mut out: NetworkAttachment) -> NetworkAttachment {
-    const KEYS: [&str; 3] = ["aliases", "ipv4_address", "ipv6_address"];
-    const LATER: [&str; 6] = [
-        "driver_opts",
-        "gw_priority",
-        "interface_name",
-        "link_local_ips",
-        "mac_address",
-        "priority",
-    ];
-    for Entry { key, value } in values::optional_mapping(sink, node, "networks").unwrap_or_default() {
+    for Entry { key, value } in values::optional_fields(sink, node, "networks", &keys::ATTACHMENT) {
         let name = key.text.as_str();
         match name {
             "aliases" => {
@@ -121,8 +113,7 @@ fn network_options(sink: &mut Sink<'_>, node: &Node, mut out: NetworkAttachment)
             }
             "ipv4_address" => out.ipv4_address = address::<std::net::Ipv4Addr>(sink, value, name),
             "ipv6_address" => out.ipv6_address = address::<std::net::Ipv6Addr>(sink, value, name),
-            _ if is_extension(name) => {}
-            _ => unknown_key(sink, key, "a network of a job", &KEYS, &LATER),
+            _ => {}
         }
     }
     out

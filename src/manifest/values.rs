@@ -7,6 +7,7 @@ use crate::schedule;
 
 use super::diagnostic::{Diagnostic, Sink, code};
 use super::interpolate::inside;
+use super::keys::Section;
 use super::yaml::{Entry, Key, Kind, Node, Scalar, Value};
 
 /// What Compose allows wherever keys are its own.
@@ -267,6 +268,42 @@ pub(crate) fn optional_mapping<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &s
         return Some(&[]);
     }
     mapping(sink, node, what)
+}
+
+/// The entries of a mapping that have a row in `section`; the others are reported.
+pub(crate) fn fields<'n>(
+    sink: &mut Sink<'_>,
+    node: &'n Node,
+    what: &str,
+    section: &'static Section,
+) -> Vec<&'n Entry> {
+    let entries = mapping(sink, node, what).unwrap_or_default();
+    rows_of(sink, entries, section)
+}
+
+/// As [`fields`], and its absence is an empty one.
+pub(crate) fn optional_fields<'n>(
+    sink: &mut Sink<'_>,
+    node: &'n Node,
+    what: &str,
+    section: &'static Section,
+) -> Vec<&'n Entry> {
+    let entries = optional_mapping(sink, node, what).unwrap_or_default();
+    rows_of(sink, entries, section)
+}
+
+fn rows_of<'n>(sink: &mut Sink<'_>, entries: &'n [Entry], section: &'static Section) -> Vec<&'n Entry> {
+    let known = |entry: &&Entry| is_field(sink, &entry.key, section);
+    entries.iter().filter(known).collect()
+}
+
+/// Whether a key has a row in `section`; reports it when it should have one.
+pub(crate) fn is_field(sink: &mut Sink<'_>, key: &Key, section: &'static Section) -> bool {
+    let known = section.has(&key.text);
+    if !known && !is_extension(&key.text) {
+        unknown_key(sink, key, section.of, &section.names(), section.later);
+    }
+    known
 }
 
 /// A list of texts.

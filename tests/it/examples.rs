@@ -71,6 +71,10 @@ fn every_example_loads() {
             let text = file.text.as_ref().expect("read");
             let named = text.lines().any(|line| line.starts_with("name: "));
             assert!(named, "{folder}/{}: sets no `name:`", file.path);
+            let (schema, _) = text.split_once('\n').expect("lines");
+            let schema = schema.strip_prefix("# yaml-language-server: $schema=");
+            let schema = schema.unwrap_or_else(|| panic!("{folder}/{}: names no schema", file.path));
+            assert!(root(&folder).join(schema).is_file(), "there is no {schema}");
         }
     }
 }
