@@ -22,7 +22,9 @@ use super::{ApplyError, Context, LaneReport, record_unknown, remove};
 use crate::engine::{ContainerState, CreateRequest, EngineError, PathStat};
 use crate::event::What;
 use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent};
-use crate::model::{ArmFailure, ContainerSpec, Intent, PullPolicy, Reason, RunId, RunTrigger, Stamp, Text};
+use crate::model::{
+    ArmFailure, ContainerSpec, ContainerStatus, Intent, PullPolicy, Reason, RunId, RunTrigger, Stamp, Text,
+};
 use crate::plan::{Launch, Target};
 
 /// How long a refused create is asked about before it counts as failed. A create that fails late
@@ -139,9 +141,12 @@ fn note_arming(
         }
         // The whole engine is away, or the instance is lost: that is not this job's failure.
         Err(ApplyError::Engine(error)) if error.is_unreachable() => return Ok(()),
-        Err(ApplyError::Ledger(_) | ApplyError::TakenOver { .. } | ApplyError::Active { .. }) => {
-            return Ok(());
-        }
+        Err(
+            ApplyError::Ledger(_)
+            | ApplyError::TakenOver { .. }
+            | ApplyError::TakenAway(_)
+            | ApplyError::Active { .. },
+        ) => return Ok(()),
         Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_))) => error.to_string(),
     };
     let jobs = context.ledger.jobs()?;
@@ -181,6 +186,9 @@ async fn prepare(
     still_ours(context).await?;
     let target = create(context, launch, trigger, &image_id).await?;
     if let Err(error) = check_executable(context, &target, launch).await {
+        if matches!(error, ApplyError::CannotArm(_)) && is_taken_away(context, &target).await? {
+            return Err(ApplyError::TakenAway(target.name));
+        }
         remove(context, &launch.job, &target, None, "it could not start").await?;
         return Err(error);
     }
@@ -192,6 +200,21 @@ async fn prepare(
         },
     );
     Ok(target)
+}
+
+/// Whether a container that was just made is going or gone: by our own hand, since its slot passed
+/// meanwhile, or by a person's. Nothing is then found in it, whatever the image holds.
+async fn is_taken_away(context: &Context, target: &Target) -> Result<bool, ApplyError> {
+    let row = context.ledger.container(&target.nonce)?;
+    if row.is_none_or(|row| row.state == Recorded::Discarded) {
+        return Ok(true);
+    }
+    let state = context.engine.inspect(&target.id).await?;
+    if state.is_some_and(|state| state.status == ContainerStatus::Created) {
+        return Ok(false);
+    }
+    context.ledger.discarded(&target.nonce)?;
+    Ok(true)
 }
 
 /// The image's ID, after a pull where the policy asks for one.

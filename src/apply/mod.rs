@@ -85,6 +85,9 @@ pub enum ApplyError {
     /// The container of a slot cannot be made; the text says what would mend it.
     #[error("{0}")]
     CannotArm(String),
+    /// Says nothing of the job: it is made again.
+    #[error("container {0} was taken away while it was made ready")]
+    TakenAway(ContainerName),
     #[error("job {job} has an active run: {run}")]
     Active { job: JobName, run: RunId },
 }
@@ -247,7 +250,7 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
                 let fatal = match &error {
                     ApplyError::Engine(error) => error.is_unreachable(),
                     ApplyError::Ledger(_) | ApplyError::TakenOver { .. } => true,
-                    ApplyError::CannotArm(_) | ApplyError::Active { .. } => false,
+                    ApplyError::CannotArm(_) | ApplyError::TakenAway(_) | ApplyError::Active { .. } => false,
                 };
                 if !matches!(error, ApplyError::CannotArm(_)) {
                     let word = step.action.word();

@@ -102,6 +102,11 @@ pub(super) fn arm(
     }
     let hash = spec_hash(&job.container);
     let mut idle: Vec<&Container> = idle_without_run(view);
+    if view.busy(Lane::Run) {
+        // What is being made for a slot that is due is that lane's to start or to take away, also
+        // when the slot's time has passed meanwhile.
+        idle.retain(|container| container.stamp.slot.is_none_or(|slot| slot.at() > view.now));
+    }
     match decision {
         Decision::Clear => {}
         // Its own containers are `Start`'s to use or discard.

@@ -101,15 +101,24 @@ pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
         return Decision::Clear;
     }
     let due = due_slots(view, schedule);
+    let forgotten = view.forgotten_until();
     let mut eligible = Vec::new();
     for &(first, last, count) in &due.older {
         let (outcome, reason) = match fate(view, job, schedule, first) {
+            _ if forgotten.is_some_and(|until| first.at() <= until) => (Outcome::Unknown, Reason::LedgerLost),
             Fate::Over(outcome, reason) => (outcome, reason),
             Fate::Eligible => (Outcome::Missed, superseded_reason(view, first, due.newest())),
         };
         record(view, first, Some((last, count)), outcome, reason, draft);
     }
     for fire in due.slots {
+        if forgotten.is_some_and(|until| fire.slot.at() <= until) {
+            // What its own container tells is recorded with it.
+            if !view.has_unrecorded_container(fire.slot) {
+                record(view, fire.slot, None, Outcome::Unknown, Reason::LedgerLost, draft);
+            }
+            continue;
+        }
         match fate(view, job, schedule, fire.slot) {
             Fate::Over(outcome, reason) => record(view, fire.slot, None, outcome, reason, draft),
             Fate::Eligible => eligible.push(fire.slot),

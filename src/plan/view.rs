@@ -215,6 +215,26 @@ impl<'a> JobView<'a> {
         container.stamp.spec_hash == spec_hash && image.is_none_or(|id| id == container.image_id)
     }
 
+    /// Up to where the ledger may have forgotten what ran, as after it was put back from an older
+    /// copy: there are containers that it once made and does not know. One is armed when the slot
+    /// before its own is started.
+    pub fn forgotten_until(&self) -> Option<Timestamp> {
+        let slots = self.unrecorded().filter_map(|container| container.stamp.slot);
+        slots.map(Slot::at).max()
+    }
+
+    pub fn has_unrecorded_container(&self, slot: Slot) -> bool {
+        self.unrecorded()
+            .any(|container| container.stamp.slot == Some(slot))
+    }
+
+    fn unrecorded(&self) -> impl Iterator<Item = &'a Container> {
+        self.containers
+            .iter()
+            .copied()
+            .filter(|container| container.claim == Claim::Unrecorded)
+    }
+
     /// Something of this job that runs, or may run, without a run record that says so: made by
     /// another ledger, or started by hand.
     pub fn stray_live(&self) -> Option<&'a Container> {
