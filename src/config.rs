@@ -127,7 +127,7 @@ pub fn parse(file: &str, text: &str) -> (Config, Vec<Diagnostic>) {
     let mut sink = Sink::new(file, text);
     let mut config = Config::default();
     if let Some(root) = values::parse(text, &mut sink) {
-        for entry in values::optional_mapping(&mut sink, &root, "the configuration").unwrap_or_default() {
+        for entry in values::optional_mapping(&mut sink, &root, "the operator's file").unwrap_or_default() {
             key(&mut sink, entry, &mut config);
         }
     }

@@ -4,11 +4,15 @@
 //! within a version. No type of another room is a public format; each shape is filled here or, from
 //! rooms that this one may not know, by its caller. Nothing here decides or formats for people.
 
+mod inspect;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{self, JobName, Outcome};
 use crate::plan;
+
+pub use inspect::{JobDetail, JobRecords, Log, RunDetail, RunRecords};
 
 /// The version that every object carries.
 pub const VERSION: u32 = 1;

@@ -99,7 +99,10 @@ async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
             None => false,
         };
         let outcome = match run.stop_requested {
-            Some(asked) => (asked, stop_reason(asked, &policy_of(context, &run.job)?)),
+            Some(asked) => {
+                let reason = stop_reason(asked, &policy_of(context, &run.job)?);
+                name_who_asked(context, run, (asked, reason))?
+            }
             None => (Outcome::Unknown, Reason::Lost),
         };
         let held_until = if forgotten {
@@ -122,7 +125,7 @@ async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result
     let note = capture_logs(context, &run.id, state).await;
     let policy = policy_of(context, &run.job)?;
     let restarted = engine_restarted_since(context, run).await?;
-    let (outcome, reason) = verdict(run, state, &policy, restarted);
+    let (outcome, reason) = name_who_asked(context, run, verdict(run, state, &policy, restarted))?;
     if run.outcome == Some(Outcome::Unknown) && outcome == Outcome::Unknown {
         // No better known than before, but its end was seen: it holds its job no longer.
         return Ok(context.ledger.release(&run.id)?);
@@ -151,6 +154,19 @@ fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) 
         return (Outcome::Failed, Reason::KilledExternally);
     }
     (Outcome::Failed, Reason::Exit(code))
+}
+
+/// A run that a person cancelled says who that was.
+fn name_who_asked(
+    context: &Context,
+    run: &Run,
+    (outcome, reason): (Outcome, Reason),
+) -> Result<(Outcome, Reason), ApplyError> {
+    if outcome != Outcome::Cancelled || reason != Reason::StoppedByUser {
+        return Ok((outcome, reason));
+    }
+    let who = context.ledger.stop_by(&run.id)?;
+    Ok((outcome, who.map_or(reason, Reason::CancelledBy)))
 }
 
 /// Why we asked for its end.

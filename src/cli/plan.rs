@@ -17,6 +17,7 @@ use super::session::observe_once;
 
 /// Show what apply would do, and when jobs run next, without changing anything
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     dir: DirArg,
@@ -37,6 +38,13 @@ pub struct Args {
     #[arg(long, value_name = "GLOB", value_parser = glob)]
     job: Option<Glob>,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler plan
+  docker-scheduler plan jobs --detailed-exitcode
+  docker-scheduler plan --job 'shop.*' --format json
+  docker-scheduler plan --at 2026-12-24T00:00:00+01:00";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum Format {
@@ -198,11 +206,17 @@ fn glob(text: &str) -> Result<Glob, String> {
     if text.is_empty() || text.len() > 255 || !text.chars().all(allowed) {
         return Err("a pattern is made of the characters of a job's name, `*` and `?`".to_owned());
     }
-    Ok(Glob(text.chars().collect()))
+    Ok(Glob::new(text))
 }
 
 impl Glob {
-    fn matches(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn new(pattern: &str) -> Glob {
+        Glob(pattern.chars().collect())
+    }
+
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
         // `reached[i]`: the pattern's first i characters match the name so far.
         let mut reached = vec![false; self.0.len() + 1];
         reached[0] = true;

@@ -18,6 +18,7 @@ use super::output::{print_json, print_line, talk_raw};
 ///
 /// Asks no engine. Ends with 3 when there is an error; warnings never change the exit code.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     dir: DirArg,
@@ -30,6 +31,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: TextOrJson,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler validate jobs
+  docker-scheduler validate -q jobs";
 
 /// # Errors
 /// When the directory cannot be read.

@@ -102,6 +102,32 @@ impl Ledger {
         Ok(self.history(&query)?.pop())
     }
 
+    /// Every attempt of the run's slot, in order; of a manual run itself.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn attempts_of(&self, run: &Run) -> Result<Vec<Run>> {
+        let Some(slot) = run.slot else {
+            return Ok(self.run(&run.id)?.into_iter().collect());
+        };
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE job = ?1 AND slot = ?2 ORDER BY attempt");
+        self.read(|tx| list(tx, &sql, &[&run.job, &slot]))
+    }
+
+    /// Who asked for the run's end, when a person cancelled it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn stop_by(&self, run: &RunId) -> Result<Option<String>> {
+        self.read(|tx| {
+            let by = tx
+                .prepare_cached("SELECT stop_by FROM runs WHERE id = ?1")?
+                .query_row([run], |row| row.get(0))
+                .optional()?;
+            Ok(by.flatten())
+        })
+    }
+
     /// What the run's container was made from, masked; `None` for a slot that never became a run.
     ///
     /// # Errors

@@ -305,6 +305,22 @@ impl Ledger {
         })
     }
 
+    /// As [`Ledger::request_stop`] for a run that a person cancels, with who that was.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn request_cancel(&self, run: &RunId, by: &str) -> Result<bool> {
+        self.write(|tx| {
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE runs SET stop_requested = ?2, stop_by = ?3
+                     WHERE id = ?1 AND outcome IS NULL AND stop_requested IS NULL",
+                )?
+                .execute((run, Outcome::Cancelled, by))?;
+            changed_or_known(tx, run, changed)
+        })
+    }
+
     /// Records how a run ended. A final outcome is never overwritten (`false`); an `unknown` one is
     /// settled by a later definite one as long as it holds its job, that is until
     /// [`Ledger::release`], however late.

@@ -98,6 +98,8 @@ pub enum Reason {
     },
     /// `down`, or a person's `rm -f`.
     StoppedByUser,
+    /// `cancel`, and who called it.
+    CancelledBy(String),
     PreviousRunActive {
         since: Timestamp,
     },
@@ -145,6 +147,7 @@ impl fmt::Display for Reason {
             Reason::NotArmed(why) => write!(f, "no container in time: {why}"),
             Reason::Timeout { after_secs } => write!(f, "stopped after its timeout of {after_secs}s"),
             Reason::StoppedByUser => f.write_str("stopped by a person"),
+            Reason::CancelledBy(who) => write!(f, "cancelled by {who}"),
             Reason::PreviousRunActive { since } => write!(f, "previous run active since {since}"),
             Reason::UnknownRunMayStillRun => f.write_str("unknown run may still be running"),
             Reason::SchedulerDown => f.write_str("the scheduler was down"),
