@@ -572,6 +572,12 @@ async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Re
         context.ledger.discarded(&target.nonce)?;
         return Ok(Launched::Vanished);
     };
+    // A person is deleting it at this moment: nobody has started it, and it is made again.
+    let going = matches!(state.status, ContainerStatus::Removing | ContainerStatus::Dead);
+    if going && state.started_at.is_none() && state.finished_at.is_none() {
+        context.ledger.discarded(&target.nonce)?;
+        return Ok(Launched::Vanished);
+    }
     let ours = Stamp::read(&state.labels, &context.instance).is_some_and(|stamp| stamp.nonce == target.nonce);
     if !ours || !state.is_pristine() {
         record_unknown(context, launch, &Reason::StartedByHand)?;
