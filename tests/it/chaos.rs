@@ -1,8 +1,8 @@
 //! Crashes at random moments: the scheduler is killed, the engine is killed, and the jobs' own
 //! witness must show that nothing ran twice, nothing was lost, and nothing was made up.
 //!
-//! The two short tests are part of every run. The long one is for an afternoon:
-//! `CHAOS_SECONDS=600 cargo test --test it chaos::long -- --ignored --nocapture`. `CHAOS_SEED`
+//! The two short tests are part of every run. The long ones are for an afternoon:
+//! `CHAOS_SECONDS=600 cargo test --test it chaos::long -- --exact --ignored --nocapture`. `CHAOS_SEED`
 //! repeats the moments of a run; the engine's own timing cannot be repeated.
 
 use std::io::Write as _;

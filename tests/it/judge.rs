@@ -34,6 +34,8 @@ pub struct Faults {
     pub engine_away: Vec<RangeInclusive<Timestamp>>,
     /// IDs of containers that people started before we did.
     pub started: BTreeSet<String>,
+    /// IDs of containers that people tried to start, and the engine could not.
+    pub failed_starts: BTreeSet<String>,
     /// IDs of containers that people killed, deleted or pruned.
     pub ended: BTreeSet<String>,
 }

@@ -99,8 +99,11 @@ impl People<'_> {
     fn start_what_is_armed(&mut self) {
         if let Some(id) = self.some_container("created") {
             let (status, _) = self.rig.post(&format!("/containers/{id}/start"), "");
-            if status == 204 {
-                self.deeds.started.insert(id);
+            match status {
+                204 => drop(self.deeds.started.insert(id)),
+                // Ours was first, or it was gone.
+                304 | 404 | 409 => {}
+                _ => drop(self.deeds.failed_starts.insert(id)),
             }
         }
     }
@@ -285,7 +288,10 @@ impl Judged<'_> {
             "running" => due(row) > until,
             "succeeded" => self.lines.iter().any(ended),
             "failed" => reason == "killed externally" && self.did(&self.deeds.ended, container),
-            "unknown" if reason == "started by hand" => by_hand,
+            // What cannot be started without its network bears no witness of having been tried.
+            "unknown" if reason == "started by hand" => {
+                by_hand || (row["job"] == "folk.networked" && !self.deeds.failed_starts.is_empty())
+            }
             "unknown" => reason.starts_with("lost: ") && self.did(&self.deeds.ended, container),
             "skipped" => [
                 "previous run active since",
