@@ -100,7 +100,7 @@ fn examples(command: &Command) -> Vec<String> {
 #[test]
 fn every_example_of_the_help_runs() {
     let mut seen = 0;
-    for (path, command) in leaves(&tree(), "") {
+    for (_, command) in leaves(&tree(), "") {
         let examples = examples(&command);
         for example in examples {
             let program = Program::without_engine();

@@ -381,7 +381,7 @@ fn an_engine_that_hangs_with_its_socket_open_doubles_and_loses_nothing() {
         stage.go_on(2);
     }
     let (_, history) = stage.judged(watch);
-    assert_explained(&history, &["the engine was unreachable"]);
+    assert_explained(&history, &[HELD, &["the engine was unreachable"]].concat());
     let unreachable = history
         .iter()
         .filter(|row| row["outcome"] == "missed" && row["reason"] == "the engine was unreachable")
