@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::reader::{self as values, Entry, Node, Sink, code, unknown_key};
 use crate::manifest::{Diagnostic, Settings};
-use crate::model::Instance;
+use crate::model::{Glob, Instance};
 use crate::policy::Rules;
 use crate::schedule;
 
@@ -231,7 +231,7 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
         "allow_cap_add",
         "allow_devices",
         "allow_docker_socket",
@@ -242,6 +242,7 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
         "allow_privileged",
         "allow_unconfined",
         "bind_roots",
+        "exec",
     ];
     let mut rules = Rules::default();
     for Entry { key, value } in values::optional_mapping(sink, node, "policy").unwrap_or_default() {
@@ -262,6 +263,12 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
                 }
                 continue;
             }
+            "exec" => {
+                for item in values::list(sink, value, name).unwrap_or_default() {
+                    rules.exec.extend(pattern(sink, item));
+                }
+                continue;
+            }
             _ => {
                 unknown_key(sink, key, "`policy`", &KEYS, &[]);
                 continue;
@@ -270,6 +277,18 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
         *switch = values::flag(sink, value, name).unwrap_or(false);
     }
     rules
+}
+
+/// A container or a project, or several by `*` and `?`.
+fn pattern(sink: &mut Sink<'_>, node: &Node) -> Option<Glob> {
+    let text = values::filled_text(sink, node, "exec[]")?;
+    match text.parse() {
+        Ok(glob) => Some(glob),
+        Err(why) => {
+            sink.error(code::NAME, node.span.clone(), why);
+            None
+        }
+    }
 }
 
 fn limits(sink: &mut Sink<'_>, node: &Node) -> Limits {
@@ -319,7 +338,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "instance: lab\nhost: unix:///run/docker.sock\nengine: docker\nstate: /var/lib/x\n\
                     timezone: Europe/Berlin\ninterpolate: [HOME]\narm: never\n\
-                    policy: {allow_privileged: true, bind_roots: [/srv]}\nlimits: {starts: 2, armed: 9}\n";
+                    policy: {allow_privileged: true, bind_roots: [/srv], exec: [cloud]}\nlimits: {starts: 2, armed: 9}\n";
         let (config, found) = parse("config.yaml", text);
         assert_eq!(found, []);
         assert_eq!(
@@ -335,6 +354,7 @@ mod tests {
                 policy: Rules {
                     allow_privileged: true,
                     bind_roots: vec![PathBuf::from("/srv")],
+                    exec: vec!["cloud".parse().unwrap()],
                     ..Rules::default()
                 },
                 limits: Limits { starts: 2, armed: 9 },

@@ -9,6 +9,7 @@
 //! around a start that was never confirmed).
 
 pub mod claim;
+mod exec;
 mod launch;
 pub mod owner;
 mod settle;
@@ -26,7 +27,10 @@ use crate::clock::Clock;
 use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
 use crate::ledger::{JobUpsert, Ledger, LedgerError, Settle};
-use crate::model::{ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId};
+use crate::model::{
+    ArmFailure, ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId,
+    Within,
+};
 use crate::plan::{Action, Cause, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
 pub use settle::wait_for_end;
@@ -88,6 +92,9 @@ pub enum ApplyError {
     /// Says nothing of the job: it is made again.
     #[error("container {0} was taken away while it was made ready")]
     TakenAway(ContainerName),
+    /// A run goes on although its end was asked for; the text says why.
+    #[error("{0}")]
+    CannotStop(String),
     #[error("job {job} has an active run: {run}")]
     Active { job: JobName, run: RunId },
 }
@@ -155,6 +162,7 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             // The records of an edited schedule's past belong to the old row: they come first.
             Action::See(sight) => sights.push((step, sight)),
             Action::Record(not_run) => record(context, &step.job, not_run)?,
+            Action::NoteTarget(problem) => note_target(context, &step.job, problem.as_deref())?,
             Action::Forget => {
                 context.ledger.remove_job(&step.job, plan.at)?;
                 context.say(Some(&step.job), What::Forgotten);
@@ -191,6 +199,24 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
         );
     }
     Ok(())
+}
+
+/// Keeps why a job's command could not be run now where lists and later records find it.
+fn note_target(context: &Context, job: &JobName, problem: Option<&str>) -> Result<(), ApplyError> {
+    let Some(problem) = problem else {
+        return Ok(context.ledger.arm_succeeded(job)?);
+    };
+    let at = context.clock.now();
+    let spec_hash = context.ledger.jobs()?.remove(job).map(|record| record.spec_hash);
+    let failure = ArmFailure {
+        at,
+        // Looked at with every plan.
+        retry_at: at,
+        attempts: 1,
+        detail: problem.to_owned(),
+        spec_hash: spec_hash.unwrap_or_default(),
+    };
+    Ok(context.ledger.arm_failed(job, &failure)?)
 }
 
 fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), ApplyError> {
@@ -250,7 +276,10 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
                 let fatal = match &error {
                     ApplyError::Engine(error) => error.is_unreachable(),
                     ApplyError::Ledger(_) | ApplyError::TakenOver { .. } => true,
-                    ApplyError::CannotArm(_) | ApplyError::TakenAway(_) | ApplyError::Active { .. } => false,
+                    ApplyError::CannotArm(_)
+                    | ApplyError::TakenAway(_)
+                    | ApplyError::CannotStop(_)
+                    | ApplyError::Active { .. } => false,
                 };
                 if !matches!(error, ApplyError::CannotArm(_)) {
                     let word = step.action.word();
@@ -311,7 +340,9 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
             report.progress = true;
             Ok(())
         }
-        Action::Update | Action::See(_) | Action::Forget | Action::Record(_) => Ok(()),
+        Action::Update | Action::See(_) | Action::Forget | Action::Record(_) | Action::NoteTarget(_) => {
+            Ok(())
+        }
     }
 }
 
@@ -337,6 +368,11 @@ pub async fn stop(
             why,
         },
     );
+    if let Some(found) = context.ledger.run(run)?
+        && let Within::Exec(id) = &found.within
+    {
+        return exec::stop(context, &found, id, grace).await;
+    }
     Ok(context.engine.stop(container, grace).await?)
 }
 

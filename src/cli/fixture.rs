@@ -21,6 +21,7 @@ pub fn run() -> Run {
         recorded_at: None,
         container: None,
         container_gone: false,
+        within: Default::default(),
         held_until: None,
         stop_requested: None,
         image: None,

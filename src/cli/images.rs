@@ -9,8 +9,8 @@ use super::App;
 use super::args::{Filter, check_filters, check_times, matches_filters, time_or_age};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{Column, ListArgs, Listing, Row, quoted, short_id, to_json};
-use super::plan::Glob;
 use super::words;
+use crate::model::Glob;
 
 /// List the images of the engine
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use crate::engine::{EngineError, LogChunk, LogOptions, LogStream, Observe, SharedEngine};
 use crate::ledger::logs::{LogLine, Output, read_log};
 use crate::ledger::{Ledger, WatchLock};
-use crate::model::{JobName, Outcome, Policy, Run, RunId};
+use crate::model::{JobName, Outcome, Policy, Run, RunId, Within};
 
 use super::App;
 use super::args::{NameArg, time_or_age};
@@ -186,6 +187,9 @@ fn retries(_policy: &Policy) -> u32 {
 async fn show(run: &Run, options: &LogOptions, ledger: &Ledger, app: &App) -> Result<(), CommandError> {
     let run = again(ledger, &run.id)?;
     let captured = ledger.log_path(&run.id);
+    if run.outcome.is_none() && matches!(run.within, Within::Exec(_)) {
+        return print_growing(ledger, &run, options).await;
+    }
     if run.outcome.is_some() && captured.exists() {
         return print_captured(&captured, options);
     }
@@ -213,6 +217,56 @@ fn options(args: &Args, now: Timestamp) -> Result<LogOptions, CommandError> {
     })
 }
 
+/// How often a growing log is looked at.
+const GROWING_LOOK: Duration = Duration::from_millis(300);
+
+/// From the file that whoever started the command is writing: nobody else can read its output.
+async fn print_growing(ledger: &Ledger, run: &Run, options: &LogOptions) -> Result<(), CommandError> {
+    let whole = ledger.log_path(&run.id);
+    let mut printed = 0;
+    loop {
+        let ended = ledger
+            .run(&run.id)
+            .map_err(|error| of_ledger("read a run", &error))?
+            .is_none_or(|run| run.outcome.is_some());
+        let path = if whole.exists() {
+            whole.clone()
+        } else {
+            whole.with_extension("partial")
+        };
+        let mut lines = match read_log(&path) {
+            // A last line may be half written.
+            Ok(lines) => lines.map_while(Result::ok).collect::<Vec<_>>(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                return Err(
+                    CommandError::failed(format!("failed to read `{}`", path.display()))
+                        .caused_by(error.to_string()),
+                );
+            }
+        };
+        let total = lines.len();
+        lines.drain(..printed.min(total));
+        lines.retain(|line| is_within(line, options));
+        if let (0, Some(tail)) = (printed, options.tail) {
+            let cut = lines
+                .len()
+                .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+            lines.drain(..cut);
+        }
+        let mut outputs = Outputs::default();
+        for line in &lines {
+            outputs.write(line, options.timestamps)?;
+        }
+        outputs.flush()?;
+        printed = total;
+        if ended || !options.follow {
+            return Ok(());
+        }
+        tokio::time::sleep(GROWING_LOOK).await;
+    }
+}
+
 /// The container is not there any more.
 struct Lost;
 
@@ -224,8 +278,9 @@ async fn print_live(
     printer: &mut Printer,
     app: &App,
 ) -> Result<Result<(), CommandError>, Lost> {
+    let in_use = run.outcome.is_none() && matches!(run.within, Within::Reused(_));
     let container = match &run.container {
-        Some(container) if !run.container_gone => container,
+        Some(container) if !run.container_gone || in_use => container,
         _ => return Err(Lost),
     };
     let engine = match app.engine().await {
@@ -237,6 +292,11 @@ async fn print_live(
     {
         return Ok(Err(error));
     }
+    let options = &LogOptions {
+        // What earlier runs wrote in a reused container is not this run's.
+        since: options.since.max(run.logs_since(None)),
+        ..options.clone()
+    };
     let failed = |error| CommandError::engine(&format!("read the output of `{}`", run.id), &error);
     let mut chunks = match engine.logs(container, options).await {
         Ok(chunks) => chunks,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::{Ledger, WatchLock};
-use crate::model::Desired;
+use crate::model::{Desired, Glob};
 use crate::plan::{Plan, plan, render};
 use crate::source;
 use crate::wire;
@@ -198,52 +198,8 @@ fn fenced(text: &str) -> String {
 const FURTHEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
 /// `*` and `?` over a full job name.
-#[derive(Debug, Clone)]
-pub struct Glob(Vec<char>);
-
 fn glob(text: &str) -> Result<Glob, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '?');
-    if text.is_empty() || text.len() > 255 || !text.chars().all(allowed) {
-        return Err("a pattern is made of the characters of a job's name, `*` and `?`".to_owned());
-    }
-    Ok(Glob::new(text))
-}
-
-impl Glob {
-    #[must_use]
-    pub fn new(pattern: &str) -> Glob {
-        Glob(pattern.chars().collect())
-    }
-
-    #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
-        // `reached[i]`: the pattern's first i characters match the name so far.
-        let mut reached = vec![false; self.0.len() + 1];
-        reached[0] = true;
-        self.skip_stars(&mut reached);
-        for c in name.chars() {
-            let mut next = vec![false; reached.len()];
-            for (at, &pattern) in self.0.iter().enumerate() {
-                match pattern {
-                    '*' => next[at] |= reached[at],
-                    '?' => next[at + 1] |= reached[at],
-                    _ => next[at + 1] |= reached[at] && pattern == c,
-                }
-            }
-            self.skip_stars(&mut next);
-            reached = next;
-        }
-        reached[self.0.len()]
-    }
-
-    /// A star may stand for nothing.
-    fn skip_stars(&self, reached: &mut [bool]) {
-        for (at, &pattern) in self.0.iter().enumerate() {
-            if pattern == '*' && reached[at] {
-                reached[at + 1] = true;
-            }
-        }
-    }
+    text.parse()
 }
 
 #[cfg(test)]

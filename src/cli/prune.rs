@@ -59,7 +59,10 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     let (of_run, of_jobs): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_of_run);
     let of_jobs: Vec<_> = of_jobs
         .into_iter()
-        .filter(|container| Stamp::read(&container.labels, &app.instance()).is_some())
+        // A reused one waits for its next slot.
+        .filter(|container| {
+            Stamp::read(&container.labels, &app.instance()).is_some_and(|stamp| !stamp.reused)
+        })
         .collect();
     if args.dry_run {
         for container in of_run.iter().chain(&of_jobs) {

@@ -160,7 +160,7 @@ pub fn of_apply(what: &str, error: &ApplyError) -> CommandError {
         ApplyError::TakenOver { .. } => CommandError::new(ErrorKind::Refused, error.to_string()),
         ApplyError::Active { .. } => CommandError::new(ErrorKind::Refused, error.to_string())
             .hint("its `concurrency` is `forbid`; wait for it, or stop it"),
-        ApplyError::CannotArm(_) | ApplyError::TakenAway(_) => {
+        ApplyError::CannotArm(_) | ApplyError::CannotStop(_) | ApplyError::TakenAway(_) => {
             CommandError::failed(format!("failed to {what}")).caused_by(error.to_string())
         }
     }

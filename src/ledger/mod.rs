@@ -56,7 +56,7 @@ pub use error::{LedgerError, Result};
 pub use history::{HistoryQuery, JobFilter};
 pub use jobs::JobUpsert;
 pub use lock::WatchLock;
-pub use runs::{Adopted, Finish, Intended, NewIntent, NotRun, Settle};
+pub use runs::{Adopted, Finish, Intended, NewExec, NewIntent, NotRun, Settle, Shared};
 
 /// How long a call waits for another process's transaction. Ours take milliseconds, so that a
 /// longer wait means a stopped process, not a busy one.

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, Transaction};
 
-use crate::model::{Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
+use crate::model::{Before, Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
 
-use super::containers::{self, ContainerRow, ContainerState};
+use super::containers::{self, ContainerRow, ContainerState, NewContainer};
 use super::error::{Fault, LedgerError, Result};
-use super::history::{COLUMNS, run_of};
+use super::history::{self, COLUMNS, run_of};
 use super::sql::{At, Json, at, count};
 use super::{Ledger, jobs};
 
@@ -21,6 +21,34 @@ pub struct NewIntent {
     pub intent: Intent,
     /// `forbid`: not while another run of the job is active. Decided in the same transaction, so
     /// that two processes cannot both find the job free.
+    pub exclusive: bool,
+    /// Of a reused container, which is not named after its run.
+    pub shared: Option<Shared>,
+}
+
+/// The run of a container that is started again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    pub id: RunId,
+    pub slot: Option<Slot>,
+    pub attempt: u32,
+    pub trigger: RunTrigger,
+    pub origin: Origin,
+    pub before: Before,
+}
+
+/// A command that is about to be run in somebody else's container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewExec {
+    /// What stands for the container that a run of its own would have: its name is the run's.
+    pub run: NewContainer,
+    /// ID of the exec, which was created and not started.
+    pub exec: String,
+    /// Full ID of the target.
+    pub container: String,
+    pub due_at: Timestamp,
+    pub intent: Intent,
+    /// As in [`NewIntent`].
     pub exclusive: bool,
 }
 
@@ -120,9 +148,16 @@ impl Ledger {
             due_at,
             intent,
             exclusive,
+            shared,
         } = intent;
         self.write(|tx| {
             let row = containers::require(tx, nonce)?;
+            if row.reused != shared.is_some() {
+                return Err(LedgerError::not_usable(nonce, "it was made for another kind of runs").into());
+            }
+            if let Some(shared) = shared {
+                return intend_again(tx, &row, container, *due_at, intent, *exclusive, shared);
+            }
             if let Some(run) = in_the_way(tx, &row, container)? {
                 return Ok(Intended::AlreadyRecorded(Box::new(run)));
             }
@@ -156,9 +191,59 @@ impl Ledger {
                     started_at: None,
                     nonce: Some(nonce),
                     container: Some(container),
+                    within: InsertWithin::Own,
                     image: Some(&row.image_id),
                     spec_hash: Some(&row.spec_hash),
                     origin: &row.origin,
+                },
+                None,
+            )?;
+            Ok(Intended::New)
+        })
+    }
+
+    /// The same for a command in somebody else's container: after [`Intended::New`] that exec may
+    /// be started, once.
+    ///
+    /// # Errors
+    /// When the database cannot be written: no ledger, no start.
+    pub fn intend_exec(&self, new: &NewExec) -> Result<Intended> {
+        let NewExec {
+            run,
+            exec,
+            container,
+            due_at,
+            intent,
+            exclusive,
+        } = new;
+        self.write(|tx| {
+            if let Some(found) = occupied(tx, &run.name, &run.job, run.slot, None, run.attempt)? {
+                return Ok(Intended::AlreadyRecorded(Box::new(found)));
+            }
+            if *exclusive && let Some(found) = active(tx, &run.job, intent.at)? {
+                return Ok(Intended::Active(Box::new(found)));
+            }
+            containers::insert(tx, run)?;
+            // There is no container that could be started for it.
+            containers::discard(tx, &run.nonce)?;
+            insert(
+                tx,
+                &NewRun {
+                    id: &run.name,
+                    job: &run.job,
+                    slot: run.slot,
+                    series: None,
+                    attempt: run.attempt,
+                    trigger: run.trigger,
+                    due_at: *due_at,
+                    intent: Some(intent),
+                    started_at: None,
+                    nonce: Some(&run.nonce),
+                    container: Some(container),
+                    within: InsertWithin::Exec(exec),
+                    image: Some(&run.image_id),
+                    spec_hash: Some(&run.spec_hash),
+                    origin: &run.origin,
                 },
                 None,
             )?;
@@ -266,6 +351,7 @@ impl Ledger {
                     started_at: *started_at,
                     nonce,
                     container: Some(container),
+                    within: InsertWithin::Own,
                     image: image.as_deref(),
                     spec_hash: spec_hash.as_deref(),
                     origin,
@@ -281,11 +367,16 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn started(&self, run: &RunId, at: Timestamp) -> Result<()> {
-        self.touch(
-            run,
-            "UPDATE runs SET started_at = coalesce(started_at, ?2) WHERE id = ?1",
-            (run, At(at)),
-        )
+        self.write(|tx| {
+            let changed = tx
+                .prepare_cached("UPDATE runs SET started_at = coalesce(started_at, ?2) WHERE id = ?1")?
+                .execute((run, At(at)))?;
+            note_start(tx, run, at)?;
+            match changed {
+                0 => Err(no_such(run)),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Records which outcome the run's end will mean, before it is asked to stop. The first such
@@ -432,7 +523,81 @@ fn write_finish(tx: &Transaction<'_>, run: &RunId, finish: &Finish) -> std::resu
             at(held_until),
             note,
         ))?;
+    if let (1.., Some(started_at)) = (changed, started_at) {
+        note_start(tx, run, *started_at)?;
+    }
     changed_or_known(tx, run, changed)
+}
+
+/// Of a reused container, the newest start that is known to be ours.
+fn note_start(tx: &Transaction<'_>, run: &RunId, started_at: Timestamp) -> std::result::Result<(), Fault> {
+    tx.prepare_cached(
+        "UPDATE containers SET seen_started = ?2
+         WHERE reused = 1 AND nonce = (SELECT nonce FROM runs WHERE id = ?1 AND reused IS NOT NULL)
+             AND (seen_started IS NULL OR seen_started < ?2)",
+    )?
+    .execute((run, At(started_at)))?;
+    Ok(())
+}
+
+/// The intent of one more start of a reused container: at most one for each of its job's slots, and
+/// none while a run of it has no outcome.
+fn intend_again(
+    tx: &Transaction<'_>,
+    row: &ContainerRow,
+    container: &str,
+    due_at: Timestamp,
+    intent: &Intent,
+    exclusive: bool,
+    shared: &Shared,
+) -> std::result::Result<Intended, Fault> {
+    let Shared {
+        id,
+        slot,
+        attempt,
+        trigger,
+        origin,
+        before,
+    } = shared;
+    if let Some(run) = occupied(tx, id, &row.job, *slot, None, *attempt)? {
+        return Ok(Intended::AlreadyRecorded(Box::new(run)));
+    }
+    row.check_id(tx, container)?;
+    if !matches!(row.state, ContainerState::Creating | ContainerState::Armed) {
+        return Err(LedgerError::not_usable(&row.nonce, "it was discarded").into());
+    }
+    let in_it = history::newest_in(tx, container)?.filter(|run| run.outcome.is_none());
+    let beside = match exclusive {
+        true => active(tx, &row.job, intent.at)?,
+        false => None,
+    };
+    if let Some(run) = in_it.or(beside) {
+        return Ok(Intended::Active(Box::new(run)));
+    }
+    tx.prepare_cached("UPDATE containers SET state = 'armed', container = ?2 WHERE nonce = ?1")?
+        .execute((&row.nonce, container))?;
+    insert(
+        tx,
+        &NewRun {
+            id,
+            job: &row.job,
+            slot: *slot,
+            series: None,
+            attempt: *attempt,
+            trigger: *trigger,
+            due_at,
+            intent: Some(intent),
+            started_at: None,
+            nonce: Some(&row.nonce),
+            container: Some(container),
+            within: InsertWithin::Reused(before),
+            image: Some(&row.image_id),
+            spec_hash: Some(&row.spec_hash),
+            origin,
+        },
+        None,
+    )?;
+    Ok(Intended::New)
 }
 
 fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
@@ -479,6 +644,7 @@ fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Faul
             started_at: None,
             nonce: None,
             container: None,
+            within: InsertWithin::Own,
             image: image.as_deref(),
             spec_hash: spec_hash.as_deref(),
             origin,
@@ -502,9 +668,18 @@ struct NewRun<'a> {
     started_at: Option<Timestamp>,
     nonce: Option<&'a str>,
     container: Option<&'a str>,
+    within: InsertWithin<'a>,
     image: Option<&'a str>,
     spec_hash: Option<&'a str>,
     origin: &'a Origin,
+}
+
+/// Whose the container is.
+#[derive(Clone, Copy)]
+enum InsertWithin<'a> {
+    Own,
+    Reused(&'a Before),
+    Exec(&'a str),
 }
 
 fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> std::result::Result<(), Fault> {
@@ -514,10 +689,12 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
     tx.prepare_cached(
         "INSERT INTO runs (id, job, project, slot, slot_last, count, attempt, trigger_kind, due_at, last_due_at,
                            intent, started_at, nonce, container, image, spec_hash, origin,
-                           outcome, reason, recorded_at, exit_code, finished_at, held_until, note, container_gone)
+                           outcome, reason, recorded_at, exit_code, finished_at, held_until, note, container_gone,
+                           reused, exec)
          VALUES (:id, :job, :project, :slot, :slot_last, :count, :attempt, :trigger_kind, :due_at, :last_due_at,
                  :intent, :started_at, :nonce, :container, :image, :spec_hash, :origin,
-                 :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note, 0)",
+                 :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note,
+                 :container_gone, :reused, :exec)",
     )?
     .execute(rusqlite::named_params! {
         ":id": new.id,
@@ -544,6 +721,15 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
         ":finished_at": at(finish.and_then(|finish| finish.finished_at)),
         ":held_until": at(finish.filter(|f| f.outcome == Outcome::Unknown).and_then(|f| f.held_until)),
         ":note": finish.and_then(|finish| finish.note.as_deref()),
+        ":container_gone": !matches!(new.within, InsertWithin::Own),
+        ":reused": match new.within {
+            InsertWithin::Reused(before) => Some(Json(before)),
+            InsertWithin::Own | InsertWithin::Exec(_) => None,
+        },
+        ":exec": match new.within {
+            InsertWithin::Exec(exec) => Some(exec),
+            InsertWithin::Own | InsertWithin::Reused(_) => None,
+        },
     })?;
     Ok(())
 }
@@ -595,7 +781,9 @@ fn active(tx: &Transaction<'_>, job: &JobName, at: Timestamp) -> std::result::Re
 
 fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {
     Ok(tx
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM runs WHERE container = ?1"))?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM runs WHERE container = ?1 AND exec IS NULL"
+        ))?
         .query_row([container], run_of)
         .optional()?)
 }

@@ -282,7 +282,8 @@ pub(crate) static JOB: Section = Section {
         "sysctls",
     ],
     later_is_for_services: false,
-    required: &["image", "triggers"],
+    // And an image, where the command does not run in another container.
+    required: &["triggers"],
 };
 
 pub(crate) static ENV_FILE: Section = Section {
@@ -488,11 +489,16 @@ const DAY_MATCH: Row = row(
 );
 
 /// `x-scheduler` keys that have a meaning for one job and as the default of a file.
-const SCHEDULER_ROWS: [Row; 10] = [
+const SCHEDULER_ROWS: [Row; 11] = [
     row(
         "concurrency",
         Word(&["forbid", "queue", "allow", "replace"]),
         "What happens when a run is still active at the next slot.",
+    ),
+    row(
+        "container",
+        Word(&["fresh", "reuse"]),
+        "A container for each run, or one that is started again for each.",
     ),
     DAY_MATCH,
     row(
@@ -526,21 +532,20 @@ const SCHEDULER_ROWS: [Row; 10] = [
 ];
 
 /// `x-scheduler` keys of a job alone.
-const JOB_SCHEDULER_ROWS: [Row; 1] = [row(
-    "every",
-    Duration,
-    "A slot each so often since the Unix epoch: `10s`.",
-)];
-
-const SCHEDULER_LATER: [&str; 7] = [
-    "backoff",
-    "container",
-    "exec",
-    "jitter",
-    "notify",
-    "on_unknown",
-    "retries",
+const JOB_SCHEDULER_ROWS: [Row; 2] = [
+    row(
+        "every",
+        Duration,
+        "A slot each so often since the Unix epoch: `10s`.",
+    ),
+    row(
+        "exec",
+        Keys(&EXEC),
+        "The running container in which the command runs, instead of one of its own.",
+    ),
 ];
+
+const SCHEDULER_LATER: [&str; 5] = ["backoff", "jitter", "notify", "on_unknown", "retries"];
 
 /// `x-scheduler` of a job. The reader uses it for a file's defaults as well, to say more than "unknown".
 pub(crate) static JOB_SCHEDULER: Section = Section {
@@ -558,6 +563,28 @@ pub(crate) static FILE_SCHEDULER: Section = Section {
     of: "`x-scheduler`",
     rows: &[&SCHEDULER_ROWS],
     later: &SCHEDULER_LATER,
+    later_is_for_services: false,
+    required: &[],
+};
+
+/// `{container: NAME}`, or `{service: NAME, project: NAME}`.
+pub(crate) static EXEC: Section = Section {
+    id: "exec",
+    of: "`exec`",
+    rows: &[&[
+        row("container", Text, "A container by its name."),
+        row(
+            "project",
+            Text,
+            "The service's Compose project; without it, the job's own.",
+        ),
+        row(
+            "service",
+            Text,
+            "A Compose service; of several containers the lowest number that runs.",
+        ),
+    ]],
+    later: &[],
     later_is_for_services: false,
     required: &[],
 };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ImageRef, JobName};
+use super::{ExecTarget, ImageRef, JobName, Place};
 
 /// One entry under `jobs:`, ready to be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,6 +258,9 @@ impl fmt::Display for Text {
 /// The container of each of a job's runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
+    #[serde(default)]
+    pub place: Place,
+    /// Of no meaning where the runs are processes in somebody else's container.
     pub image: ImageRef,
     pub pull_policy: PullPolicy,
     pub entrypoint: Option<Vec<Text>>,
@@ -291,6 +294,7 @@ impl ContainerSpec {
     #[must_use]
     pub fn of_image(image: ImageRef) -> ContainerSpec {
         ContainerSpec {
+            place: Place::Fresh,
             image,
             pull_policy: PullPolicy::Missing,
             entrypoint: None,
@@ -319,6 +323,24 @@ impl ContainerSpec {
 }
 
 impl ContainerSpec {
+    /// A command in somebody else's container, and nothing else.
+    #[must_use]
+    pub fn of_exec(target: ExecTarget, no_image: ImageRef) -> ContainerSpec {
+        ContainerSpec {
+            place: Place::Exec(target),
+            ..ContainerSpec::of_image(no_image)
+        }
+    }
+
+    /// The container that the command is to run in, where that is somebody else's.
+    #[must_use]
+    pub fn exec_target(&self) -> Option<&ExecTarget> {
+        match &self.place {
+            Place::Exec(target) => Some(target),
+            Place::Fresh | Place::Reuse => None,
+        }
+    }
+
     /// Every text that may be sensitive, replaced by what `change` makes of it.
     ///
     /// # Errors

@@ -5,15 +5,18 @@
 //! (that is `wire`).
 
 mod desired;
+mod glob;
 mod job;
 mod names;
 mod observed;
 mod outcome;
+mod place;
 mod run;
 mod slot;
 mod stamp;
 
 pub use desired::{Arming, Desired, Removals};
+pub use glob::Glob;
 pub use job::{
     Concurrency, ContainerSpec, DayMatch, History, Job, Logging, MissedFires, Mount, MountKind,
     NetworkAttachment, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers, Ulimit,
@@ -24,6 +27,7 @@ pub use observed::{
     JobRecord, Lane, Observed,
 };
 pub use outcome::{Outcome, Reason};
+pub use place::{Before, ExecTarget, Place, TargetState, Which, Within};
 pub use run::{Intent, Owner, Peer, Run, RunTrigger};
 pub use slot::Slot;
 pub use stamp::{

@@ -114,8 +114,14 @@ pub enum Reason {
     ClockJumped,
     /// The daemon or the host died inside the start window.
     EngineDiedAtStart,
+    /// It may be under way, or may never have arrived, and no evidence can be had.
+    StartUnconfirmed,
     /// Nothing is left that could tell.
     Lost,
+    /// The engine restarted, or the container it ran in, and knows nothing of it any more.
+    ExecLost,
+    /// Nobody read its output any more, which the engine reports as an end with 126.
+    ReaderLost,
     /// Its container was running or had ended before our start.
     StartedByHand,
     /// A container of ours that the ledger does not know.
@@ -157,6 +163,9 @@ impl fmt::Display for Reason {
             Reason::Suspended => f.write_str("the job is suspended"),
             Reason::ClockJumped => f.write_str("the clock jumped over it"),
             Reason::EngineDiedAtStart => f.write_str("the engine died while starting it"),
+            Reason::StartUnconfirmed => f.write_str("its start was never confirmed"),
+            Reason::ExecLost => f.write_str("lost: the engine no longer knows of the command it ran"),
+            Reason::ReaderLost => f.write_str("its output lost its reader, and the engine lost sight of it"),
             Reason::Lost => f.write_str("lost: the container vanished before its result was read"),
             Reason::StartedByHand => f.write_str("started by hand"),
             Reason::LedgerLost => f.write_str("ledger lost"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{
-    ContainerName, ContainerSpec, JobName, Lane, Origin, Outcome, Policy, PullPolicy, Reason, RunId, Slot,
-    Triggers,
+    ContainerName, ContainerSpec, Instance, JobName, Lane, Origin, Outcome, Place, Policy, PullPolicy,
+    Reason, RunId, Slot, Triggers,
 };
 
 /// The difference between what is declared and what is there, and what follows.
@@ -83,6 +83,8 @@ pub enum Action {
     Forget,
     /// Slots that never became runs.
     Record(Box<NotRun>),
+    /// Why a job's command could not be run in its container now; `None`: it could.
+    NoteTarget(Option<String>),
     /// Read a run's result, or find out what became of it.
     Settle { run: RunId },
     /// Record what became of a container that another ledger, or a lost one, had made; then remove
@@ -107,7 +109,11 @@ impl Action {
             | Action::Remove { .. }
             | Action::Adopt { .. }
             | Action::Update => false,
-            Action::See(_) | Action::Forget | Action::Record(_) | Action::Settle { .. } => true,
+            Action::See(_)
+            | Action::Forget
+            | Action::Record(_)
+            | Action::NoteTarget(_)
+            | Action::Settle { .. } => true,
         }
     }
 
@@ -116,12 +122,17 @@ impl Action {
     pub fn lane(&self) -> Option<Lane> {
         match self {
             Action::Create(_) | Action::Replace { .. } | Action::Remove { run: None, .. } => Some(Lane::Arm),
+            Action::Start { launch, .. } if launch.spec.exec_target().is_some() => {
+                Some(Lane::Exec(launch.slot.unwrap_or(Slot::new(launch.due_at))))
+            }
             Action::Start { .. }
             | Action::Stop { .. }
             | Action::Remove { run: Some(_), .. }
             | Action::Settle { .. }
             | Action::Adopt { .. } => Some(Lane::Run),
-            Action::Update | Action::See(_) | Action::Forget | Action::Record(_) => None,
+            Action::Update | Action::See(_) | Action::Forget | Action::Record(_) | Action::NoteTarget(_) => {
+                None
+            }
         }
     }
 
@@ -138,6 +149,7 @@ impl Action {
             Action::See(_) => "see",
             Action::Forget => "forget",
             Action::Record(_) => "record",
+            Action::NoteTarget(_) => "note",
             Action::Settle { .. } => "settle",
         }
     }
@@ -149,6 +161,8 @@ pub struct Target {
     pub id: String,
     pub name: ContainerName,
     pub nonce: String,
+    /// It was started again and again: with it goes what its runs left in it.
+    pub reused: bool,
 }
 
 /// A container to make, and later start, for one slot or manual run.
@@ -165,6 +179,24 @@ pub struct Launch {
     pub origin: Origin,
     /// `forbid`: not beside another active run of this job.
     pub exclusive: bool,
+}
+
+impl Launch {
+    /// Whether it starts its job's one container again.
+    #[must_use]
+    pub fn reuses(&self) -> bool {
+        self.spec.place == Place::Reuse
+    }
+
+    /// The name of the container that is started.
+    #[must_use]
+    pub fn container(&self, instance: &Instance) -> ContainerName {
+        if self.reuses() {
+            ContainerName::of_reused(instance, &self.job)
+        } else {
+            self.name.clone()
+        }
+    }
 }
 
 /// What the ledger is to know of a declared job.
@@ -239,6 +271,8 @@ pub enum Cause {
     ResultPending,
     SlotDecided,
     BeyondArmLimit,
+    /// Whether its command could be run in its container is not as it was.
+    TargetChanged,
 }
 
 /// Something that is not done now, and why.
@@ -276,6 +310,12 @@ pub enum WaitCause {
     BeingArmed {
         slot: Slot,
     },
+    /// The container that its command is to run in cannot be had now.
+    TargetNotReady {
+        why: String,
+    },
+    /// The one container of a reuse job is in use, and its spec was edited.
+    ReplacedAfterRun,
     RemovalsHeld {
         why: String,
     },
@@ -300,6 +340,8 @@ impl WaitCause {
             WaitCause::NetworkMissing { .. } => "NetworkMissing",
             WaitCause::VolumeMissing { .. } => "VolumeMissing",
             WaitCause::BeingArmed { .. } => "BeingArmed",
+            WaitCause::TargetNotReady { .. } => "TargetNotReady",
+            WaitCause::ReplacedAfterRun => "ReplacedAfterRun",
             WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
             WaitCause::Suspended => "Suspended",
             WaitCause::BeyondArmLimit { .. } => "BeyondArmLimit",
@@ -315,11 +357,13 @@ impl WaitCause {
             | WaitCause::ImageMissing { .. }
             | WaitCause::NetworkMissing { .. }
             | WaitCause::VolumeMissing { .. }
+            | WaitCause::TargetNotReady { .. }
             | WaitCause::RemovalsHeld { .. }
             | WaitCause::UnknownRunHeld { .. }
             | WaitCause::BadSchedule { .. } => true,
             WaitCause::PreviousRunActive { .. }
             | WaitCause::BeingArmed { .. }
+            | WaitCause::ReplacedAfterRun
             | WaitCause::Suspended
             | WaitCause::BeyondArmLimit { .. } => false,
         }
@@ -353,6 +397,7 @@ impl Cause {
             Cause::ResultPending => "ResultPending",
             Cause::SlotDecided => "SlotDecided",
             Cause::BeyondArmLimit => "BeyondArmLimit",
+            Cause::TargetChanged => "TargetChanged",
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::schedule::{Fire, Schedule};
 /// for each would fill the disk and say nothing more.
 const SERIES_LIMIT: usize = 100;
 
+/// How often a target that is not ready, and a command that nobody follows, are looked at.
+pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+
 /// Bounds the counting of a collapsed series; the count then says "at least".
 const COUNT_LIMIT: u64 = 10_000_000;
 
@@ -38,10 +41,7 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
         .or(view.record.map(|record| &record.policy));
     let timeout = policy.and_then(|policy| policy.timeout);
     for run in view.runs.iter().filter(|run| run.outcome.is_none()) {
-        let Some(container) = view
-            .container_of(run)
-            .filter(|container| container.status.is_live())
-        else {
+        let Some(container) = view.live_container(run) else {
             continue;
         };
         let overdue = match (timeout, view.began(run)) {
@@ -69,7 +69,7 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
             };
             let stop = Action::Stop {
                 run: run.id.clone(),
-                container: container.id.clone(),
+                container,
                 grace,
                 outcome,
             };
@@ -308,9 +308,7 @@ fn obstacle<'a>(view: &'a JobView<'_>) -> Option<Obstacle<'a>> {
             return Some(Obstacle::Held);
         }
         if run.outcome.is_none() {
-            let live = view
-                .container_of(run)
-                .is_some_and(|container| container.status.is_live());
+            let live = view.live_container(run).is_some() || view.is_followed(run);
             return Some(if live {
                 Obstacle::Active(run)
             } else {
@@ -381,10 +379,14 @@ fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decisi
         draft.wake_at(deadline);
     }
     let hash = spec_hash(&job.container);
+    if view.is_exec() {
+        return start_exec(view, job, slot, hash, draft);
+    }
     let current = view
         .container_for(slot)
         .filter(|container| view.is_current(container, job, &hash));
-    if view.busy(Lane::Run) || (current.is_none() && view.busy(Lane::Arm)) {
+    let in_use = view.reuses() && view.reused_in_use().is_some();
+    if view.busy(Lane::Run) || (current.is_none() && (view.busy(Lane::Arm) || in_use)) {
         draft.wait(WaitCause::BeingArmed { slot });
         return Decision::Pending(slot);
     }
@@ -398,7 +400,11 @@ fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decisi
         .containers
         .iter()
         .filter(|container| {
-            container.stamp.slot == Some(slot) && current.is_none_or(|armed| armed.id != container.id)
+            let its = match view.reuses() {
+                true => container.stamp.reused,
+                false => container.stamp.slot == Some(slot),
+            };
+            its && current.is_none_or(|armed| armed.id != container.id)
         })
         .filter(|container| is_idle(container) && view.run_of(container).is_none())
         .map(|container| target(container))
@@ -425,6 +431,26 @@ fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decisi
     decision
 }
 
+/// Starts the command of a due slot in somebody else's container, as soon as that runs.
+fn start_exec(view: &JobView<'_>, job: &Job, slot: Slot, hash: String, draft: &mut Draft) -> Decision {
+    // No event tells of other people's containers, nor of a command that was started in one.
+    draft.wake_at(view.now.saturating_add(LOOK_AGAIN).unwrap_or(view.now));
+    if view.busy(Lane::Exec(slot)) || view.target_problem().is_some() {
+        return Decision::Pending(slot);
+    }
+    let cause = Cause::Due {
+        late_secs: view.now.as_second() - slot.as_second(),
+        why: view.gap_reason(slot),
+    };
+    let action = Action::Start {
+        launch: Box::new(launch(view, job, slot, hash)),
+        armed: None,
+        discard: Vec::new(),
+    };
+    draft.act(action, cause);
+    Decision::Starting(slot)
+}
+
 /// The container of a slot's first attempt, to be made and started.
 pub(super) fn launch(view: &JobView<'_>, job: &Job, slot: Slot, spec_hash: String) -> Launch {
     Launch {
@@ -446,6 +472,7 @@ pub(super) fn target(container: &crate::model::Container) -> Target {
         id: container.id.clone(),
         name: container.name.clone(),
         nonce: container.stamp.nonce.clone(),
+        reused: container.stamp.reused,
     }
 }
 

@@ -9,6 +9,7 @@ mod fake_engine;
 mod guards;
 mod help;
 mod hostile;
+mod inside;
 mod judge;
 mod ownership;
 mod people;

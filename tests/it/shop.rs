@@ -84,6 +84,7 @@ fn arm(ledger: &Ledger, job: &JobName, due: &str, attempt: u32) -> RunId {
     let nonce = format!("nonce-{name}");
     ledger
         .creating(&NewContainer {
+            reused: false,
             nonce: nonce.clone(),
             name: name.clone(),
             job: job.clone(),
@@ -116,6 +117,7 @@ fn container_of(name: &RunId) -> String {
 fn start(ledger: &Ledger, id: &RunId, due: &str) {
     ledger
         .intend(&NewIntent {
+            shared: None,
             nonce: format!("nonce-{id}"),
             container: container_of(id),
             due_at: at(due),

@@ -15,7 +15,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
-    ("policy", &[]),
+    ("policy", &["model"]),
     // Whether a manifest asks for too much is told at the line that asks.
     ("manifest", &["model", "schedule", "policy"]),
     // The reader of `manifest`, so that the operator's file has the same messages.
@@ -121,7 +121,7 @@ const CLOCK_READERS: [(&str, &str, &str); 1] = [(
 )];
 
 /// Verbs of `Engine` that change something, with the name of what they are called on.
-const VERBS: [&str; 9] = [
+const VERBS: [&str; 12] = [
     "create",
     "mark",
     "start",
@@ -131,6 +131,9 @@ const VERBS: [&str; 9] = [
     "pull",
     "create_volume",
     "remove_volume",
+    "create_exec",
+    "start_exec",
+    "signal_marked",
 ];
 
 /// Who calls a verb beside `apply`, and why.

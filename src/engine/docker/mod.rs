@@ -9,6 +9,7 @@
 mod api;
 mod body;
 mod convert;
+mod exec;
 mod failure;
 #[cfg(target_os = "linux")]
 mod peer;
@@ -36,8 +37,8 @@ use self::session::{Connection, Session};
 use super::context::Endpoint;
 use super::{
     ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Engine, EngineError,
-    EngineEvent, EngineInfo, EngineKind, ImageSummary, LogChunk, LogOptions, LogStream, Observe, PathStat,
-    PullProgress, Removal, Result,
+    EngineEvent, EngineInfo, EngineKind, ExecRequest, ExecState, ImageSummary, LogChunk, LogOptions,
+    LogStream, Observe, PathStat, PullProgress, Removal, Result,
 };
 use crate::model::{ImageRef, Peer, validate_container_ref};
 
@@ -308,6 +309,10 @@ impl Observe for DockerEngine {
         Ok(stat.map(|stat| convert::path_stat(stat.file_mode, stat.link_target)))
     }
 
+    async fn inspect_exec(&self, id: &str) -> Result<Option<ExecState>> {
+        self.exec_inspect(id).await
+    }
+
     async fn events(
         &self,
         label: (String, String),
@@ -550,6 +555,24 @@ impl Engine for DockerEngine {
                     .map_err(|error| failure::of_request(&host, error))
             })
             .boxed())
+    }
+
+    async fn create_exec(&self, request: &ExecRequest) -> Result<String> {
+        self.exec_create(request).await
+    }
+
+    async fn start_exec(&self, id: &str, tty: bool) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        self.exec_start(id, tty).await
+    }
+
+    async fn signal_marked(
+        &self,
+        container: &str,
+        user: Option<&str>,
+        variable: (&str, &str),
+        signal: &str,
+    ) -> Result<bool> {
+        self.exec_signal(container, user, variable, signal).await
     }
 }
 
