@@ -22,5 +22,6 @@ mod scheduler;
 mod shop;
 mod simulated;
 mod tidy;
+mod transfer;
 mod watch;
 mod words;
