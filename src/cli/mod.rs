@@ -21,11 +21,13 @@ mod containers;
 mod declared;
 mod down;
 mod error;
+mod export;
 #[cfg(test)]
 mod fixture;
 mod foreign;
 mod history;
 mod images;
+mod import;
 mod inspect;
 mod interrupt;
 mod jobs;
@@ -112,6 +114,8 @@ enum Command {
     Cancel(cancel::Args),
     Ack(ack::Args),
     Down(down::Args),
+    Import(import::Args),
+    Export(export::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -214,6 +218,8 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Cancel(args) => cancel::run(args, app).await,
         Command::Ack(args) => ack::run(args, app),
         Command::Down(args) => down::run(args, app).await,
+        Command::Import(args) => import::run(args, app).await,
+        Command::Export(args) => export::run(args, app),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

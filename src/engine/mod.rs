@@ -148,6 +148,14 @@ impl ContainerState {
     }
 }
 
+/// What an engine says of a container, unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub container: serde_json::Value,
+    /// `None` when the image has gone.
+    pub image: Option<serde_json::Value>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSummary {
     pub id: String,
@@ -236,6 +244,10 @@ pub trait Observe: Send + Sync {
 
     /// `None`: there is no such container.
     async fn inspect(&self, name_or_id: &str) -> Result<Option<ContainerState>>;
+
+    /// A container and its image in the engine's own words, the JSON of its inspects; `None`: there is
+    /// no such container. For who copies a container, not for who judges one.
+    async fn describe(&self, name_or_id: &str) -> Result<Option<Description>>;
 
     /// Whether the engine ever opened a container's log, which it does before it starts the process
     /// and which survives the engine's own memory. `None` when nobody can say: only one log driver

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x6473_6368;
 /// `PRAGMA user_version` is the number of migrations that were applied.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
-    include_str!("schema/cancel.sql"),
+    include_str!("schema/002.sql"),
     include_str!("schema/003.sql"),
 ];
 

@@ -113,6 +113,8 @@ const COMMANDS: &[&[&str]] = &[
     &["cancel", "shop.backup"],
     &["ack", "shop.backup"],
     &["down"],
+    &["import", "crontab", "tab"],
+    &["export", "--to", "crontab"],
     &["completions", "bash"],
     &["man"],
     &["version"],
@@ -120,11 +122,11 @@ const COMMANDS: &[&[&str]] = &[
 
 /// The words that name a command, without its arguments.
 fn path_of<'a>(command: &[&'a str]) -> Vec<&'a str> {
-    let is_list = command[0] == "list";
+    let has_parts = ["list", "import"].contains(&command[0]);
     command
         .iter()
         .copied()
-        .take(if is_list { 2 } else { 1 })
+        .take(if has_parts { 2 } else { 1 })
         .collect()
 }
 

@@ -23,5 +23,6 @@ mod scheduler;
 mod shop;
 mod simulated;
 mod tidy;
+mod transfer;
 mod watch;
 mod words;

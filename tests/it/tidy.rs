@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
@@ -20,6 +20,9 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("manifest", &["model", "schedule", "policy"]),
     // The reader of `manifest`, so that the operator's file has the same messages.
     ("config", &["model", "schedule", "manifest", "policy"]),
+    ("kubernetes", &["model", "schedule"]),
+    // Texts of other programs to manifests and back, by the reader of `manifest`.
+    ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
     ("clock", &["model"]),
     ("event", &["model"]),
     ("engine", &["model"]),
@@ -79,8 +82,16 @@ const CRATES: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that a test can call like a formula.
-const PURE: [&str; 7] = [
-    "model", "schedule", "plan", "manifest", "policy", "config", "wire",
+const PURE: [&str; 9] = [
+    "model",
+    "schedule",
+    "plan",
+    "manifest",
+    "policy",
+    "config",
+    "kubernetes",
+    "transfer",
+    "wire",
 ];
 
 /// What a pure room lacks.

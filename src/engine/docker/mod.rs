@@ -36,9 +36,9 @@ use self::convert::{InspectedContainer, ListedContainer};
 use self::session::{Connection, Session};
 use super::context::Endpoint;
 use super::{
-    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Engine, EngineError,
-    EngineEvent, EngineInfo, EngineKind, ExecRequest, ExecState, ImageSummary, LogChunk, LogOptions,
-    LogStream, Observe, PathStat, PullProgress, Removal, Result,
+    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Description, Engine,
+    EngineError, EngineEvent, EngineInfo, EngineKind, ExecRequest, ExecState, ImageSummary, LogChunk,
+    LogOptions, LogStream, Observe, PathStat, PullProgress, Removal, Result,
 };
 use crate::model::{ImageRef, Peer, validate_container_ref};
 
@@ -222,6 +222,21 @@ impl Observe for DockerEngine {
             .await?
             .map(convert::container_state)
             .transpose()
+    }
+
+    async fn describe(&self, name_or_id: &str) -> Result<Option<Description>> {
+        let path = format!("/containers/{}/json", checked(name_or_id)?);
+        let Some(container) = none_when_gone(self.question::<serde_json::Value>(path).await)? else {
+            return Ok(None);
+        };
+        let id = container.get("Image").and_then(serde_json::Value::as_str);
+        let image = match id.and_then(|id| id.strip_prefix("sha256:")) {
+            Some(digest) => {
+                none_when_gone(self.question(format!("/images/{}/json", checked(digest)?)).await)?
+            }
+            None => None,
+        };
+        Ok(Some(Description { container, image }))
     }
 
     async fn log_was_opened(&self, state: &ContainerState) -> Option<bool> {

@@ -34,9 +34,9 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{
-    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Engine, EngineError,
-    EngineEvent, EngineInfo, ExecRequest, ExecState, ImageSummary, LogChunk, LogOptions, Observe, PathStat,
-    PullProgress, Removal, Result,
+    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Description, Engine,
+    EngineError, EngineEvent, EngineInfo, ExecRequest, ExecState, ImageSummary, LogChunk, LogOptions,
+    Observe, PathStat, PullProgress, Removal, Result,
 };
 use crate::model::{ImageRef, Peer, validate_container_ref};
 
@@ -579,6 +579,28 @@ impl Observe for SimEngine {
             Ok(state.inspect(&id))
         })
         .await
+    }
+
+    async fn describe(&self, name_or_id: &str) -> Result<Option<Description>> {
+        let Some(state) = self.inspect(name_or_id).await? else {
+            return Ok(None);
+        };
+        let container = serde_json::json!({
+            "Id": state.id,
+            "Name": format!("/{}", state.name),
+            "Config": {
+                "Image": state.image,
+                "Env": state.environment,
+                "Entrypoint": state.entrypoint,
+                "Cmd": state.command,
+                "WorkingDir": state.working_dir,
+                "Labels": state.labels,
+            },
+        });
+        Ok(Some(Description {
+            container,
+            image: None,
+        }))
     }
 
     async fn log_was_opened(&self, state: &ContainerState) -> Option<bool> {
