@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, Policy, PullPolicy, Tmpfs, Trigger,
-    Triggers,
+    Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, Place, Policy, PullPolicy, Tmpfs,
+    Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -167,6 +167,7 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
 
 fn container(spec: &ContainerSpec, found: &mut Findings) {
     let ContainerSpec {
+        place,
         image: _,
         pull_policy,
         entrypoint: _,
@@ -191,6 +192,19 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         stop_signal,
         stop_grace_period: _,
     } = spec;
+    match place {
+        Place::Fresh => {}
+        Place::Reuse => found.error(
+            "x-scheduler.container",
+            "Kubernetes makes a new pod for each run",
+            "leave out `container: reuse`",
+        ),
+        Place::Exec(_) => found.error(
+            "x-scheduler.exec",
+            "a CronJob cannot run a command in a pod that runs already",
+            "",
+        ),
+    }
     found.none(
         "pull_policy",
         matches!(pull_policy, PullPolicy::Every(_)),
