@@ -487,9 +487,11 @@ pub(super) async fn stop(
             .await?;
         if !sent {
             // Said now and then, not with every look.
-            wait_for_end(context, exec, CANNOT_STOP_PAUSE).await?;
+            if wait_for_end(context, exec, CANNOT_STOP_PAUSE).await? {
+                return Ok(());
+            }
             return Err(ApplyError::CannotStop(format!(
-                "{} goes on: its container has no `sh` and `grep` that could send it a signal",
+                "{} goes on: its container has no `sh`, `tr` and `grep` that could send it a signal",
                 run.id
             )));
         }

@@ -39,8 +39,8 @@ pub fn find_target(containers: &[ContainerSummary], target: &ExecTarget) -> Targ
         return TargetState::NotReady(ExecTarget::foreign(&first.name, project));
     }
     if !runs(first) {
-        let state = first.status_text.trim();
-        return TargetState::NotReady(format!("container {} is not running ({state})", first.name));
+        // Without the engine's own words, which say how long ago and so are others at each look.
+        return TargetState::NotReady(format!("container {} is not running", first.name));
     }
     TargetState::Ready {
         id: first.id.clone(),
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(chosen(&all, &service()), "cloud-app-2");
         assert_eq!(
             chosen(&all[2..], &service()),
-            "! container cloud-app-1 is not running (Exited (0) 2 hours ago)"
+            "! container cloud-app-1 is not running"
         );
         assert_eq!(
             chosen(&[], &service()),

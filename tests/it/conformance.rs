@@ -519,6 +519,11 @@ async fn commands(engine: &dyn Engine, world: &World) {
 
     let exec = engine.create_exec(&shell("sleep 300")).await.expect("create");
     let mut output = engine.start_exec(&exec, false).await.expect("start");
+    eventually("it runs", SOON, async || {
+        let state = engine.inspect_exec(&exec).await.expect("inspect").expect("known");
+        state.running && state.ran
+    })
+    .await;
     engine.kill(&id).await.expect("kill");
     while output.next().await.is_some() {}
     assert_eq!(exec_end(engine, &exec).await, (137, true));

@@ -15,11 +15,11 @@ use crate::model::Text;
 
 /// Looks through the container's processes, because the process ID that the engine tells is the
 /// host's. `$1` is the signal, `$2` what the environment must hold.
-const SIGNAL_MARKED: &str = "command -v grep >/dev/null || exit 127
+const SIGNAL_MARKED: &str = r#"command -v grep >/dev/null && command -v tr >/dev/null || exit 127
 for p in /proc/[0-9]*; do
-  if grep -qsF \"$2\" \"$p/environ\"; then kill -\"$1\" \"${p#/proc/}\"; fi
+  if { tr '\000' '\n' <"$p/environ" | grep -qxF "$2"; } 2>/dev/null; then kill -"$1" "${p#/proc/}"; fi
 done
-exit 0";
+exit 0"#;
 
 /// What that command is called in a list of processes.
 const SIGNAL_MARKED_NAME: &str = "docker-scheduler-stop";
