@@ -21,8 +21,10 @@ use super::claim::still_ours;
 use super::{ApplyError, Context, LaneReport, record_unknown, remove};
 use crate::engine::{ContainerState, CreateRequest, EngineError, PathStat};
 use crate::event::What;
-use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent};
-use crate::model::{ArmFailure, ContainerSpec, Intent, PullPolicy, Reason, RunId, RunTrigger, Stamp, Text};
+use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Settle};
+use crate::model::{
+    ArmFailure, Cap, ContainerSpec, Intent, PullPolicy, Reason, RunId, RunTrigger, Stamp, Text,
+};
 use crate::plan::{Launch, Target};
 
 /// How long a refused create is asked about before it counts as failed. A create that fails late
@@ -79,6 +81,9 @@ pub(super) async fn start(
                 run,
             });
         }
+        Launched::Full { cap, by } => return Err(ApplyError::AtLimit { cap, by }),
+        // The next plan sees what came before it.
+        Launched::NotItsTurn => return Ok(()),
     }
     report.progress = true;
     Ok(())
@@ -103,7 +108,11 @@ pub async fn launch_now(
                 run,
             })
         }
-        Launched::Vanished | Launched::NotOurs => Err(ApplyError::CannotArm(format!(
+        Launched::Full { cap, by } => {
+            remove(context, &launch.job, &target, None, "a limit is reached").await?;
+            Err(ApplyError::AtLimit { cap, by })
+        }
+        Launched::Vanished | Launched::NotOurs | Launched::NotItsTurn => Err(ApplyError::CannotArm(format!(
             "container {} was removed or started by somebody else before its start",
             target.name
         ))),
@@ -122,8 +131,15 @@ pub enum Launched {
     NotOurs,
     /// No reply: `settle` finds out.
     Unconfirmed,
-    /// `forbid`: that run is active.
+    /// That run of the job is active, or is to have another attempt.
     Active(RunId),
+    /// That limit is reached, by these runs.
+    Full {
+        cap: Cap,
+        by: Vec<RunId>,
+    },
+    /// An earlier slot waits, no further attempt is wanted, or the job is paused.
+    NotItsTurn,
 }
 
 /// Keeps the job's arming failure in the ledger, where plans see it, until an arming succeeds.
@@ -139,7 +155,12 @@ fn note_arming(
         }
         // The whole engine is away, or the instance is lost: that is not this job's failure.
         Err(ApplyError::Engine(error)) if error.is_unreachable() => return Ok(()),
-        Err(ApplyError::Ledger(_) | ApplyError::TakenOver { .. } | ApplyError::Active { .. }) => {
+        Err(
+            ApplyError::Ledger(_)
+            | ApplyError::TakenOver { .. }
+            | ApplyError::Active { .. }
+            | ApplyError::AtLimit { .. },
+        ) => {
             return Ok(());
         }
         Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_))) => error.to_string(),
@@ -565,24 +586,27 @@ async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Re
         due_at: launch.due_at,
         intent: intent.clone(),
         exclusive: launch.exclusive,
+        caps: launch.caps.clone(),
+        group: launch.group.clone(),
+        settle: settle_of(launch),
     };
     match context.ledger.intend(&new)? {
         Intended::New => {}
-        Intended::AlreadyRecorded(_) => {
-            settle_slot(context, launch)?;
-            return Ok(Launched::AlreadyRecorded);
-        }
+        Intended::AlreadyRecorded(_) => return Ok(Launched::AlreadyRecorded),
         Intended::Active(run) => return Ok(Launched::Active(run.id)),
+        Intended::Full { cap, by } => return Ok(Launched::Full { cap, by }),
+        Intended::NotItsTurn => return Ok(Launched::NotItsTurn),
     }
-    settle_slot(context, launch)?;
     start_once(context, launch, target, &intent, place).await
 }
 
-fn settle_slot(context: &Context, launch: &Launch) -> Result<(), ApplyError> {
-    if let Some(slot) = launch.slot {
-        context.ledger.settle(&launch.job, slot.at())?;
-    }
-    Ok(())
+/// Where the job's pointer goes with this start.
+fn settle_of(launch: &Launch) -> Option<Settle> {
+    Some(Settle {
+        job: launch.job.clone(),
+        planned_from: launch.settled?,
+        until: launch.slot?.at(),
+    })
 }
 
 /// Never early, also when the wake was.

@@ -14,7 +14,7 @@ use crate::config::{Arm, Config};
 use crate::engine::{Observe, SharedEngine};
 use crate::ledger::Ledger;
 use crate::manifest;
-use crate::model::{Arming, Instance, JobName, Policy, Trigger, Triggers};
+use crate::model::{Arming, Caps, Instance, JobName, Policy, Trigger, Triggers};
 
 use super::args::NameArg;
 use super::declared::{self, Manifests};
@@ -104,6 +104,15 @@ impl App {
         match self.config.arm {
             Arm::Always => Arming::Nearest(self.config.limits.armed as usize),
             Arm::Never => Arming::Never,
+        }
+    }
+
+    /// The operator's limits on what runs at once.
+    #[must_use]
+    pub fn caps(&self) -> Caps {
+        Caps {
+            running: self.config.limits.running,
+            groups: self.config.groups.clone(),
         }
     }
 

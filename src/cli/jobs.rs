@@ -200,12 +200,13 @@ fn trigger_words(record: &JobRecord) -> String {
         .triggers
         .schedule
         .iter()
-        .map(|trigger| match trigger {
-            Trigger::Cron { expression, .. } => expression.clone(),
+        .filter_map(|trigger| match trigger {
+            Trigger::Except { .. } => None,
+            Trigger::Cron { expression, .. } => Some(expression.clone()),
             Trigger::Every { period } => {
                 let seconds = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
                 let end = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-                format!("every {}", until_words(Timestamp::UNIX_EPOCH, end))
+                Some(format!("every {}", until_words(Timestamp::UNIX_EPOCH, end)))
             }
         })
         .collect();
@@ -219,7 +220,7 @@ fn trigger_words(record: &JobRecord) -> String {
 fn timezone(record: &JobRecord) -> Option<String> {
     record.triggers.schedule.iter().find_map(|trigger| match trigger {
         Trigger::Cron { timezone, .. } => Some(timezone.clone()),
-        Trigger::Every { .. } => None,
+        Trigger::Every { .. } | Trigger::Except { .. } => None,
     })
 }
 
@@ -280,6 +281,8 @@ mod tests {
                 baseline: at("2026-11-22T00:00:00Z"),
                 settled: at("2026-11-22T00:00:00Z"),
                 recorded_ahead: Default::default(),
+                held: Vec::new(),
+                pauses: Vec::new(),
                 arm_failure: None,
                 armed: BTreeMap::new(),
                 removed: false,
@@ -316,6 +319,9 @@ mod tests {
             container_gone: false,
             held_until: None,
             stop_requested: None,
+            stop_reason: None,
+            retry_at: None,
+            group: None,
             image: None,
             spec_hash: None,
             origin: Origin::default(),

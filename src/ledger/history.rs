@@ -36,11 +36,11 @@ const FIND_LIMIT: u32 = 100;
 /// In the order that [`run_of`] reads.
 pub(super) const COLUMNS: &str = "id, job, slot, attempt, trigger_kind, outcome, reason, exit_code, due_at, intent, \
      started_at, finished_at, recorded_at, container, container_gone, held_until, stop_requested, image, spec_hash, \
-     origin, slot_last, count, note";
+     origin, slot_last, count, note, stop_reason, retry_at, job_group";
 
 impl Ledger {
-    /// Every run without outcome, with a container that is not gone, or with a hold that was not
-    /// released; and each job's newest. Oldest first.
+    /// Every run without outcome, with a container that is not gone, with a hold that was not
+    /// released, or with another attempt to come; and each job's newest. Oldest first.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -189,6 +189,8 @@ fn to_plan_sql() -> String {
         "SELECT {COLUMNS} FROM runs WHERE seq IN (
              SELECT seq FROM runs WHERE open = 1
              UNION
+             SELECT seq FROM runs INDEXED BY runs_retry WHERE retry_at IS NOT NULL
+             UNION
              SELECT (SELECT seq FROM runs WHERE job = jobs.name ORDER BY last_due_at DESC, seq DESC LIMIT 1) FROM jobs
          ) ORDER BY last_due_at, seq"
     )
@@ -253,5 +255,8 @@ pub(super) fn run_of(row: &Row<'_>) -> rusqlite::Result<Run> {
         slot_last: row.get(20)?,
         count: row.get::<_, Option<Count>>(21)?.map(|Count(count)| count),
         note: row.get(22)?,
+        stop_reason: row.get(23)?,
+        retry_at: moment(24)?,
+        group: row.get(25)?,
     })
 }

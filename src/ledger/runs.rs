@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, Transaction};
 
-use crate::model::{Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
+use crate::model::{Cap, Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
 
 use super::containers::{self, ContainerRow, ContainerState};
 use super::error::{Fault, LedgerError, Result};
 use super::history::{COLUMNS, run_of};
 use super::sql::{At, Json, at, count};
-use super::{Ledger, jobs};
+use super::{Ledger, held, jobs, pauses};
 
 /// A start that is about to be requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +19,16 @@ pub struct NewIntent {
     pub container: String,
     pub due_at: Timestamp,
     pub intent: Intent,
-    /// `forbid`: not while another run of the job is active. Decided in the same transaction, so
-    /// that two processes cannot both find the job free.
+    /// Not while another run of the job is active, or another attempt of one is to come. Decided in
+    /// the same transaction, so that two processes cannot both find the job free.
     pub exclusive: bool,
+    /// Limits on what runs at once, decided here for the same reason.
+    pub caps: Vec<Cap>,
+    /// The group whose limit it counts for.
+    pub group: Option<String>,
+    /// Where the job's pointer moves to; `None` for what lies behind it: a slot that has waited, a
+    /// further attempt, a manual run.
+    pub settle: Option<Settle>,
 }
 
 /// Whether the start may be requested.
@@ -33,6 +40,11 @@ pub enum Intended {
     AlreadyRecorded(Box<Run>),
     /// The intent was exclusive, and this other run of the job is active: no request.
     Active(Box<Run>),
+    /// That limit is reached, by these runs: no request.
+    Full { cap: Cap, by: Vec<RunId> },
+    /// An earlier slot of the job waits for its turn, the attempt before this one is not to be
+    /// followed by another, or a person has paused the job: no request.
+    NotItsTurn,
 }
 
 /// Where a job's pointer moves to: every slot up to there has its record.
@@ -103,6 +115,9 @@ pub struct Finish {
     pub at: Timestamp,
     /// Of an `unknown` run that may still be running: how long it holds its job.
     pub held_until: Option<Timestamp>,
+    /// When another attempt at the slot is due. Dropped for a manual run, for a job that is no
+    /// longer declared, and where there is a later attempt already.
+    pub retry_at: Option<Timestamp>,
     pub note: Option<String>,
 }
 
@@ -120,10 +135,14 @@ impl Ledger {
             due_at,
             intent,
             exclusive,
+            caps,
+            group,
+            settle,
         } = intent;
         self.write(|tx| {
             let row = containers::require(tx, nonce)?;
             if let Some(run) = in_the_way(tx, &row, container)? {
+                move_pointer(tx, settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(run)));
             }
             row.check_id(tx, container)?;
@@ -137,8 +156,18 @@ impl Ledger {
                     return Err(LedgerError::not_usable(nonce, "its start was intended before").into());
                 }
             }
-            if *exclusive && let Some(run) = active(tx, &row.job, intent.at)? {
+            if *exclusive && let Some(run) = active(tx, &row, intent.at)? {
                 return Ok(Intended::Active(Box::new(run)));
+            }
+            if !is_its_turn(tx, &row, intent.at)? {
+                return Ok(Intended::NotItsTurn);
+            }
+            for cap in caps {
+                let by = running(tx, cap, intent.at)?;
+                if by.len() >= cap.limit as usize {
+                    let cap = cap.clone();
+                    return Ok(Intended::Full { cap, by });
+                }
             }
             tx.prepare_cached("UPDATE containers SET state = 'intended', container = ?2 WHERE nonce = ?1")?
                 .execute((nonce, container))?;
@@ -159,9 +188,16 @@ impl Ledger {
                     image: Some(&row.image_id),
                     spec_hash: Some(&row.spec_hash),
                     origin: &row.origin,
+                    group: group.as_deref(),
                 },
                 None,
             )?;
+            // The attempt before has its successor.
+            tx.prepare_cached(
+                "UPDATE runs SET retry_at = NULL WHERE job = ?1 AND slot = ?2 AND attempt < ?3 AND retry_at IS NOT NULL",
+            )?
+            .execute((&row.job, row.slot, row.attempt))?;
+            move_pointer(tx, settle.as_ref())?;
             Ok(Intended::New)
         })
     }
@@ -169,27 +205,37 @@ impl Ledger {
     /// Proof was found that an intended start never happened, and the container was removed
     /// without force: the intent is taken back, so that the attempt may be made anew with another
     /// container, and the job's pointer goes back before the slot, which is due again. `false` when
-    /// the run has an outcome, or no intent of ours: that stays.
+    /// the run has an outcome, or no intent of ours: that stays. A further attempt is due again, too,
+    /// and moves no pointer.
     ///
     /// # Errors
     /// When the ledger knows no such run.
     pub fn never_ran(&self, run: &RunId) -> Result<bool> {
         self.write(|tx| {
-            let found: Option<(String, JobName, Option<Slot>)> = tx
+            let found: Option<(String, JobName, Option<Slot>, u32, At)> = tx
                 .prepare_cached(
-                    "SELECT nonce, job, slot FROM runs
+                    "SELECT nonce, job, slot, attempt, due_at FROM runs
                      WHERE id = ?1 AND outcome IS NULL AND intent IS NOT NULL",
                 )?
-                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .query_row([run], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })
                 .optional()?;
-            let Some((nonce, job, slot)) = found else {
+            let Some((nonce, job, slot, attempt, due_at)) = found else {
                 return changed_or_known(tx, run, 0);
             };
             tx.prepare_cached("DELETE FROM runs WHERE id = ?1")?
                 .execute([run])?;
             containers::discard(tx, &nonce)?;
-            if let Some(slot) = slot {
-                jobs::unsettle(tx, &job, slot)?;
+            match (slot, attempt.checked_sub(1)) {
+                (None, _) => {}
+                (Some(slot), None) => jobs::unsettle(tx, &job, slot)?,
+                (Some(slot), Some(before)) => {
+                    tx.prepare_cached(
+                        "UPDATE runs SET retry_at = ?4 WHERE job = ?1 AND slot = ?2 AND attempt = ?3",
+                    )?
+                    .execute((&job, slot, before, due_at))?;
+                }
             }
             Ok(true)
         })
@@ -215,11 +261,7 @@ impl Ledger {
             for slot in slots {
                 new += usize::from(record(tx, slot)?);
             }
-            if let Some(settle) = settle
-                && jobs::settled(tx, &settle.job)? >= settle.planned_from
-            {
-                jobs::settle(tx, &settle.job, settle.until)?;
-            }
+            move_pointer(tx, settle)?;
             Ok(new)
         })
     }
@@ -269,6 +311,7 @@ impl Ledger {
                     image: image.as_deref(),
                     spec_hash: spec_hash.as_deref(),
                     origin,
+                    group: None,
                 },
                 finish.as_ref(),
             )?;
@@ -294,13 +337,37 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn request_stop(&self, run: &RunId, outcome: Outcome) -> Result<bool> {
+        self.request_stop_because(run, outcome, None)
+    }
+
+    /// The same, with the reason that its end will have, where the outcome alone does not say it.
+    ///
+    /// # Errors
+    /// As [`Ledger::request_stop`].
+    pub fn request_stop_because(&self, run: &RunId, outcome: Outcome, reason: Option<&str>) -> Result<bool> {
         self.write(|tx| {
             let changed = tx
                 .prepare_cached(
-                    "UPDATE runs SET stop_requested = ?2
+                    "UPDATE runs SET stop_requested = ?2, stop_reason = ?3
                      WHERE id = ?1 AND outcome IS NULL AND stop_requested IS NULL",
                 )?
-                .execute((run, outcome))?;
+                .execute((run, outcome, reason))?;
+            changed_or_known(tx, run, changed)
+        })
+    }
+
+    /// That attempt is the last one of its slot after all. `false` when none was to come.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn give_up_retry(&self, run: &RunId, note: &str) -> Result<bool> {
+        self.write(|tx| {
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE runs SET retry_at = NULL, note = coalesce(note || '; ', '') || ?2
+                     WHERE id = ?1 AND retry_at IS NOT NULL",
+                )?
+                .execute((run, note))?;
             changed_or_known(tx, run, changed)
         })
     }
@@ -324,6 +391,7 @@ impl Ledger {
     pub fn give_back(&self, job: &JobName, now: Timestamp) -> Result<usize> {
         let now = Slot::new(now);
         self.write(|tx| {
+            held::forget_after(tx, job, now)?;
             let gone = tx
                 .prepare_cached(
                     "DELETE FROM runs
@@ -335,7 +403,7 @@ impl Ledger {
             let cut = tx
                 .prepare_cached(
                     "UPDATE runs
-                     SET count = max(1, count * (?2 - slot) / max(1, slot_last - slot)),
+                     SET count = 1 + (count - 1) * (?2 - slot) / max(1, slot_last - slot),
                          slot_last = ?2, last_due_at = ?3
                      WHERE job = ?1 AND slot <= ?2 AND slot_last > ?2",
                 )?
@@ -395,13 +463,20 @@ fn write_finish(tx: &Transaction<'_>, run: &RunId, finish: &Finish) -> std::resu
         finished_at,
         at: recorded_at,
         held_until,
+        retry_at,
         note,
     } = finish;
     let held_until = held_until.filter(|_| *outcome == Outcome::Unknown);
+    let retry_at = if retry_at.is_some() && may_be_followed(tx, run)? {
+        *retry_at
+    } else {
+        None
+    };
     let changed = tx
         .prepare_cached(
             "UPDATE runs SET outcome = ?2, reason = ?3, exit_code = ?4, started_at = coalesce(?5, started_at),
-                 finished_at = ?6, recorded_at = ?7, held_until = ?8, note = coalesce(?9, note)
+                 finished_at = ?6, recorded_at = ?7, held_until = ?8, note = coalesce(?9, note),
+                 retry_at = ?10
              WHERE id = ?1
                AND (outcome IS NULL OR (outcome = 'unknown' AND held_until IS NOT NULL AND ?2 <> 'unknown'))",
         )?
@@ -415,11 +490,39 @@ fn write_finish(tx: &Transaction<'_>, run: &RunId, finish: &Finish) -> std::resu
             At(*recorded_at),
             at(held_until),
             note,
+            at(retry_at),
         ))?;
     changed_or_known(tx, run, changed)
 }
 
-fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
+/// Whether another attempt may come after that run: it is a slot's, no later attempt exists, and its
+/// job is declared.
+fn may_be_followed(tx: &Transaction<'_>, run: &RunId) -> std::result::Result<bool, Fault> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT 1 FROM runs JOIN jobs ON jobs.name = runs.job
+             WHERE id = ?1 AND slot IS NOT NULL AND removed_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.job = runs.job
+                               AND later.slot = runs.slot AND later.attempt > runs.attempt)",
+        )?
+        .exists([run])?)
+}
+
+pub(super) fn move_pointer(tx: &Transaction<'_>, settle: Option<&Settle>) -> std::result::Result<(), Fault> {
+    if let Some(settle) = settle
+        && jobs::settled(tx, &settle.job)? >= settle.planned_from
+    {
+        jobs::settle(tx, &settle.job, settle.until)?;
+    }
+    Ok(())
+}
+
+/// Whether this slot's attempt has a record, or a series covers it.
+pub(super) fn has_record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
+    Ok(occupied(tx, &slot.id, &slot.job, slot.slot, slot.slot_last, slot.attempt)?.is_some())
+}
+
+pub(super) fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
     let NotRun {
         id,
         job,
@@ -447,6 +550,7 @@ fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Faul
         finished_at: None,
         at: *at,
         held_until: None,
+        retry_at: None,
         note: None,
     };
     insert(
@@ -466,6 +570,7 @@ fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Faul
             image: image.as_deref(),
             spec_hash: spec_hash.as_deref(),
             origin,
+            group: None,
         },
         Some(&finish),
     )?;
@@ -489,6 +594,7 @@ struct NewRun<'a> {
     image: Option<&'a str>,
     spec_hash: Option<&'a str>,
     origin: &'a Origin,
+    group: Option<&'a str>,
 }
 
 fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> std::result::Result<(), Fault> {
@@ -498,10 +604,12 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
     tx.prepare_cached(
         "INSERT INTO runs (id, job, project, slot, slot_last, count, attempt, trigger_kind, due_at, last_due_at,
                            intent, started_at, nonce, container, image, spec_hash, origin,
-                           outcome, reason, recorded_at, exit_code, finished_at, held_until, note, container_gone)
+                           outcome, reason, recorded_at, exit_code, finished_at, held_until, note, container_gone,
+                           job_group)
          VALUES (:id, :job, :project, :slot, :slot_last, :count, :attempt, :trigger_kind, :due_at, :last_due_at,
                  :intent, :started_at, :nonce, :container, :image, :spec_hash, :origin,
-                 :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note, 0)",
+                 :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note, 0,
+                 :job_group)",
     )?
     .execute(rusqlite::named_params! {
         ":id": new.id,
@@ -528,7 +636,11 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
         ":finished_at": at(finish.and_then(|finish| finish.finished_at)),
         ":held_until": at(finish.filter(|f| f.outcome == Outcome::Unknown).and_then(|f| f.held_until)),
         ":note": finish.and_then(|finish| finish.note.as_deref()),
+        ":job_group": new.group,
     })?;
+    if let Some(slot) = new.slot {
+        held::release(tx, new.job, slot, new.series.map_or(slot, |(last, _)| last))?;
+    }
     Ok(())
 }
 
@@ -563,18 +675,59 @@ fn in_the_way(
     }
 }
 
-/// A run of the job that is active at that moment.
-fn active(tx: &Transaction<'_>, job: &JobName, at: Timestamp) -> std::result::Result<Option<Run>, Fault> {
+/// Another run of the job that is active at that moment, or that is to have another attempt: not the
+/// one whose next attempt this container is for.
+fn active(
+    tx: &Transaction<'_>,
+    row: &ContainerRow,
+    at: Timestamp,
+) -> std::result::Result<Option<Run>, Fault> {
     let mut open = tx.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM runs WHERE job = ?1 AND (outcome IS NULL OR held_until IS NOT NULL)"
+        "SELECT {COLUMNS} FROM runs
+         WHERE job = ?1 AND seq IN (SELECT seq FROM runs WHERE open = 1
+                                    UNION SELECT seq FROM runs INDEXED BY runs_retry WHERE retry_at IS NOT NULL)"
     ))?;
-    for run in open.query_map([job], run_of)? {
+    for run in open.query_map([&row.job], run_of)? {
         let run = run?;
-        if run.is_active(at) {
+        let before = row.slot.is_some() && run.slot == row.slot && run.attempt < row.attempt;
+        if run.is_active(at) || (run.retry_at.is_some() && !before) {
             return Ok(Some(run));
         }
     }
     Ok(None)
+}
+
+/// First attempts go in the order in which their slots wait; a further one follows an attempt that
+/// asks for it, and no other; and none goes while a person has the job paused.
+fn is_its_turn(tx: &Transaction<'_>, row: &ContainerRow, at: Timestamp) -> std::result::Result<bool, Fault> {
+    let Some(slot) = row.slot else { return Ok(true) };
+    if pauses::in_force(tx, &row.job, at)? {
+        return Ok(false);
+    }
+    let Some(before) = row.attempt.checked_sub(1) else {
+        return Ok(held::first(tx, &row.job)?.is_none_or(|first| first >= slot));
+    };
+    Ok(tx
+        .prepare_cached(
+            "SELECT 1 FROM runs WHERE job = ?1 AND slot = ?2 AND attempt = ?3 AND retry_at IS NOT NULL",
+        )?
+        .exists((&row.job, slot, before))?)
+}
+
+/// What counts for that limit at that moment.
+fn running(tx: &Transaction<'_>, cap: &Cap, at: Timestamp) -> std::result::Result<Vec<RunId>, Fault> {
+    let mut open = tx.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM runs
+         WHERE open = 1 AND (outcome IS NULL OR held_until IS NOT NULL) AND (?1 IS NULL OR job_group = ?1)"
+    ))?;
+    let mut by = Vec::new();
+    for run in open.query_map([&cap.group], run_of)? {
+        let run = run?;
+        if run.is_active(at) {
+            by.push(run.id);
+        }
+    }
+    Ok(by)
 }
 
 fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {

@@ -122,6 +122,8 @@ pub(super) fn arm(
         if view.suspended() {
             draft.wait(WaitCause::Suspended);
             remove_all(&idle, &Cause::JobSuspended, draft);
+        } else if view.paused().is_some() {
+            remove_all(&idle, &Cause::JobPaused, draft);
         } else {
             remove_all(&idle, &Cause::ScheduleChanged, draft);
         }
@@ -134,7 +136,7 @@ pub(super) fn arm(
         remove_all(&idle, &Cause::BeyondArmLimit, draft);
         return;
     }
-    let armed = view.container_for(fire.slot).filter(|armed| {
+    let armed = view.container_for(fire.slot, 0).filter(|armed| {
         // One that a person started is found out when its slot is due.
         !looks_unstarted(&armed.status) || view.is_current(armed, job, &hash)
     });
@@ -218,6 +220,9 @@ fn arm_cause(
     }
     if record.policy.suspend {
         return Cause::Resumed;
+    }
+    if view.paused().is_some() {
+        return Cause::JobPaused;
     }
     let was_armed = record
         .armed

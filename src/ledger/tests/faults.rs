@@ -471,7 +471,7 @@ fn a_newer_format_and_a_foreign_database_are_refused() {
     ] {
         let error = result.unwrap_err();
         assert!(
-            matches!(error, LedgerError::TooNew { found: 99, known: 1 }),
+            matches!(error, LedgerError::TooNew { found: 99, known: 2 }),
             "{error}"
         );
     }
