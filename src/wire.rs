@@ -34,10 +34,12 @@ pub struct Slot {
     pub timezone: String,
     /// `"gap"`: shifted out of a gap; `"fold"`: the clock shows this time twice.
     pub note: Option<&'static str>,
+    /// When it is to start: later than its slot where `jitter` spreads starts.
+    pub due_at: Timestamp,
 }
 
 impl Shape for Slot {
-    const FIELDS: &'static [&'static str] = &["v", "job", "slot", "local", "timezone", "note"];
+    const FIELDS: &'static [&'static str] = &["v", "job", "slot", "local", "timezone", "note", "due_at"];
 }
 
 /// A run, or a slot that never became one (`history`).
@@ -477,6 +479,7 @@ mod tests {
             local: "2026-11-23T02:30:00+01:00".into(),
             timezone: "Europe/Berlin".into(),
             note: Some("gap"),
+            due_at: at("2026-11-23T01:30:00Z"),
         });
         assert_fields(&Image {
             v: VERSION,

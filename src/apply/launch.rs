@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
@@ -549,7 +549,8 @@ async fn lookup(context: &Context, id: &str, path: &str) -> Result<Option<PathSt
 
 /// Steps 3 to 6.
 async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Result<Launched, ApplyError> {
-    wait_until(context, launch.due_at).await;
+    // Never early, also when the wake was.
+    context.wait_until(launch.due_at).await;
     let place = context
         .starts
         .acquire()
@@ -607,20 +608,6 @@ fn settle_of(launch: &Launch) -> Option<Settle> {
         planned_from: launch.settled?,
         until: launch.slot?.at(),
     })
-}
-
-/// Never early, also when the wake was.
-async fn wait_until(context: &Context, due: Timestamp) {
-    loop {
-        let left = due.duration_since(context.clock.now());
-        if left <= SignedDuration::ZERO {
-            return;
-        }
-        let step = Duration::try_from(left)
-            .unwrap_or_default()
-            .min(Duration::from_secs(1));
-        context.sleep(step).await;
-    }
 }
 
 /// The one start request that this intent allows.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -118,6 +118,18 @@ impl Context {
             job: job.cloned(),
             what,
         });
+    }
+
+    /// Until that moment, in steps: the clock may be set meanwhile.
+    pub(crate) async fn wait_until(&self, at: Timestamp) {
+        loop {
+            let left = at.duration_since(self.clock.now());
+            if left <= SignedDuration::ZERO {
+                return;
+            }
+            let step = Duration::try_from(left).unwrap_or_default();
+            self.sleep(step.min(Duration::from_secs(1))).await;
+        }
     }
 
     pub(crate) async fn sleep(&self, how_long: Duration) {

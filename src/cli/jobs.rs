@@ -2,7 +2,7 @@
 //!
 //! Read from the ledger alone: what is declared and not yet applied is shown by `plan`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -89,6 +89,8 @@ struct View {
     record: JobRecord,
     newest: Option<Run>,
     active: Vec<Run>,
+    /// Another attempt at a slot is to come.
+    retrying: bool,
 }
 
 fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
@@ -96,7 +98,11 @@ fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
     let snapshot = ledger.snapshot().map_err(failed)?;
     let mut newest: BTreeMap<JobName, Run> = BTreeMap::new();
     let mut active: BTreeMap<JobName, Vec<Run>> = BTreeMap::new();
+    let mut retrying = BTreeSet::new();
     for run in snapshot.runs {
+        if run.retry_at.is_some() {
+            retrying.insert(run.job.clone());
+        }
         if run.outcome.is_none() || run.held_until.is_some() {
             active.entry(run.job.clone()).or_default().push(run.clone());
         }
@@ -110,6 +116,7 @@ fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
         .map(|record| View {
             newest: newest.remove(&record.name),
             active: active.remove(&record.name).unwrap_or_default(),
+            retrying: retrying.contains(&record.name),
             record,
         })
         .collect())
@@ -149,7 +156,7 @@ fn shape(view: &View, now: Timestamp) -> wire::Job {
         trigger: trigger_words(record),
         timezone: timezone(record),
         state: state(view, now),
-        paused: false,
+        paused: record.pause_at(now).is_some(),
         suspended: record.policy.suspend,
         last_outcome: newest.as_ref().map(|run| wire::outcome_word(run.outcome)),
         last_exit_code: newest.as_ref().and_then(|run| run.exit_code),
@@ -169,8 +176,14 @@ fn state(view: &View, now: Timestamp) -> &'static str {
         "unknown"
     } else if record.removed {
         "removed"
+    } else if record.pause_at(now).is_some() {
+        "paused"
     } else if record.policy.suspend {
         "suspended"
+    } else if view.retrying {
+        "retrying"
+    } else if !record.held.is_empty() {
+        "queued"
     } else if record.arm_failure.is_some() {
         "not-armed"
     } else if is_armed(record) {
@@ -192,7 +205,11 @@ fn next_slot(record: &JobRecord, now: Timestamp) -> Option<Slot> {
         return None;
     }
     let schedule = Schedule::compile(&record.triggers.schedule).ok()?;
-    schedule.next_after(now).map(|fire| fire.slot)
+    let resumed = match record.pause_at(now) {
+        Some(pause) => pause.until?,
+        None => now,
+    };
+    schedule.next_after(resumed).map(|fire| fire.slot)
 }
 
 fn trigger_words(record: &JobRecord) -> String {
@@ -255,7 +272,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Policy, RunTrigger, Triggers};
+    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Pause, Policy, RunTrigger, Triggers};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -289,6 +306,7 @@ mod tests {
             },
             newest: None,
             active: Vec::new(),
+            retrying: false,
         }
     }
 
@@ -388,6 +406,22 @@ mod tests {
         );
         assert_eq!(state_of(&|job| job.record.policy.suspend = true), "suspended");
         assert_eq!(state_of(&|job| job.record.removed = true), "removed");
+        assert_eq!(state_of(&|job| job.retrying = true), "retrying");
+        let pause = |until: &str| {
+            vec![Pause {
+                from: at("2026-11-22T00:00:00Z"),
+                until: Some(at(until)),
+                by: "ann".into(),
+            }]
+        };
+        assert_eq!(
+            state_of(&|job| job.record.pauses = pause("2026-11-23T00:00:00Z")),
+            "paused"
+        );
+        assert_eq!(
+            state_of(&|job| job.record.pauses = pause("2026-11-22T12:00:00Z")),
+            "waiting"
+        );
         assert_eq!(
             state_of(&|job| {
                 let mut held = run(Some(Outcome::Unknown));

@@ -30,6 +30,7 @@ mod next;
 mod operator;
 mod ours;
 mod output;
+mod pause;
 mod plan;
 mod plugin;
 mod prune;
@@ -98,6 +99,8 @@ enum Command {
     History(history::Args),
     Logs(logs::Args),
     Ack(ack::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Down(down::Args),
     Schema(schema::Args),
     Version(version::Args),
@@ -185,6 +188,8 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::History(args) => history::run(args, app),
         Command::Logs(args) => logs::run(args, app).await,
         Command::Ack(args) => ack::run(args, app),
+        Command::Pause(args) => pause::pause(args, app),
+        Command::Resume(args) => pause::resume(args, app),
         Command::Down(args) => down::run(args, app).await,
         Command::Schema(args) => schema::run(args),
         Command::Version(args) => version::run(args, app).await,

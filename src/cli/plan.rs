@@ -191,9 +191,9 @@ const FURTHEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
 /// `*` and `?` over a full job name.
 #[derive(Debug, Clone)]
-pub struct Glob(Vec<char>);
+pub(super) struct Glob(Vec<char>);
 
-fn glob(text: &str) -> Result<Glob, String> {
+pub(super) fn glob(text: &str) -> Result<Glob, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '?');
     if text.is_empty() || text.len() > 255 || !text.chars().all(allowed) {
         return Err("a pattern is made of the characters of a job's name, `*` and `?`".to_owned());
@@ -202,7 +202,7 @@ fn glob(text: &str) -> Result<Glob, String> {
 }
 
 impl Glob {
-    fn matches(&self, name: &str) -> bool {
+    pub(super) fn matches(&self, name: &str) -> bool {
         // `reached[i]`: the pattern's first i characters match the name so far.
         let mut reached = vec![false; self.0.len() + 1];
         reached[0] = true;
