@@ -128,6 +128,13 @@ impl Checks {
                     continue;
                 }
                 let mut era = era.clone();
+                if counts && record.baseline < era.baseline {
+                    // The clock was set back: what was written off beyond it is given back, also where
+                    // an older schedule had named it.
+                    for older in self.closed.iter_mut().filter(|older| older.job == name) {
+                        older.end = older.end.map(|end| end.min(record.baseline));
+                    }
+                }
                 era.end = Some(if counts { record.baseline } else { at });
                 self.closed.push(era);
                 self.open.remove(&name);
