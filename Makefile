@@ -33,6 +33,6 @@ bench: ## Measure
 	@bash tests/setup.sh build
 	cargo bench --locked --bench '*'
 
-chaos: ## Kill engines and schedulers at random for CHAOS_SECONDS (default 600), and count the runs
+chaos: ## Kill engines and schedulers at random for CHAOS_SECONDS (default 600), then again among people on a bad network
 	@bash tests/setup.sh build engine
-	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --release --test it chaos -- --ignored --nocapture
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --release --test it chaos -- --ignored --nocapture --test-threads=1

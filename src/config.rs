@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::reader::{self as values, Entry, Node, Sink, code, unknown_key};
 use crate::manifest::{Diagnostic, Settings};
-use crate::model::Instance;
+use crate::model::{Glob, Instance};
 use crate::policy::Rules;
 use crate::schedule;
 
@@ -134,7 +134,7 @@ pub fn parse(file: &str, text: &str) -> (Config, Vec<Diagnostic>) {
     let mut sink = Sink::new(file, text);
     let mut config = Config::default();
     if let Some(root) = values::parse(text, &mut sink) {
-        for entry in values::optional_mapping(&mut sink, &root, "the configuration").unwrap_or_default() {
+        for entry in values::optional_mapping(&mut sink, &root, "the operator's file").unwrap_or_default() {
             key(&mut sink, entry, &mut config);
         }
     }
@@ -239,7 +239,7 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
         "allow_cap_add",
         "allow_devices",
         "allow_docker_socket",
@@ -250,6 +250,7 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
         "allow_privileged",
         "allow_unconfined",
         "bind_roots",
+        "exec",
     ];
     let mut rules = Rules::default();
     for Entry { key, value } in values::optional_mapping(sink, node, "policy").unwrap_or_default() {
@@ -270,6 +271,12 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
                 }
                 continue;
             }
+            "exec" => {
+                for item in values::list(sink, value, name).unwrap_or_default() {
+                    rules.exec.extend(pattern(sink, item));
+                }
+                continue;
+            }
             _ => {
                 unknown_key(sink, key, "`policy`", &KEYS, &[]);
                 continue;
@@ -278,6 +285,18 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
         *switch = values::flag(sink, value, name).unwrap_or(false);
     }
     rules
+}
+
+/// A container or a project, or several by `*` and `?`.
+fn pattern(sink: &mut Sink<'_>, node: &Node) -> Option<Glob> {
+    let text = values::filled_text(sink, node, "exec[]")?;
+    match text.parse() {
+        Ok(glob) => Some(glob),
+        Err(why) => {
+            sink.error(code::NAME, node.span.clone(), why);
+            None
+        }
+    }
 }
 
 fn limits(sink: &mut Sink<'_>, node: &Node) -> Limits {
@@ -338,7 +357,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "instance: lab\nhost: unix:///run/docker.sock\nengine: docker\nstate: /var/lib/x\n\
                     timezone: Europe/Berlin\ninterpolate: [HOME]\narm: never\n\
-                    policy: {allow_privileged: true, bind_roots: [/srv]}\nlimits: {starts: 2, armed: 9, running: 3}\n\
+                    policy: {allow_privileged: true, bind_roots: [/srv], exec: [cloud]}\nlimits: {starts: 2, armed: 9, running: 3}\n\
                     groups: {backups: 2}\n";
         let (config, found) = parse("config.yaml", text);
         assert_eq!(found, []);
@@ -355,6 +374,7 @@ mod tests {
                 policy: Rules {
                     allow_privileged: true,
                     bind_roots: vec![PathBuf::from("/srv")],
+                    exec: vec!["cloud".parse().unwrap()],
                     ..Rules::default()
                 },
                 limits: Limits {

@@ -13,10 +13,12 @@ pub mod model;
 pub mod schedule;
 
 pub mod config;
+pub mod kubernetes;
 pub mod manifest;
 pub mod plan;
 pub mod policy;
 pub mod source;
+pub mod transfer;
 
 pub mod clock;
 pub mod engine;

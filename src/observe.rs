@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::engine::target::{Program, find_program, find_target};
 use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Claim, Container, Desired, EngineFacts, Gap, ImageState, Instance, JobName, JobRecord, LABEL_INSTANCE,
-    Lane, MountKind, Observed, Stamp,
+    Lane, MountKind, Observed, Run, RunId, Stamp, TargetState, Within,
 };
 
 /// Why the world could not be seen. An engine that is away is not an empty engine.
@@ -33,6 +34,9 @@ pub struct Facts {
     pub images: BTreeMap<String, ImageState>,
     pub networks: BTreeSet<String>,
     pub volumes: BTreeSet<String>,
+    /// For jobs that run a command in somebody else's container, why that one could not run it,
+    /// should it be the container of this ID.
+    pub programs: BTreeMap<JobName, (String, String)>,
 }
 
 /// What the caller knows beside engine and ledger.
@@ -55,7 +59,7 @@ pub async fn facts(engine: &dyn Observe, desired: &Desired) -> Result<Facts, Eng
     let mut images = BTreeMap::new();
     for job in desired.jobs.values() {
         let image = &job.container.image;
-        if images.contains_key(image.as_str()) {
+        if job.container.exec_target().is_some() || images.contains_key(image.as_str()) {
             continue;
         }
         let state = match engine.image_id(image).await? {
@@ -81,7 +85,80 @@ pub async fn facts(engine: &dyn Observe, desired: &Desired) -> Result<Facts, Eng
         images,
         networks,
         volumes,
+        programs: programs(engine, desired).await?,
     })
+}
+
+/// Looks for the programs of commands that run in somebody else's container.
+async fn programs(
+    engine: &dyn Observe,
+    desired: &Desired,
+) -> Result<BTreeMap<JobName, (String, String)>, EngineError> {
+    let mut problems = BTreeMap::new();
+    for (name, target) in targets(engine, desired).await? {
+        let TargetState::Ready { id, name: shown, .. } = target else {
+            continue;
+        };
+        let spec = &desired.jobs[&name].container;
+        let Some(program) = spec.command.as_ref().and_then(|words| words.first()) else {
+            continue;
+        };
+        let Some(mut state) = engine.inspect(&id).await? else {
+            continue;
+        };
+        let own = spec.environment.iter();
+        let own = own.map(|(key, value)| format!("{key}={}", value.expose()));
+        state.environment.extend(own);
+        if let Some(folder) = &spec.working_dir {
+            state.working_dir.clone_from(folder);
+        }
+        let why = match find_program(engine, &id, program.expose(), &state).await? {
+            Program::Found => continue,
+            Program::NotExecutable(path) if !program.is_sensitive() => {
+                format!("{path} in container {shown} is not executable")
+            }
+            Program::NotExecutable(_) => format!("its program in container {shown} is not executable"),
+            Program::Missing => format!("no command `{program}` in container {shown}"),
+        };
+        problems.insert(name, (id, why));
+    }
+    Ok(problems)
+}
+
+/// The containers that jobs are to run their commands in. Asks nothing where no job does so.
+async fn targets(
+    engine: &dyn Observe,
+    desired: &Desired,
+) -> Result<BTreeMap<JobName, TargetState>, EngineError> {
+    let mut wanted = Vec::new();
+    for job in desired.jobs.values() {
+        wanted.extend(job.container.exec_target().map(|target| (&job.name, target)));
+    }
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let filter = ContainerFilter {
+        all: true,
+        label: None,
+    };
+    let listed = engine.list_containers(&filter).await?;
+    Ok(wanted
+        .into_iter()
+        .map(|(name, target)| (name.clone(), find_target(&listed, target)))
+        .collect())
+}
+
+/// Those of the runs whose command runs in somebody else's container at this moment.
+async fn exec_running(engine: &dyn Observe, runs: &[Run]) -> Result<BTreeSet<RunId>, EngineError> {
+    let mut running = BTreeSet::new();
+    for run in runs.iter().filter(|run| run.outcome.is_none()) {
+        if let Within::Exec(id) = &run.within
+            && engine.inspect_exec(id).await?.is_some_and(|state| state.running)
+        {
+            running.insert(run.id.clone());
+        }
+    }
+    Ok(running)
 }
 
 /// The whole world as one value. Without a ledger (none made yet, or not ours to read) the records
@@ -116,6 +193,13 @@ pub async fn observe(
         ),
     };
     gaps.extend(circumstances.gaps.iter().copied());
+    let mut targets = targets(engine, desired).await?;
+    for (name, (of, why)) in &facts.programs {
+        if matches!(targets.get(name), Some(TargetState::Ready { id, .. }) if id == of) {
+            targets.insert(name.clone(), TargetState::NotReady(why.clone()));
+        }
+    }
+    let exec_running = exec_running(engine, &runs).await?;
     Ok(Observed {
         instance: instance.clone(),
         engine: EngineFacts {
@@ -131,6 +215,8 @@ pub async fn observe(
         volumes: facts.volumes.clone(),
         jobs,
         runs,
+        targets,
+        exec_running,
         busy: circumstances.busy.clone(),
     })
 }

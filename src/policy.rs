@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::model::{Glob, Which};
+
 /// The operator's rules. The default denies everything that is asked for here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
@@ -23,6 +25,8 @@ pub struct Rules {
     pub protected: Vec<PathBuf>,
     /// The engine's own socket, beside the usual ones.
     pub sockets: Vec<PathBuf>,
+    /// Containers by name, and Compose projects, in which jobs of any project may run commands.
+    pub exec: Vec<Glob>,
 }
 
 /// Something that a manifest asks for.
@@ -109,6 +113,31 @@ impl Rules {
             rule: format!("jobs may not have {rule}"),
             key: Some(format!("policy.{key}: true")),
         })
+    }
+
+    /// In which project a container must be for a job to run a command in it: the job's own, or any
+    /// (`None`) where the target is one that the operator lists.
+    ///
+    /// # Errors
+    /// When it is of another project and not listed.
+    pub fn exec(&self, which: &Which, own_project: &str) -> Result<Option<String>, Refusal> {
+        let name = match which {
+            Which::Container(name) => name,
+            Which::Service { project, .. } => project,
+        };
+        if self.exec.iter().any(|listed| listed.matches(name)) {
+            return Ok(None);
+        }
+        match which {
+            Which::Service { project, .. } if project != own_project => Err(Refusal {
+                rule: format!(
+                    "jobs may run commands only in containers of their own Compose project (`{own_project}`)"
+                ),
+                key: Some(format!("policy.exec: [{project}]")),
+            }),
+            // Of which project a container is, its labels tell when it is looked for.
+            Which::Service { .. } | Which::Container(_) => Ok(Some(own_project.to_owned())),
+        }
     }
 
     fn check_bind(&self, ask: PathAsk<'_>) -> Result<(), Refusal> {
@@ -230,6 +259,31 @@ mod tests {
         };
         assert_eq!(rules.check(Ask::Privileged), Ok(()));
         assert!(rules.check(Ask::CapAdd).is_err());
+    }
+
+    #[test]
+    fn commands_run_in_the_jobs_own_project_and_where_the_operator_says() {
+        let service = |project: &str| Which::Service {
+            project: project.to_owned(),
+            service: "app".to_owned(),
+        };
+        let container = |name: &str| Which::Container(name.to_owned());
+        let rules = Rules::default();
+        assert_eq!(rules.exec(&service("shop"), "shop"), Ok(Some("shop".to_owned())));
+        assert_eq!(rules.exec(&container("any"), "shop"), Ok(Some("shop".to_owned())));
+        let refusal = rules.exec(&service("cloud"), "shop").unwrap_err();
+        assert_eq!(refusal.key.as_deref(), Some("policy.exec: [cloud]"));
+        let rules = Rules {
+            exec: vec!["cloud".parse().unwrap(), "db-*".parse().unwrap()],
+            ..Rules::default()
+        };
+        assert_eq!(rules.exec(&service("cloud"), "shop"), Ok(None));
+        assert_eq!(rules.exec(&container("db-1"), "shop"), Ok(None));
+        assert_eq!(
+            rules.exec(&container("web-1"), "shop"),
+            Ok(Some("shop".to_owned()))
+        );
+        assert!(rules.exec(&service("cloud2"), "shop").is_err());
     }
 
     #[test]

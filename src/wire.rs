@@ -4,11 +4,15 @@
 //! within a version. No type of another room is a public format; each shape is filled here or, from
 //! rooms that this one may not know, by its caller. Nothing here decides or formats for people.
 
+mod inspect;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{self, JobName, Outcome};
 use crate::plan;
+
+pub use inspect::{JobDetail, JobRecords, Log, RunDetail, RunRecords};
 
 /// The version that every object carries.
 pub const VERSION: u32 = 1;
@@ -118,6 +122,7 @@ impl From<&model::Run> for Run {
             recorded_at: _,
             container,
             container_gone: _,
+            within: _,
             held_until: _,
             stop_requested: _,
             stop_reason: _,
@@ -419,6 +424,7 @@ mod tests {
             recorded_at: None,
             container: Some("abc".into()),
             container_gone: false,
+            within: Default::default(),
             held_until: None,
             stop_requested: None,
             stop_reason: None,

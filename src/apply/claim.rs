@@ -14,6 +14,9 @@ use crate::model::{
     Gap, GapKind, Instance, LABEL_INSTANCE, LABEL_LEDGER, LABEL_MANAGED_BY, MANAGED_BY, Stamp,
 };
 
+/// A scheduler asks for the volume before each create and start, a few times a second at most.
+const TAKE_OVER_ATTEMPTS: u32 = 20;
+
 /// Why this ledger may not act for the instance.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
@@ -66,7 +69,17 @@ pub async fn claim(
         ledger.forget_baselines()?;
         engine.remove_volume(&instance.lock_volume()).await?;
     }
-    let holder = hold(engine, ledger, instance).await?;
+    let mut holder = hold(engine, ledger, instance).await?;
+    for _ in 0..TAKE_OVER_ATTEMPTS {
+        if !take_over || holder == ledger.id() {
+            break;
+        }
+        // The one who held the instance was just about to use it, found the volume gone, and made it
+        // again.
+        ledger.supersede(&holder)?;
+        engine.remove_volume(&instance.lock_volume()).await?;
+        holder = hold(engine, ledger, instance).await?;
+    }
     if holder != ledger.id() {
         return Err(ClaimError::OtherLedger {
             instance: instance.clone(),

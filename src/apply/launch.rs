@@ -18,12 +18,14 @@ use jiff::SignedDuration;
 use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
-use super::{ApplyError, Context, LaneReport, record_unknown, remove};
-use crate::engine::{ContainerState, CreateRequest, EngineError, PathStat};
+use super::{ApplyError, Context, LaneReport, exec, record_unknown, remove, settle};
+use crate::engine::target::{Program, find_program};
+use crate::engine::{ContainerState, CreateRequest, EngineError};
 use crate::event::What;
-use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Settle};
+use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Settle, Shared, Terms};
 use crate::model::{
-    ArmFailure, Cap, ContainerSpec, Intent, PullPolicy, Reason, RunId, RunTrigger, Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, PullPolicy, Reason, RunId, RunTrigger, Slot,
+    Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -59,6 +61,15 @@ pub(super) async fn start(
     discard: &[Target],
     report: &mut LaneReport,
 ) -> Result<(), ApplyError> {
+    if launch.spec.exec_target().is_some() {
+        return match exec::run(context, launch, RunTrigger::Schedule, report).await? {
+            Launched::Active(run) => Err(ApplyError::Active {
+                job: launch.job.clone(),
+                run,
+            }),
+            _ => Ok(()),
+        };
+    }
     let target = match armed {
         Some(target) => {
             for old in discard {
@@ -72,8 +83,8 @@ pub(super) async fn start(
             made?
         }
     };
-    match start_target(context, launch, &target).await? {
-        Launched::Started => report.started.push(target.name),
+    match start_target(context, launch, RunTrigger::Schedule, &target).await? {
+        Launched::Started => report.started.push(launch.name.clone()),
         Launched::Vanished | Launched::AlreadyRecorded | Launched::NotOurs | Launched::Unconfirmed => {}
         Launched::Active(run) => {
             return Err(ApplyError::Active {
@@ -89,7 +100,8 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// A manual run: made and started at once, beside the schedule.
+/// A manual run: made and started at once, beside the schedule. A command in somebody else's
+/// container is followed to its end, because nobody else could read its output.
 ///
 /// # Errors
 /// When the container cannot be made, another run of the job is active, or the ledger fails.
@@ -98,11 +110,25 @@ pub async fn launch_now(
     launch: &Launch,
     trigger: RunTrigger,
 ) -> Result<RunId, ApplyError> {
-    let target = prepare(context, launch, &[], trigger).await?;
-    match start_target(context, launch, &target).await? {
-        Launched::Started | Launched::Unconfirmed | Launched::AlreadyRecorded => Ok(target.name),
+    if launch.spec.exec_target().is_some() {
+        return match exec::run(context, launch, trigger, &mut LaneReport::default()).await? {
+            Launched::Active(run) => Err(ApplyError::Active {
+                job: launch.job.clone(),
+                run,
+            }),
+            _ => Ok(launch.name.clone()),
+        };
+    }
+    let target = match launch.reuses() {
+        true => shared_container(context, launch, trigger).await?,
+        false => prepare(context, launch, &[], trigger).await?,
+    };
+    match start_target(context, launch, trigger, &target).await? {
+        Launched::Started | Launched::Unconfirmed | Launched::AlreadyRecorded => Ok(launch.name.clone()),
         Launched::Active(run) => {
-            remove(context, &launch.job, &target, None, "another run is active").await?;
+            if !launch.reuses() {
+                remove(context, &launch.job, &target, None, "another run is active").await?;
+            }
             Err(ApplyError::Active {
                 job: launch.job.clone(),
                 run,
@@ -117,6 +143,50 @@ pub async fn launch_now(
             target.name
         ))),
     }
+}
+
+/// The container that all of a job's runs share, made (again) where it is missing or was made from
+/// another declaration.
+async fn shared_container(
+    context: &Context,
+    launch: &Launch,
+    trigger: RunTrigger,
+) -> Result<Target, ApplyError> {
+    let name = launch.container(&context.instance);
+    let Some(state) = context.engine.inspect(name.as_str()).await? else {
+        return prepare(context, launch, &[], trigger).await;
+    };
+    let stamp = Stamp::read(&state.labels, &context.instance);
+    let Some(stamp) = stamp.filter(|stamp| stamp.reused && stamp.ledger == context.ledger.id()) else {
+        // Whose it is, is found out and said there.
+        return prepare(context, launch, &[], trigger).await;
+    };
+    if let Some(run) = context.ledger.newest_in(&state.id)?
+        && run.is_active(context.clock.now())
+    {
+        return Err(ApplyError::Active {
+            job: launch.job.clone(),
+            run: run.id,
+        });
+    }
+    if state.status.is_live() {
+        return Err(ApplyError::CannotArm(format!(
+            "container {name} is running, and no run of this job started it"
+        )));
+    }
+    let target = Target {
+        id: state.id,
+        name,
+        nonce: stamp.nonce,
+        reused: true,
+    };
+    let row = context.ledger.container(&target.nonce)?;
+    let usable = row.is_some_and(|row| row.state != Recorded::Discarded);
+    let image_id = image(context, launch).await?;
+    if usable && stamp.spec_hash == launch.spec_hash && image_id == state.image_id {
+        return Ok(target);
+    }
+    prepare(context, launch, &[target], trigger).await
 }
 
 /// What came of a start.
@@ -158,12 +228,13 @@ fn note_arming(
         Err(
             ApplyError::Ledger(_)
             | ApplyError::TakenOver { .. }
+            | ApplyError::TakenAway(_)
             | ApplyError::Active { .. }
             | ApplyError::AtLimit { .. },
-        ) => {
-            return Ok(());
+        ) => return Ok(()),
+        Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_) | ApplyError::CannotStop(_))) => {
+            error.to_string()
         }
-        Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_))) => error.to_string(),
     };
     let jobs = context.ledger.jobs()?;
     let before = jobs
@@ -202,6 +273,9 @@ async fn prepare(
     still_ours(context).await?;
     let target = create(context, launch, trigger, &image_id).await?;
     if let Err(error) = check_executable(context, &target, launch).await {
+        if matches!(error, ApplyError::CannotArm(_)) && is_taken_away(context, &target).await? {
+            return Err(ApplyError::TakenAway(target.name));
+        }
         remove(context, &launch.job, &target, None, "it could not start").await?;
         return Err(error);
     }
@@ -213,6 +287,21 @@ async fn prepare(
         },
     );
     Ok(target)
+}
+
+/// Whether a container that was just made is going or gone: by our own hand, since its slot passed
+/// meanwhile, or by a person's. Nothing is then found in it, whatever the image holds.
+async fn is_taken_away(context: &Context, target: &Target) -> Result<bool, ApplyError> {
+    let row = context.ledger.container(&target.nonce)?;
+    if row.is_none_or(|row| row.state == Recorded::Discarded) {
+        return Ok(true);
+    }
+    let state = context.engine.inspect(&target.id).await?;
+    if state.is_some_and(|state| state.status == ContainerStatus::Created) {
+        return Ok(false);
+    }
+    context.ledger.discarded(&target.nonce)?;
+    Ok(true)
 }
 
 /// The image's ID, after a pull where the policy asks for one.
@@ -273,8 +362,9 @@ async fn create(
                 context.ledger.created(&stamp.nonce, &created.id)?;
                 return Ok(Target {
                     id: created.id,
-                    name: launch.name.clone(),
+                    name: launch.container(&context.instance),
                     nonce: stamp.nonce,
+                    reused: stamp.reused,
                 });
             }
             Err(error) => error,
@@ -318,14 +408,14 @@ fn refused(error: EngineError) -> ApplyError {
 /// Who has the name after a create without a clear answer: our container, one that this ledger made
 /// for the same slot, nobody (`None`: create again), or somebody else.
 async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Option<Target>, ApplyError> {
-    let Some(state) = context.engine.inspect(launch.name.as_str()).await? else {
+    let name = launch.container(&context.instance);
+    let Some(state) = context.engine.inspect(name.as_str()).await? else {
         return Ok(None);
     };
     let found = Stamp::read(&state.labels, &context.instance);
     let taken = |why: &str| {
         Err(ApplyError::CannotArm(format!(
-            "the name {} is taken by {why}; it is left alone",
-            launch.name
+            "the name {name} is taken by {why}; it is left alone"
         )))
     };
     match found {
@@ -333,11 +423,15 @@ async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Opt
             context.ledger.created(&stamp.nonce, &state.id)?;
             Ok(Some(Target {
                 id: state.id,
-                name: launch.name.clone(),
+                name: name.clone(),
                 nonce: found.nonce,
+                reused: found.reused,
             }))
         }
-        Some(found) if found.ledger == context.ledger.id() && found.slot == launch.slot => {
+        Some(found)
+            if found.ledger == context.ledger.id()
+                && (found.slot, found.reused) == (stamp.slot, stamp.reused) =>
+        {
             context.ledger.discarded(&stamp.nonce)?;
             let row = context.ledger.container(&found.nonce)?;
             let usable = row.is_some_and(|row| row.state != Recorded::Discarded);
@@ -345,8 +439,9 @@ async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Opt
                 context.ledger.created(&found.nonce, &state.id)?;
                 return Ok(Some(Target {
                     id: state.id,
-                    name: launch.name.clone(),
+                    name: name.clone(),
                     nonce: found.nonce,
+                    reused: found.reused,
                 }));
             }
             taken("an earlier container of this slot that is not to be used")
@@ -366,9 +461,14 @@ fn stamp(context: &Context, launch: &Launch, trigger: RunTrigger) -> Stamp {
     Stamp {
         ledger: context.ledger.id().to_owned(),
         job: launch.job.clone(),
-        slot: launch.slot,
-        attempt: launch.attempt,
-        trigger,
+        reused: launch.reuses(),
+        slot: own_slot(launch),
+        attempt: if launch.reuses() { 0 } else { launch.attempt },
+        trigger: if launch.reuses() {
+            RunTrigger::Schedule
+        } else {
+            trigger
+        },
         spec_hash: launch.spec_hash.clone(),
         nonce: uuid::Uuid::new_v4().simple().to_string(),
         origin: launch.origin.clone(),
@@ -383,21 +483,27 @@ fn new_container(
 ) -> Result<NewContainer, ApplyError> {
     Ok(NewContainer {
         nonce: stamp.nonce.clone(),
-        name: launch.name.clone(),
+        name: launch.container(&context.instance),
         job: launch.job.clone(),
-        slot: launch.slot,
-        attempt: launch.attempt,
+        slot: stamp.slot,
+        attempt: stamp.attempt,
         trigger: stamp.trigger,
         spec_hash: launch.spec_hash.clone(),
         image_id: image_id.to_owned(),
         at: context.clock.now(),
         origin: launch.origin.clone(),
         spec: masked_spec(context, &launch.spec)?,
+        reused: stamp.reused,
     })
 }
 
+/// The slot that its container is made for: one that serves all of them has none.
+fn own_slot(launch: &Launch) -> Option<Slot> {
+    launch.slot.filter(|_| !launch.reuses())
+}
+
 /// What `rerun` will need, with sensitive values as keyed hashes.
-fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<String, ApplyError> {
+pub(super) fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<String, ApplyError> {
     let mask = |text: &Text| -> Result<Text, std::convert::Infallible> {
         if text.is_sensitive() {
             Ok(Text::sensitive(context.ledger.mask(text)))
@@ -411,7 +517,23 @@ fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<String, ApplyE
 }
 
 fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {
-    let environment = BTreeMap::from([
+    let mut environment = environment_of(launch);
+    if launch.reuses() {
+        // The rest would be that of the first run for ever.
+        environment.retain(|name, _| name == "SCHEDULER_JOB");
+    }
+    CreateRequest {
+        name: Some(launch.container(&context.instance)),
+        spec: launch.spec.clone(),
+        labels: stamp.labels(&context.instance),
+        environment,
+        attach: false,
+    }
+}
+
+/// What a run can know of itself.
+pub(super) fn environment_of(launch: &Launch) -> BTreeMap<String, String> {
+    BTreeMap::from([
         ("SCHEDULER_JOB".to_owned(), launch.job.to_string()),
         (
             "SCHEDULER_SLOT".to_owned(),
@@ -419,14 +541,7 @@ fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {
         ),
         ("SCHEDULER_ATTEMPT".to_owned(), launch.attempt.to_string()),
         ("SCHEDULER_RUN_ID".to_owned(), launch.name.to_string()),
-    ]);
-    CreateRequest {
-        name: Some(launch.name.clone()),
-        spec: launch.spec.clone(),
-        labels: stamp.labels(&context.instance),
-        environment,
-        attach: false,
-    }
+    ])
 }
 
 /// Whether the command exists in the armed container: a real engine finds that out only at start.
@@ -453,11 +568,11 @@ async fn check_executable(context: &Context, target: &Target, launch: &Launch) -
         Err(error) if error.is_unreachable() => return Err(error.into()),
         Err(_) => return Ok(()),
     }
-    let mut found = find_program(context, target, program, &state).await?;
+    let mut found = find_program(context.engine.as_ref(), &target.id, program, &state).await?;
     if matches!(found, Program::Missing) {
         // Beside a crash of the engine a 404 was seen for a program that is there: asked once more
         // before a job is called broken.
-        found = find_program(context, target, program, &state).await?;
+        found = find_program(context.engine.as_ref(), &target.id, program, &state).await?;
     }
     let what = match found {
         Program::Found => return Ok(()),
@@ -471,84 +586,13 @@ async fn check_executable(context: &Context, target: &Target, launch: &Launch) -
     )))
 }
 
-/// What a look along PATH tells of a program.
-enum Program {
-    /// It is there, or the engine cannot be asked: that is not held against the job.
-    Found,
-    NotExecutable(String),
-    Missing,
-}
-
-async fn find_program(
-    context: &Context,
-    target: &Target,
-    program: &str,
-    state: &ContainerState,
-) -> Result<Program, ApplyError> {
-    let mut found = Program::Missing;
-    for path in candidates(program, state) {
-        match lookup(context, &target.id, &path).await {
-            Ok(Some(stat)) if !stat.is_dir && stat.mode & 0o111 != 0 => return Ok(Program::Found),
-            Ok(Some(_)) => found = Program::NotExecutable(path),
-            Ok(None) => {}
-            Err(error) if error.is_unreachable() => return Err(error.into()),
-            Err(_) => return Ok(Program::Found),
-        }
-    }
-    Ok(found)
-}
-
-/// Where a program would be found: itself when it is a path, else along PATH.
-fn candidates(program: &str, state: &ContainerState) -> Vec<String> {
-    let in_dir = |dir: &str, name: &str| format!("{}/{name}", dir.trim_end_matches('/'));
-    if program.starts_with('/') {
-        return vec![program.to_owned()];
-    }
-    if program.contains('/') {
-        return vec![in_dir(
-            if state.working_dir.is_empty() {
-                "/"
-            } else {
-                &state.working_dir
-            },
-            program,
-        )];
-    }
-    let path = state
-        .environment
-        .iter()
-        .rev()
-        .find_map(|pair| pair.strip_prefix("PATH="));
-    // The engine's own default for an image without one.
-    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    path.split(':')
-        .filter(|dir| dir.starts_with('/'))
-        .map(|dir| in_dir(dir, program))
-        .collect()
-}
-
-/// Follows symbolic links inside the container, a few of them.
-async fn lookup(context: &Context, id: &str, path: &str) -> Result<Option<PathStat>, EngineError> {
-    let mut path = path.to_owned();
-    for _ in 0..8 {
-        let Some(stat) = context.engine.stat_path(id, &path).await? else {
-            return Ok(None);
-        };
-        if stat.link_target.is_empty() {
-            return Ok(Some(stat));
-        }
-        path = if stat.link_target.starts_with('/') {
-            stat.link_target
-        } else {
-            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            format!("{parent}/{}", stat.link_target)
-        };
-    }
-    Ok(None)
-}
-
 /// Steps 3 to 6.
-async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Result<Launched, ApplyError> {
+async fn start_target(
+    context: &Context,
+    launch: &Launch,
+    trigger: RunTrigger,
+    target: &Target,
+) -> Result<Launched, ApplyError> {
     // Never early, also when the wake was.
     context.wait_until(launch.due_at).await;
     let place = context
@@ -571,8 +615,18 @@ async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Re
         context.ledger.discarded(&target.nonce)?;
         return Ok(Launched::Vanished);
     };
+    // A person is deleting it at this moment: nobody has started it, and it is made again.
+    let going = matches!(state.status, ContainerStatus::Removing | ContainerStatus::Dead);
+    if going && state.started_at.is_none() && state.finished_at.is_none() {
+        context.ledger.discarded(&target.nonce)?;
+        return Ok(Launched::Vanished);
+    }
     let ours = Stamp::read(&state.labels, &context.instance).is_some_and(|stamp| stamp.nonce == target.nonce);
-    if !ours || !state.is_pristine() {
+    let untouched = match launch.reuses() {
+        true => is_as_left(context, target, &state)?,
+        false => state.is_pristine(),
+    };
+    if !ours || !untouched {
         record_unknown(context, launch, &Reason::StartedByHand)?;
         return Ok(Launched::NotOurs);
     }
@@ -586,10 +640,8 @@ async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Re
         container: target.id.clone(),
         due_at: launch.due_at,
         intent: intent.clone(),
-        exclusive: launch.exclusive,
-        caps: launch.caps.clone(),
-        group: launch.group.clone(),
-        settle: settle_of(launch),
+        terms: terms(launch),
+        shared: launch.reuses().then(|| shared(launch, trigger, &state)),
     };
     match context.ledger.intend(&new)? {
         Intended::New => {}
@@ -601,13 +653,48 @@ async fn start_target(context: &Context, launch: &Launch, target: &Target) -> Re
     start_once(context, launch, target, &intent, place).await
 }
 
-/// Where the job's pointer goes with this start.
-fn settle_of(launch: &Launch) -> Option<Settle> {
-    Some(Settle {
-        job: launch.job.clone(),
-        planned_from: launch.settled?,
-        until: launch.slot?.at(),
-    })
+fn shared(launch: &Launch, trigger: RunTrigger, state: &ContainerState) -> Shared {
+    Shared {
+        id: launch.name.clone(),
+        slot: launch.slot,
+        attempt: launch.attempt,
+        trigger,
+        origin: launch.origin.clone(),
+        before: Before {
+            started_at: state.started_at,
+            finished_at: state.finished_at,
+        },
+    }
+}
+
+/// On which terms the ledger may let it start.
+pub(super) fn terms(launch: &Launch) -> Terms {
+    let settle = launch
+        .settled
+        .zip(launch.slot)
+        .map(|(planned_from, slot)| Settle {
+            job: launch.job.clone(),
+            planned_from,
+            until: slot.at(),
+        });
+    Terms {
+        exclusive: launch.exclusive,
+        caps: launch.caps.clone(),
+        group: launch.group.clone(),
+        settle,
+    }
+}
+
+/// Whether a reused container is as our last start left it. Any other start of it becomes known, so
+/// that it costs one slot and not every one.
+fn is_as_left(context: &Context, target: &Target, state: &ContainerState) -> Result<bool, ApplyError> {
+    let row = context.ledger.container(&target.nonce)?;
+    let known = row.is_some_and(|row| row.seen_started == state.started_at);
+    if !known {
+        context.ledger.seen_started(&target.nonce, state.started_at)?;
+    }
+    let at_rest = matches!(state.status, ContainerStatus::Created | ContainerStatus::Exited);
+    Ok(known && at_rest)
 }
 
 /// The one start request that this intent allows.
@@ -631,21 +718,25 @@ async fn start_once(
         Ok(()) => {
             let at = context.clock.now();
             let seen = context.engine.inspect(&target.id).await.ok().flatten();
-            let started_at = seen.and_then(|state| state.started_at).unwrap_or(at);
-            context.ledger.started(&target.name, started_at)?;
+            let seen = seen.and_then(|state| state.started_at);
+            let started_at = seen.unwrap_or(at);
+            // Of a reused one only the engine's own word will do: it is compared before the next start.
+            if seen.is_some() || !launch.reuses() {
+                context.ledger.started(&launch.name, started_at)?;
+            }
             let late_ms =
                 i64::try_from(started_at.duration_since(launch.due_at).as_millis()).unwrap_or(i64::MAX);
             context.say(
                 Some(&launch.job),
                 What::Started {
-                    run: target.name.clone(),
+                    run: launch.name.clone(),
                     late_ms,
                 },
             );
             Ok(Launched::Started)
         }
         Err(EngineError::Refused { message, .. }) => {
-            super::settle::refused_start(context, launch, target, intent, &message).await
+            settle::refused_start(context, launch, target, intent, &message).await
         }
         Err(_) => Ok(Launched::Unconfirmed),
     }

@@ -9,6 +9,7 @@
 //! around a start that was never confirmed).
 
 pub mod claim;
+mod exec;
 mod launch;
 pub mod owner;
 mod settle;
@@ -27,7 +28,8 @@ use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
 use crate::ledger::{Held, JobUpsert, Ledger, LedgerError, NewHeld, Settle};
 use crate::model::{
-    Cap, ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId,
+    ArmFailure, Cap, ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId,
+    Within,
 };
 use crate::plan::{Action, Cause, Hold, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
@@ -87,6 +89,12 @@ pub enum ApplyError {
     /// The container of a slot cannot be made; the text says what would mend it.
     #[error("{0}")]
     CannotArm(String),
+    /// Says nothing of the job: it is made again.
+    #[error("container {0} was taken away while it was made ready")]
+    TakenAway(ContainerName),
+    /// A run goes on although its end was asked for; the text says why.
+    #[error("{0}")]
+    CannotStop(String),
     #[error("job {job} has an active run: {run}")]
     Active { job: JobName, run: RunId },
     /// The operator's limit on what runs at once is reached.
@@ -176,6 +184,7 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             Action::Record(not_run) => record(context, &step.job, not_run)?,
             Action::Hold(hold) => self::hold(context, &step.job, hold)?,
             Action::GiveUp { run, why } => give_up(context, &step.job, run, why)?,
+            Action::NoteTarget(problem) => note_target(context, &step.job, problem.as_deref())?,
             Action::Forget => {
                 context.ledger.remove_job(&step.job, plan.at)?;
                 context.say(Some(&step.job), What::Forgotten);
@@ -212,6 +221,24 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
         );
     }
     Ok(())
+}
+
+/// Keeps why a job's command could not be run now where lists and later records find it.
+fn note_target(context: &Context, job: &JobName, problem: Option<&str>) -> Result<(), ApplyError> {
+    let Some(problem) = problem else {
+        return Ok(context.ledger.arm_succeeded(job)?);
+    };
+    let at = context.clock.now();
+    let spec_hash = context.ledger.jobs()?.remove(job).map(|record| record.spec_hash);
+    let failure = ArmFailure {
+        at,
+        // Looked at with every plan.
+        retry_at: at,
+        attempts: 1,
+        detail: problem.to_owned(),
+        spec_hash: spec_hash.unwrap_or_default(),
+    };
+    Ok(context.ledger.arm_failed(job, &failure)?)
 }
 
 fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), ApplyError> {
@@ -313,9 +340,11 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
                 let fatal = match &error {
                     ApplyError::Engine(error) => error.is_unreachable(),
                     ApplyError::Ledger(_) | ApplyError::TakenOver { .. } => true,
-                    ApplyError::CannotArm(_) | ApplyError::Active { .. } | ApplyError::AtLimit { .. } => {
-                        false
-                    }
+                    ApplyError::CannotArm(_)
+                    | ApplyError::TakenAway(_)
+                    | ApplyError::CannotStop(_)
+                    | ApplyError::Active { .. }
+                    | ApplyError::AtLimit { .. } => false,
                 };
                 // Another process took the place meanwhile: the next plan says who.
                 if !matches!(error, ApplyError::CannotArm(_) | ApplyError::AtLimit { .. }) {
@@ -386,6 +415,7 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
         | Action::Forget
         | Action::Record(_)
         | Action::Hold(_)
+        | Action::NoteTarget(_)
         | Action::GiveUp { .. } => Ok(()),
     }
 }
@@ -412,6 +442,11 @@ pub async fn stop(
             why,
         },
     );
+    if let Some(found) = context.ledger.run(run)?
+        && let Within::Exec(id) = &found.within
+    {
+        return exec::stop(context, &found, id, grace).await;
+    }
     Ok(context.engine.stop(container, grace).await?)
 }
 

@@ -15,29 +15,35 @@ use crate::event::What;
 use crate::ledger::logs::{LogWriter, Output};
 use crate::ledger::{Adopted, Finish};
 use crate::model::{
-    ContainerStatus, GapKind, Intent, JobName, LABEL_INSTANCE, Outcome, Policy, Reason, Run, RunId, Slot,
-    Stamp,
+    ContainerName, ContainerStatus, GapKind, Intent, JobName, LABEL_INSTANCE, Outcome, Policy, Reason, Run,
+    RunId, Slot, Stamp, Within,
 };
 use crate::plan::{Launch, Target};
 
 /// How long a start without a reply may still be under way inside the engine.
-const START_WINDOW: SignedDuration = SignedDuration::from_secs(10);
+pub(super) const START_WINDOW: SignedDuration = SignedDuration::from_secs(10);
+
+/// The same where no container can be deleted to make sure.
+const REUSED_START_WINDOW: SignedDuration = SignedDuration::from_secs(30);
 
 /// Pause between two looks at a container whose start is not confirmed.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Between two pieces of a log; a log driver that blocks must not keep the outcome from the ledger.
 const LOG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Logs are for people: what is beyond this was never going to be read, and a job that prints for
 /// ever must not fill the ledger's disk.
-const LOG_LIMIT_BYTES: u64 = 100 * 1024 * 1024;
+pub(super) const LOG_LIMIT_BYTES: u64 = 100 * 1024 * 1024;
 
 /// Finds out what became of a run and writes it down.
 pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneReport) -> Result<(), ApplyError> {
     let Some(run) = context.ledger.run(id)? else {
         return Ok(());
     };
+    if let Within::Exec(exec) = &run.within {
+        return super::exec::settle(context, &run, exec, report).await;
+    }
     let Some(container) = run.container.clone() else {
         return Ok(());
     };
@@ -45,6 +51,7 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
         report.progress = true;
         return vanished(context, &run).await;
     };
+    let state = as_of(&run, state);
     if run.outcome.is_some_and(|outcome| outcome != Outcome::Unknown) {
         return Ok(());
     }
@@ -70,6 +77,10 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
         return collect(context, &run, &state).await;
     }
     if run.outcome.is_some() {
+        if matches!(run.within, Within::Reused(_)) {
+            // Its hold is over, and nothing came of its start.
+            context.ledger.release(id)?;
+        }
         return Ok(());
     }
     match &run.intent {
@@ -80,6 +91,29 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
             fence(context, &run, &container, intent).await
         }
         None => Ok(()),
+    }
+}
+
+/// A container as one of its runs may see it: of a reused one, what earlier runs left is as if it had
+/// never been, and what came after a later one was intended is none of its business.
+fn as_of(run: &Run, state: ContainerState) -> ContainerState {
+    let Within::Reused(before) = &run.within else {
+        return state;
+    };
+    if state.started_at != before.started_at || state.status.is_live() {
+        return state;
+    }
+    ContainerState {
+        status: match state.status {
+            ContainerStatus::Exited => ContainerStatus::Created,
+            other => other,
+        },
+        started_at: None,
+        finished_at: None,
+        exit_code: 0,
+        error: String::new(),
+        oom_killed: false,
+        ..state
     }
 }
 
@@ -99,7 +133,10 @@ async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
             None => false,
         };
         let outcome = match run.stop_requested {
-            Some(asked) => (asked, stop_reason(run, asked, &policy_of(context, &run.job)?)),
+            Some(asked) => {
+                let reason = stop_reason(run, asked, &policy_of(context, &run.job)?);
+                name_who_asked(context, run, (asked, reason))?
+            }
             None => (Outcome::Unknown, Reason::Lost),
         };
         let held_until = if forgotten {
@@ -112,17 +149,17 @@ async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
     Ok(context.ledger.container_gone(&run.id)?)
 }
 
-fn hold_from_now(context: &Context, job: &JobName) -> Result<Timestamp, ApplyError> {
+pub(super) fn hold_from_now(context: &Context, job: &JobName) -> Result<Timestamp, ApplyError> {
     let hold = SignedDuration::try_from(policy_of(context, job)?.hold()).unwrap_or(SignedDuration::MAX);
     Ok(context.clock.now().saturating_add(hold).unwrap_or(Timestamp::MAX))
 }
 
 /// Step 8: logs, then the outcome.
 async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result<(), ApplyError> {
-    let note = capture_logs(context, &run.id, state).await;
+    let note = capture_logs(context, &run.id, state, run.logs_since(state.started_at)).await;
     let policy = policy_of(context, &run.job)?;
     let restarted = engine_restarted_since(context, run).await?;
-    let (outcome, reason) = verdict(run, state, &policy, restarted);
+    let (outcome, reason) = name_who_asked(context, run, verdict(run, state, &policy, restarted))?;
     if run.outcome == Some(Outcome::Unknown) && outcome == Outcome::Unknown {
         // No better known than before, but its end was seen: it holds its job no longer.
         return Ok(context.ledger.release(&run.id)?);
@@ -153,8 +190,21 @@ fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) 
     (Outcome::Failed, Reason::Exit(code))
 }
 
+/// A run that a person cancelled says who that was.
+fn name_who_asked(
+    context: &Context,
+    run: &Run,
+    (outcome, reason): (Outcome, Reason),
+) -> Result<(Outcome, Reason), ApplyError> {
+    if outcome != Outcome::Cancelled || reason != Reason::StoppedByUser {
+        return Ok((outcome, reason));
+    }
+    let who = context.ledger.stop_by(&run.id)?;
+    Ok((outcome, who.map_or(reason, Reason::CancelledBy)))
+}
+
 /// Why we asked for its end.
-fn stop_reason(run: &Run, asked: Outcome, policy: &Policy) -> Reason {
+pub(super) fn stop_reason(run: &Run, asked: Outcome, policy: &Policy) -> Reason {
     if let Some(reason) = &run.stop_reason {
         return Reason::Other(reason.clone());
     }
@@ -204,6 +254,16 @@ fn finish_held(
         retry_at,
         note,
     };
+    finish_now(context, run, finish)
+}
+
+/// Writes an outcome and says it, when it is news.
+pub(super) fn finish_now(context: &Context, run: &Run, finish: Finish) -> Result<(), ApplyError> {
+    let (outcome, started_at, finished_at) = (
+        finish.outcome,
+        finish.started_at.or(run.started_at),
+        finish.finished_at,
+    );
     if context.ledger.finish(&run.id, &finish)? {
         // Docker's FinishedAt of a short job may lie before its StartedAt (measured on 20.10).
         let secs = started_at
@@ -222,7 +282,7 @@ fn finish_held(
 
 /// When another attempt at the run's slot is due, if its policy asks for one after that outcome. A
 /// manual run has no slot: whoever started it decides.
-fn retry_at(
+pub(super) fn retry_at(
     context: &Context,
     run: &Run,
     outcome: Outcome,
@@ -235,7 +295,7 @@ fn retry_at(
     Ok(pause.map(|pause| at.saturating_add(pause).unwrap_or(Timestamp::MAX)))
 }
 
-fn policy_of(context: &Context, job: &JobName) -> Result<Policy, ApplyError> {
+pub(super) fn policy_of(context: &Context, job: &JobName) -> Result<Policy, ApplyError> {
     Ok(context
         .ledger
         .jobs()?
@@ -273,12 +333,13 @@ pub(super) async fn refused_start(
     intent: &Intent,
     message: &str,
 ) -> Result<Launched, ApplyError> {
-    let Some(run) = context.ledger.run(&target.name)? else {
+    let Some(run) = context.ledger.run(&launch.name)? else {
         return Ok(Launched::Unconfirmed);
     };
     let Some(state) = context.engine.inspect(&target.id).await? else {
         return Ok(Launched::Unconfirmed);
     };
+    let state = as_of(&run, state);
     // Under socket activation there is no peer to compare, but our mark is still remembered.
     let same_daemon =
         same_daemon(context, intent).await || look_back(context, &target.id, intent).await?.mark;
@@ -306,6 +367,9 @@ async fn same_daemon(context: &Context, intent: &Intent) -> bool {
 /// Step 7: no reply to a start, or its owner died. Never started again; perhaps made anew.
 async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -> Result<(), ApplyError> {
     context.say(Some(&run.job), What::Fencing { run: run.id.clone() });
+    if matches!(run.within, Within::Reused(_)) {
+        return wait_and_see(context, run, container, intent).await;
+    }
     let mut state = wait_out_start(context, container, intent).await?;
     if let Some(state) = &state
         && state.is_pristine()
@@ -346,6 +410,33 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
             let reason = (Outcome::Unknown, Reason::EngineDiedAtStart);
             finish_held(context, run, reason, None, None, Some(until))
         }
+    }
+}
+
+/// A reused container is not fenced: deleting it would destroy the files that it is kept for.
+async fn wait_and_see(
+    context: &Context,
+    run: &Run,
+    container: &str,
+    intent: &Intent,
+) -> Result<(), ApplyError> {
+    loop {
+        let Some(state) = context.engine.inspect(container).await? else {
+            return vanished(context, run).await;
+        };
+        let state = as_of(run, state);
+        if state.status.is_live() {
+            return Ok(());
+        }
+        if state.started_at.is_some() {
+            return collect(context, run, &state).await;
+        }
+        if context.clock.now().duration_since(intent.at).abs() >= REUSED_START_WINDOW {
+            let until = hold_from_now(context, &run.job)?;
+            let reason = (Outcome::Unknown, Reason::StartUnconfirmed);
+            return finish_held(context, run, reason, None, None, Some(until));
+        }
+        context.sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -490,17 +581,28 @@ async fn look_back(context: &Context, container: &str, intent: &Intent) -> Resul
 
 /// Copies a run's output to the state folder. A log that cannot be read changes no outcome; the
 /// note says so.
-async fn capture_logs(context: &Context, run: &RunId, state: &ContainerState) -> Option<String> {
-    match copy_logs(context, run, state).await {
+async fn capture_logs(
+    context: &Context,
+    run: &RunId,
+    state: &ContainerState,
+    since: Option<Timestamp>,
+) -> Option<String> {
+    match copy_logs(context, run, state, since).await {
         Ok(None) => None,
         Ok(Some(note)) => Some(note),
         Err(why) => Some(format!("logs not readable: {why}")),
     }
 }
 
-async fn copy_logs(context: &Context, run: &RunId, state: &ContainerState) -> Result<Option<String>, String> {
+async fn copy_logs(
+    context: &Context,
+    run: &RunId,
+    state: &ContainerState,
+    since: Option<Timestamp>,
+) -> Result<Option<String>, String> {
     let options = LogOptions {
         timestamps: true,
+        since,
         ..LogOptions::default()
     };
     let mut chunks = context
@@ -552,6 +654,11 @@ pub(super) async fn adopt(
     if lost && adopt_unseen(context, job, target).await? {
         return Ok(());
     }
+    // The name of a reused container is its job's; which slot its last run was for, nobody knows.
+    let id = match stamp.reused {
+        true => ContainerName::of_manual(&context.instance, job, &target.id[..8.min(target.id.len())]),
+        false => target.name.clone(),
+    };
     let at = context.clock.now();
     let ran = state.started_at.is_some();
     let policy = policy_of(context, job)?;
@@ -563,11 +670,11 @@ pub(super) async fn adopt(
         (Outcome::Failed, Reason::Exit(state.exit_code))
     };
     let note = match ran {
-        true => capture_logs(context, &target.name, &state).await,
+        true => capture_logs(context, &id, &state, None).await,
         false => None,
     };
     let adopted = Adopted {
-        id: target.name.clone(),
+        id: id.clone(),
         job: job.clone(),
         slot,
         attempt,
@@ -594,7 +701,7 @@ pub(super) async fn adopt(
     let new = context.ledger.adopt(&adopted)?;
     if new {
         let what = What::Ended {
-            run: target.name.clone(),
+            run: id.clone(),
             outcome,
             reason: reason.to_string(),
             secs: None,
@@ -604,7 +711,7 @@ pub(super) async fn adopt(
     context.engine.remove(&target.id, true).await?;
     // Its slot may have had another record all along: that one's container is not this one.
     if new {
-        context.ledger.container_gone(&target.name)?;
+        context.ledger.container_gone(&id)?;
     }
     Ok(())
 }

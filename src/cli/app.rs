@@ -63,6 +63,8 @@ impl App {
     /// # Errors
     /// When the operator's file cannot be used.
     pub fn new(settings: Settings) -> Result<App, CommandError> {
+        // Also for commands that need no engine: a slip that goes unnoticed now is met at night.
+        connect::check_flags(&settings)?;
         let user = User::of_process();
         let config = operator::read(&settings, &user)?;
         Ok(App {

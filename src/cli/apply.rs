@@ -22,6 +22,7 @@ const ROUNDS: usize = 5;
 /// Timeouts and retries need `--wait` or a running `watch`: nobody else is there to stop a container, or
 /// to start it once more.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     dir: DirArg,
@@ -34,6 +35,11 @@ pub struct Args {
     #[arg(long)]
     allow_mass_removal: bool,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler apply
+  docker-scheduler apply jobs --wait";
 
 /// # Errors
 /// As `plan`; and when something could not be done (1).

@@ -1,12 +1,15 @@
 //! Kinds of arguments that several commands take, each checked before anything is asked of anyone.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{InvalidName, JobName, validate_container_ref};
+use crate::model::{InvalidName, JobName, LABEL_JOB, LABEL_PROJECT, validate_container_ref};
 
+use super::error::CommandError;
 use super::output::{printable, quoted};
 
 /// A name that a person typed for a run, a job or a container: nothing that could leave its place
@@ -83,6 +86,19 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| String::from("use RFC 3339 with an offset, such as 2026-11-23T02:30:00+01:00"))
 }
 
+/// A length of time: `90s`, `10m`, `1h30m`.
+///
+/// # Errors
+/// When it is none, or nothing at all.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(length) if !length.is_zero() => Ok(length),
+        _ => Err(String::from(
+            "use a duration with a unit, such as 90s, 10m or 1h30m",
+        )),
+    }
+}
+
 /// A start or an end for logs: RFC 3339, or how long ago (`10m`).
 ///
 /// # Errors
@@ -126,18 +142,62 @@ impl FromStr for Filter {
 ///
 /// # Errors
 /// Naming the first such filter and those that there are.
-pub fn check_filters(filters: &[Filter], known: &[&str]) -> Result<(), super::error::CommandError> {
+pub fn check_filters(filters: &[Filter], known: &[&str]) -> Result<(), CommandError> {
     match filters
         .iter()
         .find(|filter| !known.contains(&filter.key.as_str()))
     {
         None => Ok(()),
-        Some(filter) => Err(super::error::CommandError::usage(format!(
-            "there is no filter {} here",
-            quoted(&filter.key)
-        ))
-        .hint(format!("filters of this list: {}", printable(&known.join(", "))))),
+        Some(filter) => Err(
+            CommandError::usage(format!("there is no filter {} here", quoted(&filter.key)))
+                .hint(format!("filters of this list: {}", printable(&known.join(", ")))),
+        ),
     }
+}
+
+/// Refuses filters among `keys` whose value is no time.
+///
+/// # Errors
+/// Naming the first such value.
+pub fn check_times(filters: &[Filter], keys: &[&str], now: Timestamp) -> Result<(), CommandError> {
+    for filter in filters
+        .iter()
+        .filter(|filter| keys.contains(&filter.key.as_str()))
+    {
+        time_or_age(&filter.value, now).map_err(CommandError::usage)?;
+    }
+    Ok(())
+}
+
+/// `job=`, `project=` and `label=` by a container's own labels. A job is meant by its full name or
+/// its short one.
+#[must_use]
+pub fn matches_labels(labels: &BTreeMap<String, String>, key: &str, value: &str) -> bool {
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    match key {
+        "project" => label(LABEL_PROJECT) == Some(value),
+        "job" => match (label(LABEL_PROJECT), label(LABEL_JOB)) {
+            (Some(project), Some(job)) => job == value || format!("{project}.{job}") == value,
+            _ => false,
+        },
+        "label" => matches_label(labels, value),
+        _ => false,
+    }
+}
+
+/// `KEY` or `KEY=VALUE`, as in Docker.
+#[must_use]
+pub fn matches_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+        None => labels.contains_key(wanted),
+    }
+}
+
+/// Whether a job is the one that a filter names, in full or by its short name.
+#[must_use]
+pub fn is_job(job: &JobName, value: &str) -> bool {
+    job.job() == value || job.to_string() == value
 }
 
 /// Whether all filters of each key that was given agree with one of its values: values of one key

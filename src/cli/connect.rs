@@ -9,6 +9,7 @@ use crate::engine::context::{self, ContextError, Endpoint, Env, Selection};
 use crate::engine::{self, SharedEngine};
 
 use super::error::CommandError;
+use super::output::printable;
 use super::settings::Settings;
 
 /// Connects to the engine that flags, environment and contexts name.
@@ -22,18 +23,38 @@ pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> 
         .map_err(|error| CommandError::engine("connect to the engine", &error))
 }
 
+/// Refuses `--host` and `--context` that name no engine, before anything is done.
+///
+/// # Errors
+/// When an address is none, or there is no such context.
+pub fn check_flags(settings: &Settings) -> Result<(), CommandError> {
+    if settings.host.is_none() && settings.context.is_none() {
+        return Ok(());
+    }
+    endpoint(settings, &environment()).map(|_| ())
+}
+
 fn endpoint(settings: &Settings, env: &Env) -> Result<Endpoint, CommandError> {
     let selection = Selection {
         context: settings.context.clone(),
         host: settings.host.clone(),
     };
-    context::resolve(&selection, env).map_err(|error| match error {
-        ContextError::Conflict
-        | ContextError::Unknown { .. }
-        | ContextError::BadHost { .. }
-        | ContextError::Unsupported { .. } => CommandError::usage(error.to_string()),
-        ContextError::Unreadable { .. } => CommandError::failed(error.to_string()),
-    })
+    context::resolve(&selection, env).map_err(|error| of_context(&error))
+}
+
+fn of_context(error: &ContextError) -> CommandError {
+    let text = printable(&error.to_string());
+    match error {
+        ContextError::Conflict => CommandError::usage(text).hint("give one of them"),
+        ContextError::Unknown { .. } => {
+            CommandError::usage(text).hint("`docker context ls` lists the contexts of the docker CLI")
+        }
+        ContextError::BadHost { .. } => CommandError::usage(text).hint(
+            "such as unix:///var/run/docker.sock, tcp://build.lan:2376 or ssh://user@build.lan; a docker context is named with `--context`",
+        ),
+        ContextError::Unsupported { .. } => CommandError::usage(text),
+        ContextError::Unreadable { .. } => CommandError::failed(text),
+    }
 }
 
 fn environment() -> Env {

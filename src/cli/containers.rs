@@ -9,13 +9,14 @@ use crate::model::{ContainerStatus, LABEL_JOB, LABEL_MANAGED_BY, LABEL_PROJECT, 
 use crate::wire::{self, Shape as _};
 
 use super::App;
-use super::args::{Filter, check_filters, matches_filters};
+use super::args::{Filter, check_filters, check_times, matches_filters, matches_labels, time_or_age};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{Column, ListArgs, Listing, Row, short_id, to_json, truncated};
 use super::words;
 
 /// List the running containers of the engine, or all of the scheduler's
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// The scheduler's containers in every state, instead of everything that runs
     #[arg(short, long)]
@@ -25,13 +26,19 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
 
-    /// Only containers that match: name=TEXT, id=ID, image=NAME, status=WORD, label=KEY[=VALUE]
+    /// Only containers that match: name=TEXT, id=ID, image=NAME, status=WORD (or state=), label=KEY[=VALUE],
+    /// job=NAME, project=NAME, since=TIME, until=TIME (made after and before it)
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
 
     #[command(flatten)]
     list: ListArgs,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler list containers
+  docker-scheduler list containers -a -f job=shop.backup";
 
 const COLUMNS: &[Column] = &[
     Column {
@@ -64,11 +71,16 @@ const COLUMNS: &[Column] = &[
     },
 ];
 
+const FILTERS: [&str; 10] = [
+    "name", "id", "image", "status", "state", "label", "job", "project", "since", "until",
+];
+
 /// Docker cuts a command there.
 const COMMAND_WIDTH: usize = 20;
 
 pub async fn run(args: Args, app: &App) -> CommandResult {
-    check_filters(&args.filter, &["name", "id", "image", "status", "label"])?;
+    check_filters(&args.filter, &FILTERS)?;
+    check_times(&args.filter, &["since", "until"], app.now())?;
     args.list.check(COLUMNS, wire::Container::FIELDS)?;
     let engine = app.engine().await?;
     let containers = fetch(engine.as_ref(), args.all).await?;
@@ -93,7 +105,8 @@ fn listing(
     args: &Args,
     now: Timestamp,
 ) -> Result<Listing, CommandError> {
-    containers.retain(|container| matches_filters(&args.filter, |key, value| matches(container, key, value)));
+    containers
+        .retain(|container| matches_filters(&args.filter, |key, value| matches(container, key, value, now)));
     containers.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
     containers.truncate(args.last.unwrap_or(usize::MAX));
     let rows = containers
@@ -107,17 +120,15 @@ fn listing(
     })
 }
 
-fn matches(container: &ContainerSummary, key: &str, value: &str) -> bool {
+fn matches(container: &ContainerSummary, key: &str, value: &str, now: Timestamp) -> bool {
     match key {
         "name" => container.name.contains(value),
         "id" => container.id.starts_with(value),
         "image" => container.image == value || container.image.split(':').next() == Some(value),
-        "status" => state_word(&container.status) == value,
-        "label" => match value.split_once('=') {
-            Some((label, wanted)) => container.labels.get(label).is_some_and(|found| found == wanted),
-            None => container.labels.contains_key(value),
-        },
-        _ => false,
+        "status" | "state" => state_word(&container.status) == value,
+        "since" => time_or_age(value, now).is_ok_and(|since| container.created >= since),
+        "until" => time_or_age(value, now).is_ok_and(|until| container.created < until),
+        _ => matches_labels(&container.labels, key, value),
     }
 }
 
@@ -254,5 +265,13 @@ mod tests {
         assert_eq!(names(&["status=exited"], None).len(), 0);
         assert_eq!(names(&["label=docker-scheduler.job=backup"], None).len(), 2);
         assert_eq!(names(&["label=nope"], None).len(), 0);
+        assert_eq!(names(&["job=backup", "state=running"], None).len(), 2);
+        assert_eq!(
+            names(&["job=shop.backup", "project=blog"], None).len(),
+            0,
+            "both must match"
+        );
+        assert_eq!(names(&["since=30m"], None), ["db"]);
+        assert_eq!(names(&["until=30m"], None), ["web"]);
     }
 }

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use crate::apply::{self as carry, wait_for_end};
 use crate::engine::{ContainerFilter, ContainerSummary};
 use crate::ledger::{LedgerError, WatchLock};
-use crate::model::{ContainerName, LABEL_INSTANCE, Outcome, RunId, Stamp};
+use crate::model::{ContainerName, ContainerStatus, LABEL_INSTANCE, Outcome, RunId, Stamp};
 
 use super::App;
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
@@ -18,7 +18,12 @@ use super::state::of_ledger;
 /// Runs that are stopped are recorded as cancelled. Afterwards all jobs count as never seen, so that
 /// the next `apply` starts none of their past slots. Refused while a `watch` is running.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {}
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler down";
 
 /// # Errors
 /// While a `watch` runs (5), and when engine or ledger fail.
@@ -33,7 +38,7 @@ pub async fn run(_args: Args, app: &App) -> CommandResult {
     })?;
     let ours = containers(app, &session).await?;
     let stopped = stop_all(&session).await?;
-    let removed = remove_all(&session, &ours).await?;
+    let removed = remove_all(app, &session, &ours).await?;
     session
         .ledger()
         .forget_baselines()
@@ -114,7 +119,7 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
     Ok(active.len())
 }
 
-async fn remove_all(session: &Session, ours: &[ContainerSummary]) -> Result<usize, CommandError> {
+async fn remove_all(app: &App, session: &Session, ours: &[ContainerSummary]) -> Result<usize, CommandError> {
     let engine = &session.context.engine;
     for container in ours {
         if container.status.is_live() {
@@ -123,6 +128,7 @@ async fn remove_all(session: &Session, ours: &[ContainerSummary]) -> Result<usiz
                 CommandError::engine(&format!("stop container `{}`", container.name), &error)
             })?;
         }
+        give_up(app, session, container)?;
         engine.remove(&container.id, true).await.map_err(|error| {
             CommandError::engine(&format!("remove container `{}`", container.name), &error)
         })?;
@@ -141,4 +147,22 @@ async fn remove_all(session: &Session, ours: &[ContainerSummary]) -> Result<usiz
         }
     }
     Ok(ours.len())
+}
+
+/// A container that waits for its slot: from here on nobody starts it, and nobody waits for it. One
+/// that was started, or that another ledger made, is not ours to give up.
+fn give_up(app: &App, session: &Session, container: &ContainerSummary) -> Result<(), CommandError> {
+    let stamp = Stamp::read(&container.labels, &app.instance());
+    let Some(stamp) = stamp.filter(|_| container.status == ContainerStatus::Created) else {
+        return Ok(());
+    };
+    let failed = |error| of_ledger("write to the ledger", &error);
+    let ledger = session.ledger();
+    if ledger.container(&stamp.nonce).map_err(failed)?.is_none() {
+        return Ok(());
+    }
+    match ledger.discarded(&stamp.nonce) {
+        Err(LedgerError::NotUsable { .. }) => Ok(()),
+        noted => noted.map_err(failed),
+    }
 }

@@ -26,6 +26,8 @@ impl Exit {
     /// `plan --detailed-exitcode` alone.
     pub const CHANGES_PENDING: Exit = Exit(2);
     pub const INVALID_MANIFESTS: Exit = Exit(3);
+    /// `wait --timeout` has passed, as `timeout` of coreutils has it.
+    pub const TIMED_OUT: Exit = Exit(124);
     pub const CANCELLED: Exit = Exit(130);
 
     /// The code of a container or process as an exit code of ours; what does not fit is 255.
@@ -168,6 +170,32 @@ impl CommandError {
         &self.causes
     }
 
+    /// What is left to say when `failures` of `of` things failed: the one, or a summary of them.
+    #[must_use]
+    pub fn of_several(verb: &str, mut failures: Vec<CommandError>, of: usize) -> Option<CommandError> {
+        let count = failures.len();
+        if count <= 1 {
+            return failures.pop();
+        }
+        // All for one reason: that one's exit code tells more.
+        let kind = failures[0].kind();
+        let same = failures.iter().all(|failure| failure.kind() == kind);
+        let mut summary = CommandError::new(
+            if same { kind } else { ErrorKind::Failed },
+            format!("failed to {verb} {count} of {of}"),
+        );
+        for failure in failures {
+            summary.causes.push(failure.message);
+            summary.causes.extend(failure.causes);
+            for hint in failure.hints {
+                if !summary.hints.contains(&hint) {
+                    summary.hints.push(hint);
+                }
+            }
+        }
+        Some(summary)
+    }
+
     /// An error of the engine while doing `what` ("remove `web`").
     #[must_use]
     pub fn engine(what: &str, error: &EngineError) -> CommandError {
@@ -236,14 +264,54 @@ fn unreachable_engine(host: &str, why: &str) -> CommandError {
     )
     .caused_by(why);
     let why = why.to_ascii_lowercase();
-    let local = host.starts_with("unix://") || host.starts_with('/');
-    if local && why.contains("permission denied") {
-        error.hint("the socket belongs to group `docker`; add this user to it, or set `DOCKER_HOST`")
-    } else if local {
-        error.hint("start the engine, or name another with `--host`, `--context` or `DOCKER_HOST`")
-    } else {
-        error.hint("check `--host`, `--context` or `DOCKER_HOST`, and that the engine listens there")
+    let says = |words: &str| why.contains(words);
+    let socket = host.strip_prefix("unix://").map(std::path::Path::new);
+    if says("https server") {
+        return error.hint(
+            "it wants TLS: set `DOCKER_TLS_VERIFY=1` and `DOCKER_CERT_PATH`, or use a context that has its certificates",
+        );
     }
+    if says("api version") {
+        return error.hint("docker-scheduler needs Docker 20.10 or later, or Podman with Docker's API");
+    }
+    if says("speak") || says("not a container engine") || says("without an answer") {
+        return error.hint("another program may listen there: check `--host`, `--context` and `DOCKER_HOST`; `docker version` asks the same address");
+    }
+    if host.starts_with("ssh://") {
+        return error.hint("`ssh HOST docker version` must work without a question: a key instead of a password, the host's key known, docker in the path there");
+    }
+    let Some(socket) = socket else {
+        return error.hint("check `--host`, `--context` or `DOCKER_HOST`, and that the engine listens there");
+    };
+    if says("permission denied") {
+        return error.hint("the socket belongs to group `docker`; add this user to it, or set `DOCKER_HOST`");
+    }
+    let error = error.hint("start the engine, or name another with `--host`, `--context` or `DOCKER_HOST`");
+    match other_sockets().into_iter().find(|other| other != socket) {
+        Some(other) => error.hint(format!(
+            "an engine may listen at `{0}`: set `DOCKER_HOST=unix://{0}`",
+            other.display()
+        )),
+        None => error,
+    }
+}
+
+/// Sockets of engines that exist beside the usual one: a rootless Docker, Docker Desktop, Podman.
+fn other_sockets() -> Vec<std::path::PathBuf> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
+    let home = std::env::home_dir();
+    let places = [
+        runtime.as_ref().map(|dir| dir.join("docker.sock")),
+        home.as_ref().map(|dir| dir.join(".docker/desktop/docker.sock")),
+        home.as_ref().map(|dir| dir.join(".docker/run/docker.sock")),
+        Some("/var/run/docker.sock".into()),
+        runtime.as_ref().map(|dir| dir.join("podman/podman.sock")),
+        Some("/run/podman/podman.sock".into()),
+    ];
+    let is_socket =
+        |path: &std::path::PathBuf| std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    places.into_iter().flatten().filter(is_socket).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! `history`: every slot with its outcome and its reason, also those that never ran.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::ledger::{HistoryQuery, JobFilter, Ledger, LedgerError};
-use crate::model::{JobName, Outcome, Run};
+use crate::model::{JobName, Outcome, Run, RunId, Slot};
+use crate::schedule::in_words;
 use crate::wire::{self, Shape as _};
 
 use super::App;
-use super::args::{Filter, NameArg, check_filters, matches_filters, time_or_age};
+use super::args::{
+    Filter, NameArg, check_filters, check_times, is_job, matches_filters, matches_label, time_or_age,
+};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{Column, ListArgs, Listing, Row, quoted, talk, to_json, truncated};
 use super::state::of_ledger;
@@ -17,6 +20,7 @@ use super::words;
 
 /// List the runs, and the slots that never became one, with their outcomes and reasons
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Accepted as in Docker; all rows are listed unless `-n` says otherwise
     #[arg(short, long)]
@@ -34,7 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 
-    /// Only rows that match: outcome=WORD, trigger=WORD, project=NAME
+    /// Only rows that match: job=NAME, project=NAME, outcome=WORD (or state=), trigger=WORD,
+    /// label=KEY[=VALUE], since=TIME, until=TIME
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
 
@@ -46,6 +51,11 @@ pub struct Args {
     job: Option<NameArg>,
 }
 
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler history shop.backup -n 10
+  docker-scheduler history -f outcome=failed -f since=24h --format json";
+
 const COLUMNS: &[Column] = &[
     Column {
         heading: "RUN",
@@ -53,7 +63,7 @@ const COLUMNS: &[Column] = &[
     },
     Column {
         heading: "OUTCOME",
-        field: "OutcomeWords",
+        field: "Outcome",
     },
     Column {
         heading: "EXIT",
@@ -69,8 +79,12 @@ const COLUMNS: &[Column] = &[
     },
     Column {
         heading: "REASON",
-        field: "ReasonWords",
+        field: "Reason",
     },
+];
+
+const FILTERS: [&str; 8] = [
+    "job", "project", "outcome", "state", "trigger", "label", "since", "until",
 ];
 
 /// Slots that were missed or skipped since the newest run; a longer series is one row.
@@ -80,7 +94,8 @@ const LOOK_BACK: u32 = 1000;
 const REASON_WIDTH: usize = 60;
 
 pub fn run(args: Args, app: &App) -> CommandResult {
-    check_filters(&args.filter, &["outcome", "trigger", "project"])?;
+    check_filters(&args.filter, &FILTERS)?;
+    check_times(&args.filter, &["since", "until"], app.now())?;
     args.list.check(COLUMNS, wire::Run::FIELDS)?;
     let query = query(&args, app.now())?;
     let runs = match app.existing_ledger()? {
@@ -107,7 +122,8 @@ fn query(args: &Args, now: Timestamp) -> Result<HistoryQuery, CommandError> {
             .transpose()
     };
     let mut outcome = Vec::new();
-    for filter in args.filter.iter().filter(|filter| filter.key == "outcome") {
+    let is_outcome = |filter: &&Filter| matches!(filter.key.as_str(), "outcome" | "state");
+    for filter in args.filter.iter().filter(is_outcome) {
         outcome.push(match filter.value.as_str() {
             wire::RUNNING => None,
             word => Some(word.parse::<Outcome>().map_err(|_| {
@@ -139,14 +155,55 @@ fn fetch(ledger: &Ledger, mut query: HistoryQuery, args: &Args, app: &App) -> Re
         query.limit = args.number;
     }
     let mut runs = ledger.history(&query).map_err(failed)?;
-    runs.retain(|run| matches_filters(&args.filter, |key, value| matches(run, key, value)));
+    let labels = labels(ledger, &runs, &args.filter).map_err(failed)?;
+    let now = app.now();
+    runs.retain(|run| {
+        matches_filters(&args.filter, |key, value| match key {
+            "label" => labels
+                .get(&run.id)
+                .is_some_and(|labels| matches_label(labels, value)),
+            _ => matches(run, key, value, now),
+        })
+    });
     runs.truncate(args.number.map_or(usize::MAX, |number| number as usize));
     Ok(runs)
 }
 
-fn matches(run: &Run, key: &str, value: &str) -> bool {
+/// The labels of each run's container, as recorded; asked for only when a filter needs them.
+fn labels(
+    ledger: &Ledger,
+    runs: &[Run],
+    filters: &[Filter],
+) -> Result<BTreeMap<RunId, BTreeMap<String, String>>, LedgerError> {
+    let mut labels = BTreeMap::new();
+    if filters.iter().any(|filter| filter.key == "label") {
+        for run in runs {
+            if let Some(spec) = ledger.spec_of(&run.id)? {
+                labels.insert(run.id.clone(), labels_of(&spec));
+            }
+        }
+    }
+    Ok(labels)
+}
+
+/// The labels of a recorded spec whose values are no secrets; nobody can ask for the others.
+#[must_use]
+pub fn labels_of(spec: &str) -> BTreeMap<String, String> {
+    let spec: serde_json::Value = serde_json::from_str(spec).unwrap_or_default();
+    let labels = spec.get("labels").and_then(serde_json::Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+fn matches(run: &Run, key: &str, value: &str, now: Timestamp) -> bool {
     match key {
-        "outcome" => wire::outcome_word(run.outcome) == value,
+        "job" => is_job(&run.job, value),
+        "since" => time_or_age(value, now).is_ok_and(|since| run.due_at >= since),
+        "until" => time_or_age(value, now).is_ok_and(|until| run.due_at < until),
+        "outcome" | "state" => wire::outcome_word(run.outcome) == value,
         "trigger" => run.trigger.as_str() == value,
         "project" => run.job.project() == value,
         _ => false,
@@ -195,27 +252,59 @@ fn row(run: &Run, no_trunc: bool, now: Timestamp) -> Result<Row, CommandError> {
     })
 }
 
-/// The run that a person means: its name or ID, or the beginning of one that no other run has; a
-/// job means its newest run.
+/// What a person means by a name where a run or a job is asked for.
+#[derive(Debug)]
+pub enum Meant {
+    Run(Box<Run>),
+    Job(JobName),
+    /// A slot whose container waits for its time.
+    Coming(Coming),
+}
+
+/// A run that is still to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coming {
+    pub id: RunId,
+    pub slot: Option<Slot>,
+}
+
+impl Coming {
+    /// The refusal of a command that needs a run.
+    #[must_use]
+    pub fn has_not_started(&self, now: Timestamp) -> CommandError {
+        let error = CommandError::failed(format!("`{}` has not started yet", self.id));
+        match self.slot {
+            Some(slot) => error.caused_by(format!("it is due {}", in_words(now, slot.at()))),
+            None => error,
+        }
+    }
+}
+
+/// What is meant: a run's name or container ID; a job's name; the beginning of a run's name that no
+/// other run has.
 ///
 /// # Errors
-/// When there is none, or several.
-pub fn resolve_run(ledger: &Ledger, name: &NameArg, app: &App) -> Result<Run, CommandError> {
+/// When there is no such thing, or several.
+pub fn meant(ledger: &Ledger, name: &NameArg, app: &App) -> Result<Meant, CommandError> {
     let failed = |error| of_ledger("read the runs", &error);
-    let jobs: BTreeSet<JobName> = ledger.jobs().map_err(failed)?.into_keys().collect();
     let found = ledger.find_runs(name.as_str()).map_err(failed)?;
     // A run's exact name wins, then a job's: `shop.a` is also how the runs of `shop.a` begin.
     if let [run] = &found[..]
         && (run.id.as_str() == name.as_str() || run.container.as_deref() == Some(name.as_str()))
     {
-        return Ok(run.clone());
+        return Ok(Meant::Run(Box::new(run.clone())));
     }
-    let job = app.resolve_job(name, jobs.iter());
-    match (job, &found[..]) {
-        (Ok(job), _) => newest(ledger, &job)
-            .map_err(failed)?
-            .ok_or_else(|| CommandError::failed(format!("the job `{job}` has no run yet"))),
-        (Err(_), [run]) => Ok(run.clone()),
+    let jobs = ledger.jobs().map_err(failed)?;
+    let armed = jobs.values().flat_map(|record| &record.armed);
+    if let Some((id, armed)) = armed.into_iter().find(|(id, _)| id.as_str() == name.as_str()) {
+        return Ok(Meant::Coming(Coming {
+            id: id.clone(),
+            slot: armed.slot,
+        }));
+    }
+    match (app.resolve_job(name, jobs.keys()), &found[..]) {
+        (Ok(job), _) => Ok(Meant::Job(job)),
+        (Err(_), [run]) => Ok(Meant::Run(Box::new(run.clone()))),
         (Err(_), [first, second, ..]) => Err(CommandError::failed(format!(
             "{} is the beginning of several runs",
             quoted(name.as_str())
@@ -227,6 +316,34 @@ pub fn resolve_run(ledger: &Ledger, name: &NameArg, app: &App) -> Result<Run, Co
         ))
         .with_hints_of(error)),
     }
+}
+
+/// The run that a person means; a job means its newest run.
+///
+/// # Errors
+/// As [`meant`]; and when it has not started, or the job has no run.
+pub fn resolve_run(ledger: &Ledger, name: &NameArg, app: &App) -> Result<Run, CommandError> {
+    match meant(ledger, name, app)? {
+        Meant::Run(run) => Ok(*run),
+        Meant::Coming(coming) => Err(coming.has_not_started(app.now())),
+        Meant::Job(job) => newest_run(ledger, &job)?.ok_or_else(|| no_run_yet(&job)),
+    }
+}
+
+/// The refusal for a job that never had a slot.
+#[must_use]
+pub fn no_run_yet(job: &JobName) -> CommandError {
+    CommandError::failed(format!("the job `{job}` has no run yet")).hint(format!(
+        "`trigger {job}` starts one now; `next {job}` shows when it is due"
+    ))
+}
+
+/// The job's newest run, see [`newest`].
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn newest_run(ledger: &Ledger, job: &JobName) -> Result<Option<Run>, CommandError> {
+    newest(ledger, job).map_err(|error| of_ledger("read the runs", &error))
 }
 
 /// The job's newest run that had a container; without any, its newest slot, whose reason tells more
@@ -243,8 +360,8 @@ fn newest(ledger: &Ledger, job: &JobName) -> Result<Option<Run>, LedgerError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture;
     use super::*;
-    use crate::model::{Origin, RunTrigger};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -252,32 +369,9 @@ mod tests {
 
     fn run() -> Run {
         Run {
-            id: "shop.backup.20261122T013000Z".parse().unwrap(),
-            job: "shop.backup".parse().unwrap(),
-            slot: Some("2026-11-22T01:30:00Z".parse().unwrap()),
-            attempt: 0,
-            trigger: RunTrigger::Schedule,
             outcome: Some(Outcome::Missed),
             reason: "the scheduler was down".into(),
-            exit_code: None,
-            due_at: at("2026-11-22T01:30:00Z"),
-            intent: None,
-            started_at: None,
-            finished_at: None,
-            recorded_at: None,
-            container: None,
-            container_gone: false,
-            held_until: None,
-            stop_requested: None,
-            stop_reason: None,
-            retry_at: None,
-            group: None,
-            image: None,
-            spec_hash: None,
-            origin: Origin::default(),
-            slot_last: None,
-            count: None,
-            note: None,
+            ..fixture::run()
         }
     }
 

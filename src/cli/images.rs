@@ -6,13 +6,15 @@ use crate::engine::{ImageSummary, Observe};
 use crate::wire::{self, Shape as _};
 
 use super::App;
-use super::args::{Filter, check_filters, matches_filters};
+use super::args::{Filter, check_filters, check_times, matches_filters, time_or_age};
 use super::error::{CommandError, CommandResult, Exit};
-use super::output::{Column, ListArgs, Listing, Row, short_id, to_json};
+use super::output::{Column, ListArgs, Listing, Row, quoted, short_id, to_json};
 use super::words;
+use crate::model::Glob;
 
 /// List the images of the engine
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Accepted as in Docker; all images are always listed
     #[arg(short, long)]
@@ -22,13 +24,19 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
 
-    /// Only images that match: reference=TEXT, dangling=true|false
+    /// Only images that match: reference=NAME[:TAG] (`*` stands for anything), dangling=true|false,
+    /// since=TIME, until=TIME (made after and before it)
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
 
     #[command(flatten)]
     list: ListArgs,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler list images
+  docker-scheduler list images -f reference='postgres:*' -q";
 
 const COLUMNS: &[Column] = &[
     Column {
@@ -57,7 +65,9 @@ const COLUMNS: &[Column] = &[
 const NONE: &str = "<none>";
 
 pub async fn run(args: Args, app: &App) -> CommandResult {
-    check_filters(&args.filter, &["reference", "dangling"])?;
+    check_filters(&args.filter, &["reference", "dangling", "since", "until"])?;
+    check_times(&args.filter, &["since", "until"], app.now())?;
+    check_truths(&args.filter)?;
     args.list.check(COLUMNS, wire::Image::FIELDS)?;
     let engine = app.engine().await?;
     let images = fetch(engine.as_ref()).await?;
@@ -77,7 +87,7 @@ fn listing(images: &[ImageSummary], args: &Args, now: Timestamp) -> Result<Listi
     let mut shapes: Vec<wire::Image> = images
         .iter()
         .flat_map(shapes_of)
-        .filter(|image| matches_filters(&args.filter, |key, value| matches(image, key, value)))
+        .filter(|image| matches_filters(&args.filter, |key, value| matches(image, key, value, now)))
         .collect();
     shapes.sort_by(|a, b| {
         b.created_at
@@ -125,12 +135,32 @@ fn shapes_of(image: &ImageSummary) -> Vec<wire::Image> {
         .collect()
 }
 
-fn matches(image: &wire::Image, key: &str, value: &str) -> bool {
+/// `dangling` is true or false.
+fn check_truths(filters: &[Filter]) -> Result<(), CommandError> {
+    let wrong = filters
+        .iter()
+        .find(|filter| filter.key == "dangling" && !matches!(filter.value.as_str(), "true" | "false"));
+    match wrong {
+        None => Ok(()),
+        Some(filter) => Err(CommandError::usage(format!(
+            "{} is no value for the filter `dangling`",
+            quoted(&filter.value)
+        ))
+        .caused_by("use true or false")),
+    }
+}
+
+fn matches(image: &wire::Image, key: &str, value: &str, now: Timestamp) -> bool {
     let repository = image.repository.as_deref().unwrap_or_default();
     let tag = image.tag.as_deref().unwrap_or_default();
     match key {
-        "reference" => repository == value || format!("{repository}:{tag}") == value,
+        "reference" => {
+            let glob = Glob::new(value);
+            glob.matches(repository) || glob.matches(&format!("{repository}:{tag}"))
+        }
         "dangling" => (value == "true") == image.repository.is_none(),
+        "since" => time_or_age(value, now).is_ok_and(|since| image.created_at >= since),
+        "until" => time_or_age(value, now).is_ok_and(|until| image.created_at < until),
         _ => false,
     }
 }
@@ -211,6 +241,9 @@ mod tests {
         assert_eq!(cells(&["reference=busybox"], None).len(), 1);
         assert_eq!(cells(&["reference=localhost:5000/a/b:1.2"], None).len(), 1);
         assert_eq!(cells(&["reference=nope"], None).len(), 0);
+        assert_eq!(cells(&["reference=busy*:la*"], None).len(), 1);
+        assert_eq!(cells(&["since=2026-11-21T00:00:00Z"], None).len(), 1);
+        assert_eq!(cells(&["until=2d"], None).len(), 2);
         assert_eq!(cells(&[], Some(1))[0][2], "fedcba987654", "the newest");
         assert_eq!(cells(&[], Some(0)).len(), 0);
     }

@@ -12,14 +12,17 @@ use crate::schedule::{Schedule, in_words, until_words};
 use crate::wire::{self, Shape as _};
 
 use super::App;
-use super::args::{Filter, check_filters, matches_filters};
+use super::args::{Filter, check_filters, is_job, matches_filters, matches_label};
 use super::error::{CommandError, CommandResult, Exit};
+use super::history::labels_of;
+use super::inspect::spec_of_job;
 use super::output::{Column, ListArgs, Listing, Row, talk, to_json, truncated};
 use super::state::of_ledger;
 use super::words;
 
 /// List the jobs: state, last run and next time
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Also jobs that left the manifests and still have history
     #[arg(short, long)]
@@ -29,13 +32,20 @@ pub struct Args {
     #[arg(short = 'n', long = "number", value_name = "N")]
     number: Option<usize>,
 
-    /// Only jobs that match: name=TEXT, project=NAME, state=WORD, outcome=WORD
+    /// Only jobs that match: name=TEXT, job=NAME, project=NAME, state=WORD, outcome=WORD (of the last
+    /// run), label=KEY[=VALUE]
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
 
     #[command(flatten)]
     list: ListArgs,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler ls
+  docker-scheduler ls -f project=shop -f state=running
+  docker-scheduler ls --format 'table {{.Name}}\t{{.Next}}'";
 
 const COLUMNS: &[Column] = &[
     Column {
@@ -44,11 +54,11 @@ const COLUMNS: &[Column] = &[
     },
     Column {
         heading: "TRIGGER",
-        field: "TriggerWords",
+        field: "Trigger",
     },
     Column {
         heading: "STATE",
-        field: "StateWords",
+        field: "State",
     },
     Column {
         heading: "LAST RUN",
@@ -68,10 +78,13 @@ const COLUMNS: &[Column] = &[
 const TRIGGER_WIDTH: usize = 40;
 
 pub fn run(args: Args, app: &App) -> CommandResult {
-    check_filters(&args.filter, &["name", "project", "state", "outcome"])?;
+    check_filters(
+        &args.filter,
+        &["name", "job", "project", "state", "outcome", "label"],
+    )?;
     args.list.check(COLUMNS, wire::Job::FIELDS)?;
     let views = match app.existing_ledger()? {
-        Some(ledger) => views(&ledger, args.all)?,
+        Some(ledger) => labelled(&ledger, views(&ledger, args.all)?, &args.filter)?,
         None => {
             talk(&format!(
                 "nothing has been applied yet for the instance `{}`",
@@ -85,15 +98,19 @@ pub fn run(args: Args, app: &App) -> CommandResult {
 }
 
 /// A job, its newest run, and the one that is active.
-struct View {
-    record: JobRecord,
-    newest: Option<Run>,
-    active: Vec<Run>,
+pub struct View {
+    pub record: JobRecord,
+    pub newest: Option<Run>,
+    pub active: Vec<Run>,
     /// Another attempt at a slot is to come.
-    retrying: bool,
+    pub retrying: bool,
 }
 
-fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
+/// Every job of the ledger, in the order of names.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
     let failed = |error| of_ledger("read the jobs", &error);
     let snapshot = ledger.snapshot().map_err(failed)?;
     let mut newest: BTreeMap<JobName, Run> = BTreeMap::new();
@@ -122,6 +139,28 @@ fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
         .collect())
 }
 
+/// Those whose recorded container has the labels that are asked for.
+fn labelled(ledger: &Ledger, views: Vec<View>, filters: &[Filter]) -> Result<Vec<View>, CommandError> {
+    let labels: Vec<Filter> = filters
+        .iter()
+        .filter(|filter| filter.key == "label")
+        .cloned()
+        .collect();
+    if labels.is_empty() {
+        return Ok(views);
+    }
+    let mut kept = Vec::new();
+    for view in views {
+        let spec = spec_of_job(ledger, &view.record, view.newest.as_ref())
+            .map_err(|error| of_ledger("read a job's spec", &error))?;
+        let found = labels_of(&spec.unwrap_or_default());
+        if matches_filters(&labels, |_, value| matches_label(&found, value)) {
+            kept.push(view);
+        }
+    }
+    Ok(kept)
+}
+
 fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, CommandError> {
     let rows = views
         .iter()
@@ -139,7 +178,10 @@ fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, Comma
 
 fn matches(job: &wire::Job, key: &str, value: &str) -> bool {
     match key {
+        // The ledger was asked before.
+        "label" => true,
         "name" => job.job.to_string().contains(value),
+        "job" => is_job(&job.job, value),
         "project" => job.project == value,
         "state" => job.state == value,
         "outcome" => job.last_outcome == Some(value),
@@ -147,7 +189,8 @@ fn matches(job: &wire::Job, key: &str, value: &str) -> bool {
     }
 }
 
-fn shape(view: &View, now: Timestamp) -> wire::Job {
+/// The job as lists and `inspect` show it.
+pub fn shape(view: &View, now: Timestamp) -> wire::Job {
     let View { record, newest, .. } = view;
     wire::Job {
         v: wire::VERSION,
@@ -271,8 +314,9 @@ fn row(view: &View, job: &wire::Job, no_trunc: bool, now: Timestamp) -> Result<R
 mod tests {
     use std::time::Duration;
 
+    use super::super::fixture;
     use super::*;
-    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Pause, Policy, RunTrigger, Triggers};
+    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Pause, Policy, Triggers};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -320,32 +364,12 @@ mod tests {
 
     fn run(outcome: Option<Outcome>) -> Run {
         Run {
-            id: "shop.backup.20261122T013000Z".parse().unwrap(),
-            job: "shop.backup".parse().unwrap(),
             slot: None,
-            attempt: 0,
-            trigger: RunTrigger::Schedule,
             outcome,
-            reason: String::new(),
             exit_code: Some(3),
-            due_at: at("2026-11-22T01:30:00Z"),
-            intent: None,
             started_at: Some(at("2026-11-22T01:30:00Z")),
             finished_at: Some(at("2026-11-22T01:31:00Z")),
-            recorded_at: None,
-            container: None,
-            container_gone: false,
-            held_until: None,
-            stop_requested: None,
-            stop_reason: None,
-            retry_at: None,
-            group: None,
-            image: None,
-            spec_hash: None,
-            origin: Origin::default(),
-            slot_last: None,
-            count: None,
-            note: None,
+            ..fixture::run()
         }
     }
 

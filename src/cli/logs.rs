@@ -1,27 +1,37 @@
 //! `logs`: what a run wrote, from the engine while its container is there, else from the file that
 //! was captured at its end.
+//!
+//! A slot's attempts are one story: the output of a run is followed by that of its later attempts.
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
-use crate::engine::{LogChunk, LogOptions, LogStream, Observe};
+use crate::engine::{EngineError, LogChunk, LogOptions, LogStream, Observe, SharedEngine};
 use crate::ledger::logs::{LogLine, Output, read_log};
-use crate::model::Run;
+use crate::ledger::{Ledger, WatchLock};
+use crate::model::{JobName, Outcome, Policy, Run, RunId, Within};
 
 use super::App;
 use super::args::{NameArg, time_or_age};
 use super::error::{CommandError, CommandResult, Exit};
-use super::history::resolve_run;
-use super::output::copy_raw;
+use super::history::{Meant, meant, newest_run, no_run_yet};
+use super::output::{copy_raw, talk};
+use super::state::of_ledger;
+use super::wait::{LOOK_AGAIN, has_started};
 
 /// Print the output of a run, also after its container is gone
+///
+/// From its first byte, with what its later attempts wrote after it. A job means its newest slot.
+/// With -f a run that has not started yet is waited for, and retries are followed to the last.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// Go on until the run ends
+    /// Go on until the run and its retries have ended
     #[arg(short, long)]
     follow: bool,
 
@@ -33,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 
-    /// Only the last N lines
+    /// Only the last N lines, of the newest attempt
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<u64>,
 
@@ -41,24 +51,155 @@ pub struct Args {
     #[arg(short, long)]
     timestamps: bool,
 
-    /// A run, or a job (its newest run)
+    /// A run, or a job (its newest slot)
     #[arg(value_name = "RUN|JOB")]
     run: NameArg,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler logs shop.backup
+  docker-scheduler logs -f -n 100 -t shop.backup
+  docker-scheduler logs --since 10m shop.backup.20261122T013000Z";
 
 pub async fn run(args: Args, app: &App) -> CommandResult {
     let options = options(&args, app.now())?;
     let Some(ledger) = app.existing_ledger()? else {
         return Err(app.nothing_applied(&args.run));
     };
-    let run = resolve_run(&ledger, &args.run, app)?;
-    let captured = ledger.log_path(&run.id);
-    if run.outcome.is_some() && captured.exists() {
-        print_captured(&captured, &options, args.timestamps)?;
+    let first = first_run(&ledger, &args, app).await?;
+    let mut attempt = if args.tail.is_some() {
+        attempts_from(&ledger, &first)?.pop().unwrap_or(first)
     } else {
-        print_live(&run, &options, app).await?;
+        first
+    };
+    loop {
+        show(&attempt, &options, &ledger, app).await?;
+        match next_attempt(&ledger, &attempt, args.follow).await? {
+            Some(next) => attempt = next,
+            None => return Ok(Exit::OK),
+        }
+        talk(&format!("==> {} (attempt {}) <==", attempt.id, attempt.attempt));
     }
-    Ok(Exit::OK)
+}
+
+/// The run to begin with; with `-f` one that is still to come is waited for.
+async fn first_run(ledger: &Ledger, args: &Args, app: &App) -> Result<Run, CommandError> {
+    match meant(ledger, &args.run, app)? {
+        Meant::Run(run) => Ok(*run),
+        Meant::Coming(coming) if args.follow => started(ledger, &coming.id).await,
+        Meant::Coming(coming) => Err(coming
+            .has_not_started(app.now())
+            .hint("`logs -f` waits for its start")),
+        Meant::Job(job) => match newest_run(ledger, &job)? {
+            Some(newest) => Ok(attempts_from_first(ledger, newest)?),
+            None if args.follow => first_of_job(ledger, &job).await,
+            None => Err(no_run_yet(&job)),
+        },
+    }
+}
+
+async fn started(ledger: &Ledger, id: &RunId) -> Result<Run, CommandError> {
+    has_started(ledger, id).await?;
+    again(ledger, id)
+}
+
+async fn first_of_job(ledger: &Ledger, job: &JobName) -> Result<Run, CommandError> {
+    talk(&format!("waiting for the first run of `{job}`"));
+    loop {
+        if let Some(run) = newest_run(ledger, job)? {
+            return Ok(run);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The run as the ledger has it now.
+fn again(ledger: &Ledger, id: &RunId) -> Result<Run, CommandError> {
+    ledger
+        .run(id)
+        .map_err(|error| of_ledger("read the runs", &error))?
+        .ok_or_else(|| CommandError::failed(format!("the start of `{id}` never reached the engine")))
+}
+
+/// The run and the later attempts of its slot.
+fn attempts_from(ledger: &Ledger, run: &Run) -> Result<Vec<Run>, CommandError> {
+    let mut attempts = ledger
+        .attempts_of(run)
+        .map_err(|error| of_ledger("read the runs", &error))?;
+    attempts.retain(|other| other.attempt >= run.attempt);
+    Ok(attempts)
+}
+
+/// The first attempt of a run's slot that had a container.
+fn attempts_from_first(ledger: &Ledger, run: Run) -> Result<Run, CommandError> {
+    let attempts = ledger
+        .attempts_of(&run)
+        .map_err(|error| of_ledger("read the runs", &error))?;
+    Ok(attempts
+        .into_iter()
+        .find(|attempt| attempt.container.is_some())
+        .unwrap_or(run))
+}
+
+/// The attempt after this one; with `follow` one that is still to come is waited for, as long as a
+/// `watch` is there that would start it.
+async fn next_attempt(ledger: &Ledger, run: &Run, follow: bool) -> Result<Option<Run>, CommandError> {
+    loop {
+        let next = attempts_from(ledger, run)?
+            .into_iter()
+            .find(|other| other.attempt > run.attempt);
+        if next.is_some() || !follow || WatchLock::holder(ledger.dir()).is_none() {
+            return Ok(next);
+        }
+        let jobs = ledger
+            .jobs()
+            .map_err(|error| of_ledger("read the jobs", &error))?;
+        let outcome = again(ledger, &run.id)?.outcome;
+        let more = jobs
+            .get(&run.job)
+            .is_some_and(|record| !record.removed && may_be_retried(run, outcome, &record.policy));
+        if !more {
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Whether another attempt may follow: its outcome is not known yet, or was a definite failure.
+fn may_be_retried(run: &Run, outcome: Option<Outcome>, policy: &Policy) -> bool {
+    let definite = match outcome {
+        None => true,
+        Some(outcome) => matches!(
+            outcome,
+            Outcome::Failed | Outcome::TimedOut | Outcome::StartFailed
+        ),
+    };
+    run.slot.is_some() && definite && run.attempt < retries(policy)
+}
+
+/// How often a failed run is tried again.
+fn retries(_policy: &Policy) -> u32 {
+    0
+}
+
+/// All output of one attempt.
+async fn show(run: &Run, options: &LogOptions, ledger: &Ledger, app: &App) -> Result<(), CommandError> {
+    let run = again(ledger, &run.id)?;
+    let captured = ledger.log_path(&run.id);
+    if run.outcome.is_none() && matches!(run.within, Within::Exec(_)) {
+        return print_growing(ledger, &run, options).await;
+    }
+    if run.outcome.is_some() && captured.exists() {
+        return print_captured(&captured, options);
+    }
+    let mut printer = Printer::new(options.timestamps);
+    match print_live(&run, options, ledger, &mut printer, app).await {
+        // It was deleted while we read: what was copied before that is all there is.
+        Err(Lost) if captured.exists() && printer.is_fresh() => print_captured(&captured, options),
+        Err(Lost) => Err(no_output(&again(ledger, &run.id)?)),
+        Ok(result) => result,
+    }
 }
 
 fn options(args: &Args, now: Timestamp) -> Result<LogOptions, CommandError> {
@@ -76,21 +217,119 @@ fn options(args: &Args, now: Timestamp) -> Result<LogOptions, CommandError> {
     })
 }
 
+/// How often a growing log is looked at.
+const GROWING_LOOK: Duration = Duration::from_millis(300);
+
+/// From the file that whoever started the command is writing: nobody else can read its output.
+async fn print_growing(ledger: &Ledger, run: &Run, options: &LogOptions) -> Result<(), CommandError> {
+    let whole = ledger.log_path(&run.id);
+    let mut printed = 0;
+    loop {
+        let ended = ledger
+            .run(&run.id)
+            .map_err(|error| of_ledger("read a run", &error))?
+            .is_none_or(|run| run.outcome.is_some());
+        let path = if whole.exists() {
+            whole.clone()
+        } else {
+            whole.with_extension("partial")
+        };
+        let mut lines = match read_log(&path) {
+            // A last line may be half written.
+            Ok(lines) => lines.map_while(Result::ok).collect::<Vec<_>>(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                return Err(
+                    CommandError::failed(format!("failed to read `{}`", path.display()))
+                        .caused_by(error.to_string()),
+                );
+            }
+        };
+        let total = lines.len();
+        lines.drain(..printed.min(total));
+        lines.retain(|line| is_within(line, options));
+        if let (0, Some(tail)) = (printed, options.tail) {
+            let cut = lines
+                .len()
+                .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+            lines.drain(..cut);
+        }
+        let mut outputs = Outputs::default();
+        for line in &lines {
+            outputs.write(line, options.timestamps)?;
+        }
+        outputs.flush()?;
+        printed = total;
+        if ended || !options.follow {
+            return Ok(());
+        }
+        tokio::time::sleep(GROWING_LOOK).await;
+    }
+}
+
+/// The container is not there any more.
+struct Lost;
+
 /// From the engine, while the container is there.
-async fn print_live(run: &Run, options: &LogOptions, app: &App) -> Result<(), CommandError> {
+async fn print_live(
+    run: &Run,
+    options: &LogOptions,
+    ledger: &Ledger,
+    printer: &mut Printer,
+    app: &App,
+) -> Result<Result<(), CommandError>, Lost> {
+    let in_use = run.outcome.is_none() && matches!(run.within, Within::Reused(_));
     let container = match &run.container {
-        Some(container) if !run.container_gone => container,
-        _ => return Err(no_output(run)),
+        Some(container) if !run.container_gone || in_use => container,
+        _ => return Err(Lost),
+    };
+    let engine = match app.engine().await {
+        Ok(engine) => engine,
+        Err(error) => return Ok(Err(error)),
+    };
+    if options.follow
+        && let Err(error) = wait_for_process(&engine, container, run, ledger).await
+    {
+        return Ok(Err(error));
+    }
+    let options = &LogOptions {
+        // What earlier runs wrote in a reused container is not this run's.
+        since: options.since.max(run.logs_since(None)),
+        ..options.clone()
     };
     let failed = |error| CommandError::engine(&format!("read the output of `{}`", run.id), &error);
-    let engine = app.engine().await?;
-    let mut printer = Printer::default();
-    let mut chunks = engine.logs(container, options).await.map_err(failed)?;
+    let mut chunks = match engine.logs(container, options).await {
+        Ok(chunks) => chunks,
+        Err(EngineError::Refused { status: 404, .. }) => return Err(Lost),
+        Err(error) => return Ok(Err(failed(error))),
+    };
     while let Some(chunk) = chunks.next().await {
-        printer.print(&chunk.map_err(failed)?)?;
+        let printed = chunk
+            .map_err(failed)
+            .and_then(|chunk| printer.print(&chunk).map_err(CommandError::from));
+        if printed.is_err() {
+            return Ok(printed);
+        }
     }
     if options.follow {
-        print_lost_end(engine.as_ref(), container, options, &mut printer).await?;
+        return Ok(print_lost_end(engine.as_ref(), container, run, options, ledger, printer).await);
+    }
+    Ok(Ok(()))
+}
+
+/// A container whose start is on its way has no output to follow yet.
+async fn wait_for_process(
+    engine: &SharedEngine,
+    container: &str,
+    run: &Run,
+    ledger: &Ledger,
+) -> Result<(), CommandError> {
+    let failed = |error| CommandError::engine(&format!("inspect `{}`", run.id), &error);
+    while let Some(state) = engine.inspect(container).await.map_err(failed)? {
+        if !state.is_pristine() || again(ledger, &run.id)?.outcome.is_some() {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
     Ok(())
 }
@@ -100,57 +339,107 @@ async fn print_live(run: &Run, options: &LogOptions, app: &App) -> Result<(), Co
 async fn print_lost_end(
     engine: &dyn Observe,
     container: &str,
+    run: &Run,
     options: &LogOptions,
+    ledger: &Ledger,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let last_lines = LogOptions {
-        follow: false,
-        // One for each of the two outputs.
-        tail: Some(2),
-        ..options.clone()
+    let ends = match lost_ends(engine, container, options).await {
+        Some(ends) => ends,
+        // Deleted since: the file that was captured before that has it.
+        None => captured_ends(&ledger.log_path(&run.id), options),
     };
-    // The container may have been deleted since: then there is nothing more to be had.
-    let Ok(mut chunks) = engine.logs(container, &last_lines).await else {
-        return Ok(());
-    };
-    let mut ends: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
-    while let Some(Ok(chunk)) = chunks.next().await {
-        ends[place(chunk.stream)].extend_from_slice(&chunk.bytes);
-    }
-    for stream in [LogStream::Stdout, LogStream::Stderr] {
-        let end = ends[place(stream)]
-            .rsplit(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
+    for (stream, end) in [LogStream::Stdout, LogStream::Stderr].into_iter().zip(ends) {
         if !end.is_empty() && !printer.is_within_line(stream) {
             printer.print(&LogChunk {
                 stream,
-                bytes: end.to_vec().into(),
+                bytes: end.into(),
             })?;
         }
     }
     Ok(())
 }
 
+/// The last line of each output where it has no newline, from a plain reading; `None` when the
+/// container is gone.
+async fn lost_ends(engine: &dyn Observe, container: &str, options: &LogOptions) -> Option<[Vec<u8>; 2]> {
+    let last_lines = LogOptions {
+        follow: false,
+        // One for each of the two outputs.
+        tail: Some(2),
+        ..options.clone()
+    };
+    let mut chunks = engine.logs(container, &last_lines).await.ok()?;
+    let mut texts: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        texts[place(chunk.stream)].extend_from_slice(&chunk.bytes);
+    }
+    Some(texts.map(|text| {
+        let end = text.rsplit(|byte| *byte == b'\n').next();
+        end.unwrap_or_default().to_vec()
+    }))
+}
+
+fn captured_ends(path: &Path, options: &LogOptions) -> [Vec<u8>; 2] {
+    let mut ends = [Vec::new(), Vec::new()];
+    let lines = read_log(path).into_iter().flatten().flatten();
+    for line in lines.filter(|line| !line.ended && is_within(line, options)) {
+        let at = match line.output {
+            Output::Stdout => 0,
+            Output::Stderr => 1,
+        };
+        ends[at] = line_bytes(&line, options.timestamps);
+    }
+    ends
+}
+
 /// Writes chunks as they are, and knows whether the last line of each output has ended.
-#[derive(Default)]
 struct Printer {
+    timestamps: bool,
     within_line: [bool; 2],
+    fresh: bool,
 }
 
 impl Printer {
-    fn print(&mut self, chunk: &LogChunk) -> io::Result<()> {
-        if let Some(last) = chunk.bytes.last() {
-            self.within_line[place(chunk.stream)] = *last != b'\n';
+    fn new(timestamps: bool) -> Printer {
+        Printer {
+            timestamps,
+            within_line: [false; 2],
+            fresh: true,
         }
+    }
+
+    fn print(&mut self, chunk: &LogChunk) -> io::Result<()> {
+        let Some(last) = chunk.bytes.last() else {
+            return Ok(());
+        };
+        self.fresh = false;
+        let within = &mut self.within_line[place(chunk.stream)];
+        let bytes = piece(&chunk.bytes, self.timestamps && *within);
+        *within = *last != b'\n';
         match chunk.stream {
-            LogStream::Stdout => copy_raw(io::stdout().lock(), &chunk.bytes),
-            LogStream::Stderr => copy_raw(io::stderr().lock(), &chunk.bytes),
+            LogStream::Stdout => copy_raw(io::stdout().lock(), bytes),
+            LogStream::Stderr => copy_raw(io::stderr().lock(), bytes),
         }
     }
 
     fn is_within_line(&self, stream: LogStream) -> bool {
         self.within_line[place(stream)]
+    }
+
+    /// Whether nothing was printed yet.
+    fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+}
+
+/// A further piece of a line longer than 16 KiB comes with a time of its own, which would stand in
+/// the middle of the line.
+fn piece(bytes: &[u8], is_further: bool) -> &[u8] {
+    match bytes.iter().position(|byte| *byte == b' ') {
+        Some(blank) if is_further => &bytes[blank + 1..],
+        _ => bytes,
     }
 }
 
@@ -177,30 +466,76 @@ fn no_output(run: &Run) -> CommandError {
 }
 
 /// From the file that was written at the run's end.
-fn print_captured(path: &Path, options: &LogOptions, timestamps: bool) -> Result<(), CommandError> {
+fn print_captured(path: &Path, options: &LogOptions) -> Result<(), CommandError> {
     let failed = |error: io::Error| {
         CommandError::failed(format!("failed to read `{}`", path.display())).caused_by(error.to_string())
     };
     let lines = read_log(path).map_err(failed)?.filter(|line| match line {
-        Ok(line) => {
-            options.since.is_none_or(|since| line.at >= since)
-                && options.until.is_none_or(|until| line.at < until)
-        }
+        Ok(line) => is_within(line, options),
         Err(_) => true,
     });
+    let mut outputs = Outputs::default();
     match options.tail {
         None => {
             for line in lines {
-                print_captured_line(&line.map_err(failed)?, timestamps)?;
+                outputs.write(&line.map_err(failed)?, options.timestamps)?;
             }
         }
         Some(tail) => {
             for line in last(lines, tail).map_err(failed)? {
-                print_captured_line(&line, timestamps)?;
+                outputs.write(&line, options.timestamps)?;
             }
         }
     }
-    Ok(())
+    Ok(outputs.flush()?)
+}
+
+fn is_within(line: &LogLine, options: &LogOptions) -> bool {
+    options.since.is_none_or(|since| line.at >= since) && options.until.is_none_or(|until| line.at < until)
+}
+
+/// Collects lines of one output, so that half a million of them are not as many writes, and keeps
+/// the order of the two.
+#[derive(Default)]
+struct Outputs {
+    of: Option<Output>,
+    pending: Vec<u8>,
+}
+
+/// Bytes that are collected before they are written.
+const COLLECTED: usize = 64 * 1024;
+
+impl Outputs {
+    fn write(&mut self, line: &LogLine, timestamps: bool) -> io::Result<()> {
+        if self.of != Some(line.output) || self.pending.len() >= COLLECTED {
+            self.flush()?;
+        }
+        self.of = Some(line.output);
+        self.pending.append(&mut line_bytes(line, timestamps));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.pending);
+        match self.of {
+            _ if bytes.is_empty() => Ok(()),
+            None | Some(Output::Stdout) => copy_raw(io::stdout().lock(), &bytes),
+            Some(Output::Stderr) => copy_raw(io::stderr().lock(), &bytes),
+        }
+    }
+}
+
+fn line_bytes(line: &LogLine, timestamps: bool) -> Vec<u8> {
+    let mut bytes = if timestamps {
+        format!("{} ", line.at).into_bytes()
+    } else {
+        Vec::new()
+    };
+    bytes.extend_from_slice(&line.text);
+    if line.ended {
+        bytes.push(b'\n');
+    }
+    bytes
 }
 
 /// The last `count` lines, without keeping more than those.
@@ -215,26 +550,19 @@ fn last(lines: impl Iterator<Item = io::Result<LogLine>>, count: u64) -> io::Res
     Ok(kept)
 }
 
-fn print_captured_line(line: &LogLine, timestamps: bool) -> Result<(), CommandError> {
-    let mut bytes = if timestamps {
-        format!("{} ", line.at).into_bytes()
-    } else {
-        Vec::new()
-    };
-    bytes.extend_from_slice(&line.text);
-    if line.ended {
-        bytes.push(b'\n');
-    }
-    match line.output {
-        Output::Stdout => copy_raw(io::stdout().lock(), &bytes)?,
-        Output::Stderr => copy_raw(io::stderr().lock(), &bytes)?,
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_further_piece_of_a_line_loses_its_time() {
+        assert_eq!(piece(b"2026-11-22T21:00:00Z more", true), b"more");
+        assert_eq!(
+            piece(b"2026-11-22T21:00:00Z more", false),
+            b"2026-11-22T21:00:00Z more"
+        );
+        assert_eq!(piece(b"", true), b"");
+    }
 
     #[test]
     fn only_the_last_lines_are_kept() {

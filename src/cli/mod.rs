@@ -14,18 +14,26 @@ mod ack;
 mod app;
 mod apply;
 mod args;
+mod cancel;
+mod completions;
 mod connect;
 mod containers;
 mod declared;
 mod down;
 mod error;
+mod export;
+#[cfg(test)]
+mod fixture;
 mod foreign;
 mod history;
 mod images;
+mod import;
+mod inspect;
 mod interrupt;
 mod jobs;
 mod logging;
 mod logs;
+mod man;
 mod next;
 mod operator;
 mod ours;
@@ -47,18 +55,22 @@ mod trigger;
 mod usage;
 mod validate;
 mod version;
+mod wait;
 mod watch;
 mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use app::App;
 use error::{CommandError, CommandResult, Exit};
 use settings::{Color, GlobalArgs, Settings};
 use usage::Parsed;
+
+/// The program's name.
+const NAME: &str = "docker-scheduler";
 
 /// Containers on a schedule, as code.
 ///
@@ -66,7 +78,7 @@ use usage::Parsed;
 /// and accounts for every run.
 #[derive(Debug, Parser)]
 #[command(
-    name = "docker-scheduler",
+    name = NAME,
     version,
     max_term_width = 100,
     disable_help_subcommand = false,
@@ -98,11 +110,18 @@ enum Command {
     #[command(visible_alias = "runs")]
     History(history::Args),
     Logs(logs::Args),
+    Inspect(inspect::Args),
+    Wait(wait::Args),
+    Cancel(cancel::Args),
     Ack(ack::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Down(down::Args),
+    Import(import::Args),
+    Export(export::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     Version(version::Args),
 }
 
@@ -126,6 +145,12 @@ enum Listed {
     Containers(containers::Args),
 }
 
+/// Every command and flag, as help, manual pages, completions and tests read them.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses the arguments, runs the command, and gives the exit code. The only entry.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match plugin::adapt(arguments.into_iter().collect(), |name| std::env::var_os(name)) {
@@ -136,6 +161,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => start(cli),
         Err(error) => match usage::explain(&error) {
             Parsed::Text(text) => output::print(&text).map(|()| Exit::OK),
+            Parsed::Missing(help, error) => {
+                output::talk_raw(&format!("{help}\n"));
+                Err(error)
+            }
             Parsed::Wrong(error) => Err(error),
         },
     })
@@ -187,19 +216,24 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Next(args) => next::run(args, app),
         Command::History(args) => history::run(args, app),
         Command::Logs(args) => logs::run(args, app).await,
+        Command::Inspect(args) => inspect::run(args, app),
+        Command::Wait(args) => wait::run(args, app).await,
+        Command::Cancel(args) => cancel::run(args, app).await,
         Command::Ack(args) => ack::run(args, app),
         Command::Pause(args) => pause::pause(args, app),
         Command::Resume(args) => pause::resume(args, app),
         Command::Down(args) => down::run(args, app).await,
+        Command::Import(args) => import::run(args, app).await,
+        Command::Export(args) => export::run(args, app),
         Command::Schema(args) => schema::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
         Command::Version(args) => version::run(args, app).await,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

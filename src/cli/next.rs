@@ -22,6 +22,7 @@ use super::output::{Column, Format, ListArgs, Listing, Row, print, printable, to
 
 /// Show the coming times of a job, of all jobs, or of an expression
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// How many times to show
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=MOST))]
@@ -56,6 +57,12 @@ pub struct Args {
     job: Option<NameArg>,
 }
 
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler next
+  docker-scheduler next shop.backup -n 3
+  docker-scheduler next --cron '0 9 * * mon-fri' --timezone Europe/Berlin";
+
 /// More than that is no longer for reading, and a program can ask again with `--from`.
 const MOST: i64 = 10_000;
 
@@ -70,7 +77,7 @@ const COLUMNS: &[Column] = &[
     },
     Column {
         heading: "NOTE",
-        field: "NoteWords",
+        field: "Note",
     },
 ];
 

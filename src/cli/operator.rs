@@ -33,10 +33,22 @@ pub fn read(settings: &Settings, user: &User) -> Result<Config, CommandError> {
                 "failed to read the operator's file `{}`",
                 path.display()
             ))
-            .caused_by(error.to_string()));
+            .caused_by(io_words(&error))
+            .hint("it holds the settings of whoever runs docker-scheduler; `--config` names it, and without it the defaults hold"));
         }
     };
     parse(&path, &text)
+}
+
+/// The system's refusals in plain words.
+fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        io::ErrorKind::InvalidData => "it is not a text in UTF-8".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 fn usual_place(user: &User) -> Option<PathBuf> {
@@ -51,7 +63,8 @@ fn parse(path: &Path, text: &str) -> Result<Config, CommandError> {
     talk_raw(&manifest::pictures(&diagnostics, &texts, "", true));
     if diagnostics.iter().any(manifest::Diagnostic::is_error) {
         let message = format!("the operator's file `{name}` has errors");
-        return Err(CommandError::new(ErrorKind::Failed, message));
+        return Err(CommandError::new(ErrorKind::Failed, message)
+            .hint("nothing was done: a setting that is not understood could be the one that matters"));
     }
     Ok(config)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::apply::{launch_now, manual_name, wait_for_end};
 use crate::engine::ContainerState;
 use crate::ledger::Ledger;
-use crate::model::{Concurrency, ContainerSpec, Job, Outcome, Run, RunTrigger, Stamp, Text};
+use crate::model::{Concurrency, ContainerSpec, Job, Outcome, Place, Run, RunTrigger, Stamp, Text};
 use crate::plan::{Launch, spec_hash};
 
 use super::App;
@@ -83,12 +83,9 @@ async fn delete(session: &Session, id: &str, name: &str) -> Result<(), CommandEr
 }
 
 fn run_of(ledger: &Ledger, container: &str) -> Result<Option<Run>, CommandError> {
-    let runs = ledger
-        .find_runs(container)
-        .map_err(|error| of_ledger("look the run up", &error))?;
-    Ok(runs
-        .into_iter()
-        .find(|run| run.container.as_deref() == Some(container)))
+    ledger
+        .newest_in(container)
+        .map_err(|error| of_ledger("look the run up", &error))
 }
 
 /// Runs a recorded spec again, in a new container.
@@ -118,7 +115,11 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
     let declared = NameArg::of_job(&run.job);
     // Only a value that the ledger keeps as a hash has to be found in the manifests again.
     let declared = trigger::find(app, &session, &args.dir, &declared).ok();
-    let spec = unmasked(session.ledger(), &recorded, declared.as_ref(), &run)?;
+    let mut spec = unmasked(session.ledger(), &recorded, declared.as_ref(), &run)?;
+    if spec.place == Place::Reuse {
+        // The command again, from its image: the job's own container may be another one by now.
+        spec.place = Place::Fresh;
+    }
     let timeout = declared.as_ref().and_then(|job| job.policy.timeout);
     let exclusive = declared
         .as_ref()

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use crate::ledger::Ledger;
-use crate::model::{JobName, Pause};
+use crate::model::{Glob, JobName, Pause};
 use crate::schedule::parse_duration;
 
 use super::App;
@@ -18,7 +18,6 @@ use super::args::NameArg;
 use super::declared::known_jobs;
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{print_line, quoted, talk};
-use super::plan::Glob;
 use super::state::of_ledger;
 
 /// Let a job's slots pass until it is resumed, or until a time
@@ -112,7 +111,7 @@ fn chosen(app: &App, wanted: &[String]) -> Result<(Ledger, BTreeSet<JobName>), C
     let mut jobs = BTreeSet::new();
     for text in wanted {
         if text.contains(['*', '?']) {
-            let glob = super::plan::glob(text).map_err(CommandError::usage)?;
+            let glob: Glob = text.parse().map_err(|error| CommandError::usage(format!("{error}")))?;
             jobs.extend(matching(&glob, text, &known)?);
         } else {
             let name: NameArg = text

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::{Ledger, WatchLock};
-use crate::model::Desired;
+use crate::model::{Desired, Glob};
 use crate::plan::{Plan, plan, render};
 use crate::source;
 use crate::wire;
@@ -17,6 +17,7 @@ use super::session::observe_once;
 
 /// Show what apply would do, and when jobs run next, without changing anything
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     dir: DirArg,
@@ -37,6 +38,13 @@ pub struct Args {
     #[arg(long, value_name = "GLOB", value_parser = glob)]
     job: Option<Glob>,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler plan
+  docker-scheduler plan jobs --detailed-exitcode
+  docker-scheduler plan --job 'shop.*' --format json
+  docker-scheduler plan --at 2026-12-24T00:00:00+01:00";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum Format {
@@ -190,46 +198,8 @@ fn fenced(text: &str) -> String {
 const FURTHEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
 /// `*` and `?` over a full job name.
-#[derive(Debug, Clone)]
-pub(super) struct Glob(Vec<char>);
-
-pub(super) fn glob(text: &str) -> Result<Glob, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '?');
-    if text.is_empty() || text.len() > 255 || !text.chars().all(allowed) {
-        return Err("a pattern is made of the characters of a job's name, `*` and `?`".to_owned());
-    }
-    Ok(Glob(text.chars().collect()))
-}
-
-impl Glob {
-    pub(super) fn matches(&self, name: &str) -> bool {
-        // `reached[i]`: the pattern's first i characters match the name so far.
-        let mut reached = vec![false; self.0.len() + 1];
-        reached[0] = true;
-        self.skip_stars(&mut reached);
-        for c in name.chars() {
-            let mut next = vec![false; reached.len()];
-            for (at, &pattern) in self.0.iter().enumerate() {
-                match pattern {
-                    '*' => next[at] |= reached[at],
-                    '?' => next[at + 1] |= reached[at],
-                    _ => next[at + 1] |= reached[at] && pattern == c,
-                }
-            }
-            self.skip_stars(&mut next);
-            reached = next;
-        }
-        reached[self.0.len()]
-    }
-
-    /// A star may stand for nothing.
-    fn skip_stars(&self, reached: &mut [bool]) {
-        for (at, &pattern) in self.0.iter().enumerate() {
-            if pattern == '*' && reached[at] {
-                reached[at + 1] = true;
-            }
-        }
-    }
+fn glob(text: &str) -> Result<Glob, String> {
+    text.parse()
 }
 
 #[cfg(test)]

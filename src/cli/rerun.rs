@@ -17,6 +17,7 @@ use super::output::print_line;
 /// A run, or a job's newest run, is repeated in a new container; any other container is started
 /// again as it is.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Wait for its end and exit with its code (runs of jobs)
     #[arg(long)]
@@ -29,6 +30,11 @@ pub struct Args {
     #[arg(value_name = "RUN|JOB|CONTAINER")]
     pub what: NameArg,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler rerun shop.backup.20261122T013000Z
+  docker-scheduler rerun web";
 
 pub async fn run(args: Args, app: &App) -> CommandResult {
     let engine = app.engine().await?;

@@ -19,6 +19,7 @@ use super::output::print_line;
 /// By name or ID, also such that docker-scheduler did not make. Their anonymous volumes stay,
 /// unless --volumes is given.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Kill a running container first
     #[arg(short, long)]
@@ -33,6 +34,11 @@ pub struct Args {
     containers: Vec<NameArg>,
 }
 
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler rm shop.backup.20261122T013000Z
+  docker-scheduler rm -f web --volumes";
+
 /// How long a killed container may take to be seen as ended.
 const END_WAIT: Duration = Duration::from_secs(10);
 
@@ -46,10 +52,9 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
             Err(error) => failures.push(error),
         }
     }
-    match failures.len() {
-        0 => Ok(Exit::OK),
-        1 => Err(failures.remove(0)),
-        count => Err(several(&failures, count, args.containers.len())),
+    match CommandError::of_several("delete", failures, args.containers.len()) {
+        Some(error) => Err(error),
+        None => Ok(Exit::OK),
     }
 }
 
@@ -106,15 +111,4 @@ pub async fn kill(engine: &dyn Engine, container: &ContainerState) -> Result<(),
         container.name,
         END_WAIT.as_secs()
     )))
-}
-
-fn several(failures: &[CommandError], count: usize, of: usize) -> CommandError {
-    let mut summary = CommandError::failed(format!("failed to delete {count} of {of} containers"));
-    for failure in failures {
-        summary = summary.caused_by(failure.message());
-        for cause in failure.causes() {
-            summary = summary.caused_by(cause);
-        }
-    }
-    summary
 }

@@ -28,14 +28,10 @@ use super::pull;
 ///
 /// The image is pulled when the engine does not have it. The container's output is this command's
 /// output, and its exit code this command's exit code; 125, 126 and 127 mean what they mean to
-/// `docker run`. A command given as one text is split as a shell would:
-///
-///   docker-scheduler run ubuntu:latest 'echo hello world'
+/// `docker run`. A command given as one text is split as a shell would.
 #[derive(Debug, clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    override_usage = "docker-scheduler run [OPTIONS] IMAGE [COMMAND...]"
-)]
+#[command(override_usage = "docker-scheduler run [OPTIONS] IMAGE [COMMAND...]")]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Print the container's ID and leave it running
     #[arg(short, long, conflicts_with = "rm")]
@@ -70,6 +66,11 @@ pub struct Args {
     )]
     image_and_command: Vec<String>,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler run ubuntu:latest 'echo hello world'
+  docker-scheduler run --rm -v data:/data -e LEVEL=9 alpine tar -cf - /data";
 
 /// The value of [`LABEL_TRIGGER`] on a container of `run`, which the loop never looks at.
 pub const TRIGGER_RUN: &str = "run";

@@ -10,7 +10,12 @@ use super::output::print_line;
 /// `docker-scheduler schema > schema.json`, and in a manifest's first line
 /// `# yaml-language-server: $schema=schema.json`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {}
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler schema > schema.json";
 
 pub fn run(Args {}: Args) -> CommandResult {
     print_line(&format!("{:#}", json_schema()))?;

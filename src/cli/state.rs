@@ -85,6 +85,19 @@ pub fn of_ledger(what: &str, error: &LedgerError) -> CommandError {
     }
 }
 
+/// The user of this process where its name is not known.
+#[cfg(unix)]
+#[must_use]
+pub fn user_id_words() -> String {
+    format!("user {}", rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+#[must_use]
+pub fn user_id_words() -> String {
+    String::from("a person")
+}
+
 #[cfg(unix)]
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()

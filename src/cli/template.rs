@@ -1,7 +1,7 @@
-//! The small part of Docker's `--format` templates that lists need: `{{.Field}}`, `{{json .}}`,
-//! `\t` and `\n`, and a leading `table`.
+//! The small part of Docker's `--format` templates that lists and `inspect` need: `{{.Field}}`,
+//! `{{.field.inner}}`, `{{json .}}`, `{{json .Field}}`, `\t` and `\n`, and a leading `table`.
 //!
-//! No functions, conditions or loops: who needs those reads `--format json`.
+//! No other functions, conditions or loops: who needs those reads `--format json`.
 
 use serde_json::Value;
 
@@ -18,9 +18,19 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Literal(String),
-    Field(String),
-    /// `{{json .}}`
-    WholeRow,
+    /// A field, and what lies in it.
+    Field(Vec<String>),
+    /// The same as JSON; `{{json .}}`, the whole row, is the empty path.
+    Json(Vec<String>),
+}
+
+impl Part {
+    fn path(&self) -> &[String] {
+        match self {
+            Part::Literal(_) => &[],
+            Part::Field(path) | Part::Json(path) => path,
+        }
+    }
 }
 
 /// The names that a list's templates may use: those of its columns, and those of its JSON.
@@ -61,10 +71,8 @@ impl Template {
     /// # Errors
     /// When it names a field that the list does not have.
     pub fn check(&self, names: Fields<'_>) -> Result<(), String> {
-        for part in &self.parts {
-            if let Part::Field(field) = part
-                && names.find(field).is_none()
-            {
+        for field in self.parts.iter().filter_map(|part| part.path().first()) {
+            if names.find(field).is_none() {
                 return Err(format!(
                     "there is no field {} here; there are: {}",
                     quoted(field),
@@ -85,23 +93,51 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
-                Part::WholeRow => text.push_str(&row.json),
-                Part::Field(field) => match names.find(field) {
-                    Some(Found::Column(at)) => {
-                        text.push_str(&printable(row.cells.get(at).map_or("", String::as_str)));
+                Part::Json(path) if path.is_empty() => text.push_str(&row.json),
+                Part::Field(path) | Part::Json(path) => {
+                    let first = path.first().map_or("", String::as_str);
+                    let is_text = matches!(part, Part::Field(_));
+                    match names.find(first) {
+                        Some(Found::Column(at)) if is_text && path.len() == 1 => {
+                            text.push_str(&printable(row.cells.get(at).map_or("", String::as_str)));
+                        }
+                        _ => {
+                            let object = match &mut json {
+                                Some(object) => object,
+                                none => none.insert(parse_row(&row.json)?),
+                            };
+                            text.push_str(&shown(object, path, is_text));
+                        }
                     }
-                    Some(Found::Json(name)) => {
-                        let object = match &mut json {
-                            Some(object) => object,
-                            none => none.insert(parse_row(&row.json)?),
-                        };
-                        text.push_str(&printable(&plain(object.get(name))));
-                    }
-                    None => {}
-                },
+                }
             }
         }
         Ok(text)
+    }
+
+    /// The text of one object that is no row of a list.
+    ///
+    /// # Errors
+    /// When it names a field that the object does not have.
+    pub fn fill_object(&self, object: &Value) -> Result<String, CommandError> {
+        let names: Vec<&str> = object
+            .as_object()
+            .map(|object| object.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        self.check(Fields {
+            columns: &[],
+            json: &names,
+        })
+        .map_err(CommandError::usage)?;
+        Ok(self
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Literal(literal) => literal.clone(),
+                Part::Field(path) => shown(object, path, true),
+                Part::Json(path) => shown(object, path, false),
+            })
+            .collect())
     }
 
     /// Headings of a `table` template: of each column's first field.
@@ -113,15 +149,16 @@ impl Template {
                 Part::Literal(literal) => {
                     headings.extend(literal.matches('\t').map(|_| String::new()));
                 }
-                Part::Field(field) => {
-                    let heading = match names.find(field) {
+                Part::Field(path) | Part::Json(path) => {
+                    let heading = match path.last().and_then(|field| names.find(field)) {
                         Some(Found::Column(at)) => names.columns[at].heading.to_owned(),
                         Some(Found::Json(name)) => name.replace('_', " ").to_uppercase(),
-                        None => String::new(),
+                        None => path
+                            .last()
+                            .map_or_else(|| String::from("JSON"), |name| name.to_uppercase()),
                     };
                     set_if_empty(&mut headings, heading);
                 }
-                Part::WholeRow => set_if_empty(&mut headings, String::from("JSON")),
             }
         }
         headings
@@ -134,7 +171,11 @@ enum Found<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// A name as the JSON spells it is the JSON's field, whole; else a column's words win.
     fn find(self, field: &str) -> Option<Found<'a>> {
+        if let Some(name) = self.json.iter().find(|name| **name == field) {
+            return Some(Found::Json(name));
+        }
         let wanted = normalised(field);
         if let Some(at) = self
             .columns
@@ -169,20 +210,34 @@ fn normalised(name: &str) -> String {
 }
 
 fn parse_action(action: &str) -> Result<Part, String> {
-    if let Some(rest) = action.strip_prefix("json ")
-        && rest.trim() == "."
-    {
-        return Ok(Part::WholeRow);
-    }
-    match action.strip_prefix('.') {
-        Some(field) if !field.is_empty() && field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-            Ok(Part::Field(field.to_owned()))
-        }
-        _ => Err(format!(
+    let unsupported = || {
+        format!(
             "{} is not supported in a format; use `{{{{.Field}}}}` or `{{{{json .}}}}`",
             quoted(action)
-        )),
+        )
+    };
+    if let Some(rest) = action.strip_prefix("json ") {
+        return match rest.trim() {
+            "." => Ok(Part::Json(Vec::new())),
+            path => parse_path(path).map(Part::Json).ok_or_else(unsupported),
+        };
     }
+    parse_path(action).map(Part::Field).ok_or_else(unsupported)
+}
+
+/// `.Field` or `.field.inner`.
+fn parse_path(text: &str) -> Option<Vec<String>> {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    };
+    let names: Vec<&str> = text.strip_prefix('.')?.split('.').collect();
+    names
+        .iter()
+        .all(|name| is_name(name))
+        .then(|| names.into_iter().map(str::to_owned).collect())
 }
 
 /// `\t` and `\n`, which a shell passes on as two characters.
@@ -190,9 +245,33 @@ fn unescape(text: &str) -> String {
     text.replace("\\t", "\t").replace("\\n", "\n")
 }
 
-fn parse_row(json: &str) -> Result<serde_json::Map<String, Value>, CommandError> {
+fn parse_row(json: &str) -> Result<Value, CommandError> {
     serde_json::from_str(json)
         .map_err(|error| CommandError::failed("failed to fill the format").caused_by(error.to_string()))
+}
+
+/// What lies at a path: as text, or as JSON.
+fn shown(object: &Value, path: &[String], is_text: bool) -> String {
+    let found = path.iter().try_fold(object, |value, name| inner(value, name));
+    if is_text {
+        printable(&plain(found))
+    } else {
+        found.map_or_else(|| String::from("null"), Value::to_string)
+    }
+}
+
+fn inner<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(object) => object.get(name).or_else(|| {
+            let wanted = normalised(name);
+            object
+                .iter()
+                .find(|(key, _)| normalised(key) == wanted)
+                .map(|(_, value)| value)
+        }),
+        Value::Array(values) => values.get(name.parse::<usize>().ok()?),
+        _ => None,
+    }
 }
 
 fn plain(value: Option<&Value>) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::apply::{Context, launch_now, manual_name, wait_for_end};
 use crate::ledger::WatchLock;
-use crate::model::{Concurrency, Job, JobName, Run, RunTrigger};
+use crate::model::{Concurrency, Job, JobName, Outcome, Run, RunTrigger};
 use crate::plan::{Launch, spec_hash};
 
 use super::App;
@@ -16,6 +16,7 @@ use super::session::{Session, of_apply};
 
 /// Run a declared job now, beside its schedule
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     dir: DirFlag,
@@ -28,6 +29,10 @@ pub struct Args {
     #[arg(value_name = "JOB")]
     job: NameArg,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler trigger shop.backup --wait";
 
 /// # Errors
 /// When there is no such job, it may not be started by hand, another run of it is active (5), or its
@@ -42,6 +47,9 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         );
     }
     let launch = launch_of(&session.context, &job, app);
+    if job.container.exec_target().is_some() {
+        talk("note: its output can be read by this process alone, so it is followed to its end");
+    }
     let run = launch_now(&session.context, &launch, RunTrigger::Manual)
         .await
         .map_err(|error| of_apply(&format!("start job `{}`", job.name), &error))?;
@@ -70,15 +78,18 @@ pub async fn follow(
         .ok_or_else(|| CommandError::failed("its start never reached the engine; it did not run"))?;
     talk(&format!(
         "{}: {}",
-        run.outcome.map_or("running", crate::model::Outcome::as_str),
+        run.outcome.map_or("running", Outcome::as_str),
         run.reason
     ));
     Ok(exit_of(&run))
 }
 
-fn exit_of(run: &Run) -> Exit {
+/// The exit code that stands for a run's end.
+#[must_use]
+pub fn exit_of(run: &Run) -> Exit {
     match (run.outcome, run.exit_code) {
         (Some(outcome), _) if outcome.is_success() => Exit::OK,
+        (Some(Outcome::Cancelled), _) => Exit::CANCELLED,
         // A run that was stopped may have ended with 0: that is no success.
         (_, Some(code)) if code != 0 => Exit::of_container(code),
         _ => Exit::FAILED,

@@ -14,6 +14,8 @@ use super::output::{printable, quoted};
 pub enum Parsed {
     /// Help or a version, to be printed.
     Text(String),
+    /// A command is missing: the help that would have been printed, and the error.
+    Missing(String, CommandError),
     Wrong(CommandError),
 }
 
@@ -22,6 +24,10 @@ pub enum Parsed {
 pub fn explain(error: &clap::Error) -> Parsed {
     match error.kind() {
         Clap::DisplayHelp | Clap::DisplayVersion => Parsed::Text(error.render().ansi().to_string()),
+        Clap::MissingSubcommand | Clap::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let help = super::command().render_help().ansi().to_string();
+            Parsed::Missing(help, message(error))
+        }
         _ => {
             let mut wrong = message(error);
             for hint in similar(error) {
@@ -37,7 +43,7 @@ pub fn explain(error: &clap::Error) -> Parsed {
 }
 
 fn message(error: &clap::Error) -> CommandError {
-    let argument = text(error, ContextKind::InvalidArg);
+    let argument = name_of(&text(error, ContextKind::InvalidArg));
     let value = text(error, ContextKind::InvalidValue);
     match error.kind() {
         Clap::UnknownArgument => {
@@ -60,19 +66,22 @@ fn message(error: &clap::Error) -> CommandError {
         Clap::ValueValidation => {
             let wrong = bad_value(&value, &argument);
             match std::error::Error::source(error) {
-                Some(source) => wrong.caused_by(printable(&source.to_string())),
+                Some(source) => wrong.caused_by(printable(&source_words(source))),
                 None => wrong,
             }
         }
-        Clap::MissingRequiredArgument => CommandError::usage(format!(
-            "missing: {}",
-            printable(&argument.replace(['<', '>'], ""))
-        )),
+        Clap::MissingRequiredArgument => {
+            let missing = text(error, ContextKind::InvalidArg);
+            CommandError::usage(format!(
+                "missing: {}",
+                printable(&missing.replace(['<', '>'], ""))
+            ))
+        }
         Clap::MissingSubcommand | Clap::DisplayHelpOnMissingArgumentOrSubcommand => {
             CommandError::usage("a command is missing")
         }
         Clap::ArgumentConflict => {
-            let other = text(error, ContextKind::PriorArg);
+            let other = name_of(&text(error, ContextKind::PriorArg));
             CommandError::usage(format!(
                 "{} cannot stand beside {}",
                 quoted(&argument),
@@ -84,11 +93,61 @@ fn message(error: &clap::Error) -> CommandError {
     }
 }
 
-fn bad_value(value: &str, argument: &str) -> CommandError {
-    CommandError::usage(format!("{} is no value for {}", quoted(value), quoted(argument)))
+/// The parser's words; those of Rust and of clap for numbers in ours.
+fn source_words(source: &(dyn std::error::Error + 'static)) -> String {
+    use std::num::{IntErrorKind, ParseIntError};
+    if let Some(error) = source.downcast_ref::<ParseIntError>() {
+        return String::from(match error.kind() {
+            IntErrorKind::PosOverflow => "the number is too large",
+            IntErrorKind::NegOverflow => "the number must not be negative",
+            _ => "use a whole number, not negative",
+        });
+    }
+    let text = source.to_string();
+    match text
+        .split_once(" is not in ")
+        .and_then(|(_, range)| range.split_once("..="))
+    {
+        Some((from, to)) => format!("use a whole number from {from} to {to}"),
+        None => text,
+    }
 }
 
+fn bad_value(value: &str, argument: &str) -> CommandError {
+    let value = match value {
+        "" => String::from("an empty text"),
+        text => quoted(text),
+    };
+    CommandError::usage(format!("{value} is no value for {}", quoted(argument)))
+}
+
+/// `--number` of `--number <N>`, `CONTAINER` of `<CONTAINER>...`.
+fn name_of(argument: &str) -> String {
+    if argument.starts_with('-') {
+        // What was typed may hold blanks; clap's own form has its value's name after one.
+        return argument.split(" <").next().unwrap_or_default().to_owned();
+    }
+    match argument.strip_prefix(['<', '[']) {
+        Some(name) => name.trim_end_matches(['.', '>', ']']).to_owned(),
+        None => argument.to_owned(),
+    }
+}
+
+/// A name that shares a letter or two is no slip of the pen.
+const LEAST_LIKENESS: f64 = 0.6;
+
 fn similar(error: &clap::Error) -> Vec<String> {
+    let typed = [
+        ContextKind::InvalidSubcommand,
+        ContextKind::InvalidArg,
+        ContextKind::InvalidValue,
+    ]
+    .map(|kind| text(error, kind));
+    let is_like = |name: &str| {
+        typed
+            .iter()
+            .any(|typed| strsim::normalized_damerau_levenshtein(typed, name) >= LEAST_LIKENESS)
+    };
     [
         (ContextKind::SuggestedSubcommand, "a command"),
         (ContextKind::SuggestedArg, "a flag"),
@@ -97,7 +156,7 @@ fn similar(error: &clap::Error) -> Vec<String> {
     .into_iter()
     .filter_map(|(kind, what)| {
         let name = text(error, kind);
-        (!name.is_empty()).then(|| format!("{what} with a similar name exists: `{}`", printable(&name)))
+        is_like(&name).then(|| format!("{what} with a similar name exists: `{}`", printable(&name)))
     })
     .collect()
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::manifest::{Diagnostic, Severity};
 use crate::schedule::warnings;
+use crate::transfer::check_for_kubernetes;
 use crate::wire;
 
 use super::App;
@@ -18,6 +19,7 @@ use super::output::{print_json, print_line, talk_raw};
 ///
 /// Asks no engine. Ends with 3 when there is an error; warnings never change the exit code.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     dir: DirArg,
@@ -26,9 +28,26 @@ pub struct Args {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Also say what the jobs would lack on another engine; asks it nothing
+    #[arg(long, value_enum, default_value_t)]
+    engine: For,
+
     /// How to print: as people read it, or one JSON object for each problem
     #[arg(long, value_enum, default_value_t)]
     format: TextOrJson,
+}
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler validate jobs
+  docker-scheduler validate -q jobs";
+
+/// The engine that the jobs are meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum For {
+    #[default]
+    Docker,
+    Kubernetes,
 }
 
 /// # Errors
@@ -38,6 +57,14 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     let mut manifests = Manifests::read(app, &dir)?;
     let surprises = surprises(&manifests, app.now());
     manifests.loaded.diagnostics.extend(surprises);
+    if args.engine == For::Kubernetes {
+        let found = check_for_kubernetes(
+            &manifests.loaded.desired.jobs,
+            &manifests.files.texts(),
+            app.now(),
+        );
+        manifests.loaded.diagnostics.extend(found);
+    }
     match args.format {
         TextOrJson::Json => {
             for diagnostic in &manifests.loaded.diagnostics {
@@ -99,7 +126,8 @@ fn surprises(manifests: &Manifests, now: Timestamp) -> Vec<Diagnostic> {
     found
 }
 
-fn shape(found: &Diagnostic) -> wire::Diagnostic {
+/// A finding as JSON.
+pub(super) fn shape(found: &Diagnostic) -> wire::Diagnostic {
     wire::Diagnostic {
         v: wire::VERSION,
         severity: found.severity.as_str(),

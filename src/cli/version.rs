@@ -10,6 +10,7 @@ use super::output::{print, print_json};
 
 /// Print the version
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Also the time zone database, and the engine when it answers
     #[arg(long)]
@@ -19,6 +20,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, hide_default_value = true)]
     format: super::args::TextOrJson,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler version --verbose";
 
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -27,6 +27,7 @@ const CONNECT_PAUSE: Duration = Duration::from_secs(2);
 /// Reacts to edits of the manifests, to what happens on the engine, and to time. SIGTERM and SIGINT
 /// end it (running containers go on), SIGHUP reads the manifests again.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     dir: DirArg,
@@ -35,6 +36,11 @@ pub struct Args {
     #[arg(long)]
     poll: bool,
 }
+
+/// Each is run by a test.
+const EXAMPLES: &str = r"Examples:
+  docker-scheduler watch jobs
+  docker-scheduler watch --poll /srv/jobs";
 
 /// # Errors
 /// When the directory is missing (3), another watch holds the ledger or another ledger the

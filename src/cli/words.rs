@@ -22,6 +22,15 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// `1 container`, `2 containers`.
+#[must_use]
+pub fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
 /// A run's length: with tenths below ten seconds, else in two units.
 #[must_use]
 pub fn length(from: Timestamp, to: Timestamp) -> String {

@@ -349,7 +349,14 @@ fn parse_host(host: &str, tls: Option<Certificates>) -> Result<(Transport, Strin
         host: host.to_owned(),
         why: why.to_owned(),
     };
-    let (scheme, rest) = host.split_once("://").unwrap_or(("tcp", host));
+    let (scheme, rest) = match host.split_once("://") {
+        Some(parts) => parts,
+        // The docker CLI takes any word for a host; most often it was meant for a context.
+        None if !host.contains(':') => {
+            return Err(bad("without a scheme it needs a port, as in `host:2375`"));
+        }
+        None => ("tcp", host),
+    };
     match scheme {
         "unix" => {
             let path = if rest.is_empty() {
@@ -370,7 +377,9 @@ fn parse_host(host: &str, tls: Option<Certificates>) -> Result<(Transport, Strin
             host: host.to_owned(),
             what: "a connection over SSH",
         }),
-        _ => Err(bad("expected `unix://`, `tcp://`, `http://` or `https://`")),
+        _ => Err(bad(
+            "expected `unix://`, `tcp://`, `http://`, `https://` or `ssh://`",
+        )),
     }
 }
 
@@ -590,6 +599,7 @@ mod tests {
                 .map_err(|e| e.to_string())
         };
         assert_eq!(parse("build:4000").as_deref(), Ok("tcp://build:4000"));
+        assert!(parse("build").unwrap_err().contains("needs a port"));
         assert_eq!(parse("tcp://[::1]").as_deref(), Ok("tcp://[::1]:2375"));
         assert_eq!(parse("https://build/").as_deref(), Ok("https://build:2376"));
         assert_eq!(parse("unix://").as_deref(), Ok("unix:///var/run/docker.sock"));

@@ -12,6 +12,7 @@ pub mod context;
 pub mod docker;
 pub mod registry;
 pub mod sim;
+pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, Peer};
+use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, Peer, Text};
 
 /// Connects to the engine at `endpoint`.
 ///
@@ -147,6 +148,14 @@ impl ContainerState {
     }
 }
 
+/// What an engine says of a container, unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub container: serde_json::Value,
+    /// `None` when the image has gone.
+    pub image: Option<serde_json::Value>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSummary {
     pub id: String,
@@ -236,6 +245,10 @@ pub trait Observe: Send + Sync {
     /// `None`: there is no such container.
     async fn inspect(&self, name_or_id: &str) -> Result<Option<ContainerState>>;
 
+    /// A container and its image in the engine's own words, the JSON of its inspects; `None`: there is
+    /// no such container. For who copies a container, not for who judges one.
+    async fn describe(&self, name_or_id: &str) -> Result<Option<Description>>;
+
     /// Whether the engine ever opened a container's log, which it does before it starts the process
     /// and which survives the engine's own memory. `None` when nobody can say: only one log driver
     /// leaves a file that this process may be able to look for.
@@ -254,6 +267,10 @@ pub trait Observe: Send + Sync {
 
     /// What is at `path` in a container that need not run; `None` when nothing is.
     async fn stat_path(&self, container: &str, path: &str) -> Result<Option<PathStat>>;
+
+    /// `None`: the engine knows no such exec (any more: it forgets them with a restart, and some
+    /// minutes after their end).
+    async fn inspect_exec(&self, id: &str) -> Result<Option<ExecState>>;
 
     /// Events of containers carrying `label` (`key=value`), from `since` on when given (as far as
     /// the engine remembers), and without end unless `until` is given. The stream ends or yields an
@@ -311,6 +328,46 @@ pub trait Engine: Observe {
 
     /// Output of a container from its start on; to be called before `start`.
     async fn attach(&self, id: &str) -> Result<BoxStream<'static, Result<LogChunk>>>;
+
+    /// Prepares a command in a running container, without starting it; its ID.
+    async fn create_exec(&self, request: &ExecRequest) -> Result<String>;
+
+    /// Starts it, once, and reads its output to its end. `Ok` is no proof that it runs: a command
+    /// that cannot be started says so in its output.
+    async fn start_exec(&self, id: &str, tty: bool) -> Result<BoxStream<'static, Result<LogChunk>>>;
+
+    /// Sends a signal to every process in the container that has this variable in its environment,
+    /// as that user; engines have no verb for it, so a shell in the container does it. `false`: it
+    /// has none that could.
+    async fn signal_marked(
+        &self,
+        container: &str,
+        user: Option<&str>,
+        variable: (&str, &str),
+        signal: &str,
+    ) -> Result<bool>;
+}
+
+/// One command in a container that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecRequest {
+    /// Full ID.
+    pub container: String,
+    pub command: Vec<Text>,
+    pub environment: BTreeMap<String, Text>,
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub tty: bool,
+}
+
+/// What the engine knows of an exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecState {
+    pub running: bool,
+    /// `None`: it runs, or was never started.
+    pub exit_code: Option<i64>,
+    /// Whether there ever was a process: a refused start leaves an exit code without one.
+    pub ran: bool,
 }
 
 /// One create call.

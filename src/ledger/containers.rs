@@ -17,7 +17,7 @@ use crate::model::{ContainerName, JobName, Origin, RunTrigger, Slot};
 
 use super::Ledger;
 use super::error::{Fault, LedgerError, Result};
-use super::sql::{At, Json, unreadable};
+use super::sql::{At, Json, at, unreadable};
 
 /// A container that is about to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct NewContainer {
     pub origin: Origin,
     /// What it is made from, with sensitive values masked, for `rerun`.
     pub spec: String,
+    /// It is started again for each of its job's runs.
+    pub reused: bool,
 }
 
 /// What became of it.
@@ -68,6 +70,9 @@ pub struct ContainerRow {
     /// Full ID, once the engine has told it.
     pub container: Option<String>,
     pub state: ContainerState,
+    pub reused: bool,
+    /// Of a reused one, its StartedAt as last recorded; `None`: never started.
+    pub seen_started: Option<Timestamp>,
 }
 
 impl ContainerState {
@@ -103,42 +108,17 @@ impl Ledger {
     /// # Errors
     /// When the nonce was used before, or the database cannot be written.
     pub fn creating(&self, container: &NewContainer) -> Result<()> {
-        let NewContainer {
-            nonce,
-            name,
-            job,
-            slot,
-            attempt,
-            trigger,
-            spec_hash,
-            image_id,
-            at,
-            origin,
-            spec,
-        } = container;
+        self.write(|tx| insert(tx, container))
+    }
+
+    /// A start of a reused container that was not ours was seen.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn seen_started(&self, nonce: &str, started_at: Option<Timestamp>) -> Result<()> {
         self.write(|tx| {
-            if by_nonce(tx, nonce)?.is_some() {
-                return Err(LedgerError::not_usable(nonce, "its nonce was used before").into());
-            }
-            let spec = spec_id(tx, spec)?;
-            tx.prepare_cached(
-                "INSERT INTO containers (nonce, name, job, slot, attempt, trigger_kind, spec_hash, image_id,
-                                         at, origin, spec, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'creating')",
-            )?
-            .execute((
-                nonce,
-                name,
-                job,
-                slot,
-                attempt,
-                trigger,
-                spec_hash,
-                image_id,
-                At(*at),
-                Json(origin),
-                spec,
-            ))?;
+            tx.prepare_cached("UPDATE containers SET seen_started = ?2 WHERE nonce = ?1 AND reused = 1")?
+                .execute((nonce, at(started_at)))?;
             Ok(())
         })
     }
@@ -174,12 +154,17 @@ impl Ledger {
     }
 
     /// The container was removed without having been started, or was never made: it will not be
-    /// started any more, even if the engine carries out a late request.
+    /// started any more, even if the engine carries out a late request. A reused one may have been
+    /// started before.
     ///
     /// # Errors
-    /// When the nonce is not known, or a start was intended.
+    /// When the nonce is not known, or a start was intended (of a reused one: and its run has no
+    /// outcome).
     pub fn discarded(&self, nonce: &str) -> Result<()> {
         self.write(|tx| match require(tx, nonce)?.state {
+            ContainerState::Creating | ContainerState::Armed if is_in_use(tx, nonce)? => {
+                Err(LedgerError::not_usable(nonce, "a run of it has no outcome yet").into())
+            }
             ContainerState::Creating | ContainerState::Armed => discard(tx, nonce),
             ContainerState::Discarded => Ok(()),
             ContainerState::Intended => Err(LedgerError::not_usable(nonce, "its start was intended").into()),
@@ -261,6 +246,55 @@ impl ContainerRow {
     }
 }
 
+/// Records a container, in the state `creating`.
+pub(super) fn insert(tx: &Transaction<'_>, container: &NewContainer) -> std::result::Result<(), Fault> {
+    let NewContainer {
+        nonce,
+        name,
+        job,
+        slot,
+        attempt,
+        trigger,
+        spec_hash,
+        image_id,
+        at,
+        origin,
+        spec,
+        reused,
+    } = container;
+    if by_nonce(tx, nonce)?.is_some() {
+        return Err(LedgerError::not_usable(nonce, "its nonce was used before").into());
+    }
+    let spec = spec_id(tx, spec)?;
+    tx.prepare_cached(
+        "INSERT INTO containers (nonce, name, job, slot, attempt, trigger_kind, spec_hash, image_id,
+                                 at, origin, spec, reused, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'creating')",
+    )?
+    .execute((
+        nonce,
+        name,
+        job,
+        slot,
+        attempt,
+        trigger,
+        spec_hash,
+        image_id,
+        At(*at),
+        Json(origin),
+        spec,
+        reused,
+    ))?;
+    Ok(())
+}
+
+/// Whether a run that was intended with this nonce has no outcome.
+fn is_in_use(tx: &Transaction<'_>, nonce: &str) -> std::result::Result<bool, Fault> {
+    Ok(tx
+        .prepare_cached("SELECT 1 FROM runs WHERE nonce = ?1 AND outcome IS NULL")?
+        .exists([nonce])?)
+}
+
 pub(super) fn discard(tx: &Transaction<'_>, nonce: &str) -> std::result::Result<(), Fault> {
     tx.prepare_cached("UPDATE containers SET state = 'discarded' WHERE nonce = ?1")?
         .execute([nonce])?;
@@ -278,7 +312,7 @@ pub(super) fn by_nonce(
     Ok(tx
         .prepare_cached(
             "SELECT nonce, name, job, slot, attempt, trigger_kind, spec_hash, image_id, at, origin, container,
-                    state, text
+                    state, text, containers.reused, seen_started
              FROM containers JOIN specs ON specs.id = containers.spec WHERE nonce = ?1",
         )?
         .query_row([nonce], row_of)
@@ -301,6 +335,8 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<ContainerRow> {
         container: row.get(10)?,
         state: row.get(11)?,
         spec: row.get(12)?,
+        reused: row.get(13)?,
+        seen_started: row.get::<_, Option<At>>(14)?.map(|At(at)| at),
     })
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params_from_iter};
 
-use crate::model::{JobName, Outcome, Run, RunId};
+use crate::model::{JobName, Outcome, Run, RunId, Within};
 
 use super::Ledger;
 use super::error::{Fault, Result};
@@ -36,7 +36,7 @@ const FIND_LIMIT: u32 = 100;
 /// In the order that [`run_of`] reads.
 pub(super) const COLUMNS: &str = "id, job, slot, attempt, trigger_kind, outcome, reason, exit_code, due_at, intent, \
      started_at, finished_at, recorded_at, container, container_gone, held_until, stop_requested, image, spec_hash, \
-     origin, slot_last, count, note, stop_reason, retry_at, job_group";
+     origin, slot_last, count, note, reused, exec, stop_reason, retry_at, job_group";
 
 impl Ledger {
     /// Every run without outcome, with a container that is not gone, with a hold that was not
@@ -68,7 +68,7 @@ impl Ledger {
         })
     }
 
-    /// The run of that name or container ID; else those that begin so, newest first, at most 100.
+    /// The run of that name, or those of that container ID; else those that begin so, newest first, at most 100.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -76,7 +76,10 @@ impl Ledger {
         if prefix_or_container.is_empty() {
             return Ok(Vec::new());
         }
-        let exact = format!("SELECT {COLUMNS} FROM runs WHERE id = ?1 OR container = ?1");
+        let exact = format!(
+            "SELECT {COLUMNS} FROM runs WHERE id = ?1 OR container = ?1
+             ORDER BY last_due_at DESC, seq DESC LIMIT {FIND_LIMIT}"
+        );
         // Names and IDs are ASCII, so DEL sorts after all that can follow the prefix.
         let end = format!("{prefix_or_container}\u{7f}");
         self.read(|tx| {
@@ -87,6 +90,15 @@ impl Ledger {
                 Ok(found)
             }
         })
+    }
+
+    /// The newest run that started a container, by its full ID; not one whose command ran in it
+    /// beside what it is for.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn newest_in(&self, container: &str) -> Result<Option<Run>> {
+        self.read(|tx| newest_in(tx, container))
     }
 
     /// The job's last row in the order of `history`.
@@ -100,6 +112,32 @@ impl Ledger {
             ..HistoryQuery::default()
         };
         Ok(self.history(&query)?.pop())
+    }
+
+    /// Every attempt of the run's slot, in order; of a manual run itself.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn attempts_of(&self, run: &Run) -> Result<Vec<Run>> {
+        let Some(slot) = run.slot else {
+            return Ok(self.run(&run.id)?.into_iter().collect());
+        };
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE job = ?1 AND slot = ?2 ORDER BY attempt");
+        self.read(|tx| list(tx, &sql, &[&run.job, &slot]))
+    }
+
+    /// Who asked for the run's end, when a person cancelled it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn stop_by(&self, run: &RunId) -> Result<Option<String>> {
+        self.read(|tx| {
+            let by = tx
+                .prepare_cached("SELECT stop_by FROM runs WHERE id = ?1")?
+                .query_row([run], |row| row.get(0))
+                .optional()?;
+            Ok(by.flatten())
+        })
     }
 
     /// What the run's container was made from, masked; `None` for a slot that never became a run.
@@ -180,6 +218,15 @@ pub(super) fn history_sql(query: &HistoryQuery) -> (String, Vec<Value>) {
     (sql, values)
 }
 
+pub(super) fn newest_in(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {
+    Ok(tx
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM runs WHERE container = ?1 AND exec IS NULL ORDER BY seq DESC LIMIT 1"
+        ))?
+        .query_row([container], run_of)
+        .optional()?)
+}
+
 pub(super) fn to_plan(tx: &Transaction<'_>) -> std::result::Result<Vec<Run>, Fault> {
     list(tx, &to_plan_sql(), &[])
 }
@@ -255,8 +302,13 @@ pub(super) fn run_of(row: &Row<'_>) -> rusqlite::Result<Run> {
         slot_last: row.get(20)?,
         count: row.get::<_, Option<Count>>(21)?.map(|Count(count)| count),
         note: row.get(22)?,
-        stop_reason: row.get(23)?,
-        retry_at: moment(24)?,
-        group: row.get(25)?,
+        within: match (row.get::<_, Option<Json<_>>>(23)?, row.get(24)?) {
+            (Some(Json(before)), _) => Within::Reused(before),
+            (None, Some(exec)) => Within::Exec(exec),
+            (None, None) => Within::Own,
+        },
+        stop_reason: row.get(25)?,
+        retry_at: moment(26)?,
+        group: row.get(27)?,
     })
 }

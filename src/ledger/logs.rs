@@ -114,6 +114,14 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Lets readers of the unfinished file see what was written so far.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
     /// How much was written.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -59,7 +59,7 @@ pub use held::{Held, NewHeld};
 pub use history::{HistoryQuery, JobFilter};
 pub use jobs::JobUpsert;
 pub use lock::WatchLock;
-pub use runs::{Adopted, Finish, Intended, NewIntent, NotRun, Settle};
+pub use runs::{Adopted, Finish, Intended, NewExec, NewIntent, NotRun, Settle, Shared, Terms};
 
 /// How long a call waits for another process's transaction. Ours take milliseconds, so that a
 /// longer wait means a stopped process, not a busy one.

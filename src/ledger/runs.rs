@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, Transaction};
 
-use crate::model::{Cap, Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
+use crate::model::{Before, Cap, Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
 
-use super::containers::{self, ContainerRow, ContainerState};
+use super::containers::{self, ContainerRow, ContainerState, NewContainer};
 use super::error::{Fault, LedgerError, Result};
-use super::history::{COLUMNS, run_of};
+use super::history::{self, COLUMNS, run_of};
 use super::sql::{At, Json, at, count};
 use super::{Ledger, held, jobs, pauses};
 
@@ -19,16 +19,49 @@ pub struct NewIntent {
     pub container: String,
     pub due_at: Timestamp,
     pub intent: Intent,
-    /// Not while another run of the job is active, or another attempt of one is to come. Decided in
-    /// the same transaction, so that two processes cannot both find the job free.
+    pub terms: Terms,
+    /// Of a reused container, which is not named after its run.
+    pub shared: Option<Shared>,
+}
+
+/// On which terms a start may be requested. Decided in the same transaction as the intent, so that two
+/// processes cannot both find the job free.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Not while another run of the job is active, or another attempt of one is to come.
     pub exclusive: bool,
-    /// Limits on what runs at once, decided here for the same reason.
+    /// Limits on what runs at once.
     pub caps: Vec<Cap>,
     /// The group whose limit it counts for.
     pub group: Option<String>,
     /// Where the job's pointer moves to; `None` for what lies behind it: a slot that has waited, a
     /// further attempt, a manual run.
     pub settle: Option<Settle>,
+}
+
+/// The run of a container that is started again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    pub id: RunId,
+    pub slot: Option<Slot>,
+    pub attempt: u32,
+    pub trigger: RunTrigger,
+    pub origin: Origin,
+    pub before: Before,
+}
+
+/// A command that is about to be run in somebody else's container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewExec {
+    /// What stands for the container that a run of its own would have: its name is the run's.
+    pub run: NewContainer,
+    /// ID of the exec, which was created and not started.
+    pub exec: String,
+    /// Full ID of the target.
+    pub container: String,
+    pub due_at: Timestamp,
+    pub intent: Intent,
+    pub terms: Terms,
 }
 
 /// Whether the start may be requested.
@@ -134,15 +167,19 @@ impl Ledger {
             container,
             due_at,
             intent,
-            exclusive,
-            caps,
-            group,
-            settle,
+            terms,
+            shared,
         } = intent;
         self.write(|tx| {
             let row = containers::require(tx, nonce)?;
+            if row.reused != shared.is_some() {
+                return Err(LedgerError::not_usable(nonce, "it was made for another kind of runs").into());
+            }
+            if let Some(shared) = shared {
+                return intend_again(tx, &row, container, *due_at, intent, terms, shared);
+            }
             if let Some(run) = in_the_way(tx, &row, container)? {
-                move_pointer(tx, settle.as_ref())?;
+                move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(run)));
             }
             row.check_id(tx, container)?;
@@ -156,18 +193,9 @@ impl Ledger {
                     return Err(LedgerError::not_usable(nonce, "its start was intended before").into());
                 }
             }
-            if *exclusive && let Some(run) = active(tx, &row, intent.at)? {
-                return Ok(Intended::Active(Box::new(run)));
-            }
-            if !is_its_turn(tx, &row, intent.at)? {
-                return Ok(Intended::NotItsTurn);
-            }
-            for cap in caps {
-                let by = running(tx, cap, intent.at)?;
-                if by.len() >= cap.limit as usize {
-                    let cap = cap.clone();
-                    return Ok(Intended::Full { cap, by });
-                }
+            let attempt = Attempt::of(&row.job, row.slot, row.attempt);
+            if let Some(refused) = refused(tx, &attempt, intent.at, terms)? {
+                return Ok(refused);
             }
             tx.prepare_cached("UPDATE containers SET state = 'intended', container = ?2 WHERE nonce = ?1")?
                 .execute((nonce, container))?;
@@ -185,19 +213,68 @@ impl Ledger {
                     started_at: None,
                     nonce: Some(nonce),
                     container: Some(container),
+                    within: InsertWithin::Own,
                     image: Some(&row.image_id),
                     spec_hash: Some(&row.spec_hash),
                     origin: &row.origin,
-                    group: group.as_deref(),
+                    group: terms.group.as_deref(),
                 },
                 None,
             )?;
-            // The attempt before has its successor.
-            tx.prepare_cached(
-                "UPDATE runs SET retry_at = NULL WHERE job = ?1 AND slot = ?2 AND attempt < ?3 AND retry_at IS NOT NULL",
-            )?
-            .execute((&row.job, row.slot, row.attempt))?;
-            move_pointer(tx, settle.as_ref())?;
+            attempt.is_made(tx, terms)?;
+            Ok(Intended::New)
+        })
+    }
+
+    /// The same for a command in somebody else's container: after [`Intended::New`] that exec may
+    /// be started, once.
+    ///
+    /// # Errors
+    /// When the database cannot be written: no ledger, no start.
+    pub fn intend_exec(&self, new: &NewExec) -> Result<Intended> {
+        let NewExec {
+            run,
+            exec,
+            container,
+            due_at,
+            intent,
+            terms,
+        } = new;
+        self.write(|tx| {
+            if let Some(found) = occupied(tx, &run.name, &run.job, run.slot, None, run.attempt)? {
+                move_pointer(tx, terms.settle.as_ref())?;
+                return Ok(Intended::AlreadyRecorded(Box::new(found)));
+            }
+            let attempt = Attempt::of(&run.job, run.slot, run.attempt);
+            if let Some(refused) = refused(tx, &attempt, intent.at, terms)? {
+                return Ok(refused);
+            }
+            containers::insert(tx, run)?;
+            // There is no container that could be started for it.
+            containers::discard(tx, &run.nonce)?;
+            insert(
+                tx,
+                &NewRun {
+                    id: &run.name,
+                    job: &run.job,
+                    slot: run.slot,
+                    series: None,
+                    attempt: run.attempt,
+                    trigger: run.trigger,
+                    due_at: *due_at,
+                    intent: Some(intent),
+                    started_at: None,
+                    nonce: Some(&run.nonce),
+                    container: Some(container),
+                    within: InsertWithin::Exec(exec),
+                    image: Some(&run.image_id),
+                    spec_hash: Some(&run.spec_hash),
+                    origin: &run.origin,
+                    group: terms.group.as_deref(),
+                },
+                None,
+            )?;
+            attempt.is_made(tx, terms)?;
             Ok(Intended::New)
         })
     }
@@ -308,6 +385,7 @@ impl Ledger {
                     started_at: *started_at,
                     nonce,
                     container: Some(container),
+                    within: InsertWithin::Own,
                     image: image.as_deref(),
                     spec_hash: spec_hash.as_deref(),
                     origin,
@@ -324,11 +402,16 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn started(&self, run: &RunId, at: Timestamp) -> Result<()> {
-        self.touch(
-            run,
-            "UPDATE runs SET started_at = coalesce(started_at, ?2) WHERE id = ?1",
-            (run, At(at)),
-        )
+        self.write(|tx| {
+            let changed = tx
+                .prepare_cached("UPDATE runs SET started_at = coalesce(started_at, ?2) WHERE id = ?1")?
+                .execute((run, At(at)))?;
+            note_start(tx, run, at)?;
+            match changed {
+                0 => Err(no_such(run)),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Records which outcome the run's end will mean, before it is asked to stop. The first such
@@ -368,6 +451,22 @@ impl Ledger {
                      WHERE id = ?1 AND retry_at IS NOT NULL",
                 )?
                 .execute((run, note))?;
+            changed_or_known(tx, run, changed)
+        })
+    }
+
+    /// As [`Ledger::request_stop`] for a run that a person cancels, with who that was.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn request_cancel(&self, run: &RunId, by: &str) -> Result<bool> {
+        self.write(|tx| {
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE runs SET stop_requested = ?2, stop_by = ?3
+                     WHERE id = ?1 AND outcome IS NULL AND stop_requested IS NULL",
+                )?
+                .execute((run, Outcome::Cancelled, by))?;
             changed_or_known(tx, run, changed)
         })
     }
@@ -492,6 +591,9 @@ fn write_finish(tx: &Transaction<'_>, run: &RunId, finish: &Finish) -> std::resu
             note,
             at(retry_at),
         ))?;
+    if let (1.., Some(started_at)) = (changed, started_at) {
+        note_start(tx, run, *started_at)?;
+    }
     changed_or_known(tx, run, changed)
 }
 
@@ -520,6 +622,80 @@ pub(super) fn move_pointer(tx: &Transaction<'_>, settle: Option<&Settle>) -> std
 /// Whether this slot's attempt has a record, or a series covers it.
 pub(super) fn has_record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
     Ok(occupied(tx, &slot.id, &slot.job, slot.slot, slot.slot_last, slot.attempt)?.is_some())
+}
+
+/// Of a reused container, the newest start that is known to be ours.
+fn note_start(tx: &Transaction<'_>, run: &RunId, started_at: Timestamp) -> std::result::Result<(), Fault> {
+    tx.prepare_cached(
+        "UPDATE containers SET seen_started = ?2
+         WHERE reused = 1 AND nonce = (SELECT nonce FROM runs WHERE id = ?1 AND reused IS NOT NULL)
+             AND (seen_started IS NULL OR seen_started < ?2)",
+    )?
+    .execute((run, At(started_at)))?;
+    Ok(())
+}
+
+/// The intent of one more start of a reused container: at most one for each of its job's slots, and
+/// none while a run of it has no outcome.
+fn intend_again(
+    tx: &Transaction<'_>,
+    row: &ContainerRow,
+    container: &str,
+    due_at: Timestamp,
+    intent: &Intent,
+    terms: &Terms,
+    shared: &Shared,
+) -> std::result::Result<Intended, Fault> {
+    let Shared {
+        id,
+        slot,
+        attempt,
+        trigger,
+        origin,
+        before,
+    } = shared;
+    if let Some(run) = occupied(tx, id, &row.job, *slot, None, *attempt)? {
+        move_pointer(tx, terms.settle.as_ref())?;
+        return Ok(Intended::AlreadyRecorded(Box::new(run)));
+    }
+    row.check_id(tx, container)?;
+    if !matches!(row.state, ContainerState::Creating | ContainerState::Armed) {
+        return Err(LedgerError::not_usable(&row.nonce, "it was discarded").into());
+    }
+    let in_it = history::newest_in(tx, container)?.filter(|run| run.outcome.is_none());
+    if let Some(run) = in_it {
+        return Ok(Intended::Active(Box::new(run)));
+    }
+    let made = Attempt::of(&row.job, *slot, *attempt);
+    if let Some(refused) = refused(tx, &made, intent.at, terms)? {
+        return Ok(refused);
+    }
+    tx.prepare_cached("UPDATE containers SET state = 'armed', container = ?2 WHERE nonce = ?1")?
+        .execute((&row.nonce, container))?;
+    insert(
+        tx,
+        &NewRun {
+            id,
+            job: &row.job,
+            slot: *slot,
+            series: None,
+            attempt: *attempt,
+            trigger: *trigger,
+            due_at,
+            intent: Some(intent),
+            started_at: None,
+            nonce: Some(&row.nonce),
+            container: Some(container),
+            within: InsertWithin::Reused(before),
+            image: Some(&row.image_id),
+            spec_hash: Some(&row.spec_hash),
+            origin,
+            group: terms.group.as_deref(),
+        },
+        None,
+    )?;
+    made.is_made(tx, terms)?;
+    Ok(Intended::New)
 }
 
 pub(super) fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
@@ -567,6 +743,7 @@ pub(super) fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result
             started_at: None,
             nonce: None,
             container: None,
+            within: InsertWithin::Own,
             image: image.as_deref(),
             spec_hash: spec_hash.as_deref(),
             origin,
@@ -591,10 +768,19 @@ struct NewRun<'a> {
     started_at: Option<Timestamp>,
     nonce: Option<&'a str>,
     container: Option<&'a str>,
+    within: InsertWithin<'a>,
     image: Option<&'a str>,
     spec_hash: Option<&'a str>,
     origin: &'a Origin,
     group: Option<&'a str>,
+}
+
+/// Whose the container is.
+#[derive(Clone, Copy)]
+enum InsertWithin<'a> {
+    Own,
+    Reused(&'a Before),
+    Exec(&'a str),
 }
 
 fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> std::result::Result<(), Fault> {
@@ -605,11 +791,11 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
         "INSERT INTO runs (id, job, project, slot, slot_last, count, attempt, trigger_kind, due_at, last_due_at,
                            intent, started_at, nonce, container, image, spec_hash, origin,
                            outcome, reason, recorded_at, exit_code, finished_at, held_until, note, container_gone,
-                           job_group)
+                           job_group, reused, exec)
          VALUES (:id, :job, :project, :slot, :slot_last, :count, :attempt, :trigger_kind, :due_at, :last_due_at,
                  :intent, :started_at, :nonce, :container, :image, :spec_hash, :origin,
-                 :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note, 0,
-                 :job_group)",
+                 :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note,
+                 :container_gone, :job_group, :reused, :exec)",
     )?
     .execute(rusqlite::named_params! {
         ":id": new.id,
@@ -637,6 +823,15 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
         ":held_until": at(finish.filter(|f| f.outcome == Outcome::Unknown).and_then(|f| f.held_until)),
         ":note": finish.and_then(|finish| finish.note.as_deref()),
         ":job_group": new.group,
+        ":container_gone": !matches!(new.within, InsertWithin::Own),
+        ":reused": match new.within {
+            InsertWithin::Reused(before) => Some(Json(before)),
+            InsertWithin::Own | InsertWithin::Exec(_) => None,
+        },
+        ":exec": match new.within {
+            InsertWithin::Exec(exec) => Some(exec),
+            InsertWithin::Own | InsertWithin::Reused(_) => None,
+        },
     })?;
     if let Some(slot) = new.slot {
         held::release(tx, new.job, slot, new.series.map_or(slot, |(last, _)| last))?;
@@ -675,11 +870,76 @@ fn in_the_way(
     }
 }
 
+/// One attempt at a slot, or a manual run.
+struct Attempt<'a> {
+    job: &'a JobName,
+    slot: Option<Slot>,
+    number: u32,
+}
+
+impl<'a> Attempt<'a> {
+    fn of(job: &'a JobName, slot: Option<Slot>, number: u32) -> Attempt<'a> {
+        Attempt { job, slot, number }
+    }
+
+    /// The attempt before has its successor, and the job's pointer moves.
+    fn is_made(&self, tx: &Transaction<'_>, terms: &Terms) -> std::result::Result<(), Fault> {
+        tx.prepare_cached(
+            "UPDATE runs SET retry_at = NULL
+             WHERE job = ?1 AND slot = ?2 AND attempt < ?3 AND retry_at IS NOT NULL",
+        )?
+        .execute((self.job, self.slot, self.number))?;
+        move_pointer(tx, terms.settle.as_ref())
+    }
+
+    /// First attempts go in the order in which their slots wait; a further one follows an attempt
+    /// that asks for it, and no other; and none goes while a person has the job paused.
+    fn is_its_turn(&self, tx: &Transaction<'_>, at: Timestamp) -> std::result::Result<bool, Fault> {
+        let Some(slot) = self.slot else { return Ok(true) };
+        if pauses::in_force(tx, self.job, at)? {
+            return Ok(false);
+        }
+        let Some(before) = self.number.checked_sub(1) else {
+            return Ok(held::first(tx, self.job)?.is_none_or(|first| first >= slot));
+        };
+        Ok(tx
+            .prepare_cached(
+                "SELECT 1 FROM runs WHERE job = ?1 AND slot = ?2 AND attempt = ?3 AND retry_at IS NOT NULL",
+            )?
+            .exists((self.job, slot, before))?)
+    }
+}
+
+/// Why an attempt may not be made at that moment, if so.
+fn refused(
+    tx: &Transaction<'_>,
+    attempt: &Attempt<'_>,
+    at: Timestamp,
+    terms: &Terms,
+) -> std::result::Result<Option<Intended>, Fault> {
+    if terms.exclusive
+        && let Some(run) = active(tx, attempt, at)?
+    {
+        return Ok(Some(Intended::Active(Box::new(run))));
+    }
+    if !attempt.is_its_turn(tx, at)? {
+        return Ok(Some(Intended::NotItsTurn));
+    }
+    for cap in &terms.caps {
+        let by = running(tx, cap, at)?;
+        if by.len() >= cap.limit as usize {
+            let cap = cap.clone();
+            return Ok(Some(Intended::Full { cap, by }));
+        }
+    }
+    Ok(None)
+}
+
 /// Another run of the job that is active at that moment, or that is to have another attempt: not the
-/// one whose next attempt this container is for.
+/// one whose next attempt this is.
 fn active(
     tx: &Transaction<'_>,
-    row: &ContainerRow,
+    attempt: &Attempt<'_>,
     at: Timestamp,
 ) -> std::result::Result<Option<Run>, Fault> {
     let mut open = tx.prepare_cached(&format!(
@@ -687,31 +947,14 @@ fn active(
          WHERE job = ?1 AND seq IN (SELECT seq FROM runs WHERE open = 1
                                     UNION SELECT seq FROM runs INDEXED BY runs_retry WHERE retry_at IS NOT NULL)"
     ))?;
-    for run in open.query_map([&row.job], run_of)? {
+    for run in open.query_map([attempt.job], run_of)? {
         let run = run?;
-        let before = row.slot.is_some() && run.slot == row.slot && run.attempt < row.attempt;
+        let before = attempt.slot.is_some() && run.slot == attempt.slot && run.attempt < attempt.number;
         if run.is_active(at) || (run.retry_at.is_some() && !before) {
             return Ok(Some(run));
         }
     }
     Ok(None)
-}
-
-/// First attempts go in the order in which their slots wait; a further one follows an attempt that
-/// asks for it, and no other; and none goes while a person has the job paused.
-fn is_its_turn(tx: &Transaction<'_>, row: &ContainerRow, at: Timestamp) -> std::result::Result<bool, Fault> {
-    let Some(slot) = row.slot else { return Ok(true) };
-    if pauses::in_force(tx, &row.job, at)? {
-        return Ok(false);
-    }
-    let Some(before) = row.attempt.checked_sub(1) else {
-        return Ok(held::first(tx, &row.job)?.is_none_or(|first| first >= slot));
-    };
-    Ok(tx
-        .prepare_cached(
-            "SELECT 1 FROM runs WHERE job = ?1 AND slot = ?2 AND attempt = ?3 AND retry_at IS NOT NULL",
-        )?
-        .exists((&row.job, slot, before))?)
 }
 
 /// What counts for that limit at that moment.
@@ -732,7 +975,9 @@ fn running(tx: &Transaction<'_>, cap: &Cap, at: Timestamp) -> std::result::Resul
 
 fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {
     Ok(tx
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM runs WHERE container = ?1"))?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM runs WHERE container = ?1 AND exec IS NULL"
+        ))?
         .query_row([container], run_of)
         .optional()?)
 }

@@ -13,7 +13,12 @@ use super::error::{Fault, LedgerError};
 const APPLICATION_ID: i64 = 0x6473_6368;
 
 /// `PRAGMA user_version` is the number of migrations that were applied.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+    include_str!("schema/004.sql"),
+];
 
 /// Whether there is anything in the file yet: its first open may have died before the first
 /// migration was committed.

@@ -57,6 +57,7 @@ fn upsert(name: &str, baseline: &str) -> JobUpsert {
 
 fn new_container(nonce: &str, name: &str, at: Slot, attempt: u32) -> NewContainer {
     NewContainer {
+        reused: false,
         nonce: nonce.into(),
         name: ContainerName::of_slot(&Instance::default(), &job(name), at, attempt),
         job: job(name),
@@ -73,6 +74,7 @@ fn new_container(nonce: &str, name: &str, at: Slot, attempt: u32) -> NewContaine
 
 fn intent_of(nonce: &str, container: &str) -> NewIntent {
     NewIntent {
+        shared: None,
         nonce: nonce.into(),
         container: container.into(),
         due_at: time("2026-11-23T01:30:00.25Z"),
@@ -88,10 +90,7 @@ fn intent_of(nonce: &str, container: &str) -> NewIntent {
                 pid_started: 100,
             }),
         },
-        exclusive: false,
-        caps: Vec::new(),
-        group: None,
-        settle: None,
+        terms: Terms::default(),
     }
 }
 
@@ -467,6 +466,7 @@ fn an_intended_run_tells_all_of_itself() {
             recorded_at: None,
             container: Some("c1".into()),
             container_gone: false,
+            within: crate::model::Within::Own,
             held_until: None,
             stop_requested: None,
             stop_reason: None,
@@ -538,7 +538,10 @@ fn an_exclusive_intent_waits_for_the_jobs_active_run() {
         .unwrap();
     ledger.created("n2", "c2").unwrap();
     let exclusive = NewIntent {
-        exclusive: true,
+        terms: Terms {
+            exclusive: true,
+            ..Terms::default()
+        },
         ..intent_of("n2", "c2")
     };
     let Intended::Active(active) = ledger.intend(&exclusive).unwrap() else {

@@ -6,13 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::model::{ContainerSpec, ImageRef, Logging, PullPolicy, Text, Ulimit, validate_container_ref};
+use crate::model::{
+    ContainerSpec, ExecTarget, ImageRef, Logging, PullPolicy, Text, Ulimit, Which, validate_container_ref,
+};
 use crate::policy::{Ask, Refusal};
 use crate::schedule;
 
 use super::canonical::Used;
 use super::diagnostic::{Sink, code};
 use super::environment::{self, pairs, text_of};
+use super::extension::{ExecKey, NamedTarget};
 use super::interpolate::Variables;
 use super::keys;
 use super::mounts;
@@ -84,6 +87,100 @@ pub(crate) fn container(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<Contai
     environment::environment(scope, job, &mut spec);
     network::networks(scope, job, &mut spec);
     image.map(|_| spec)
+}
+
+/// What a command in somebody else's container can have of its own.
+const EXEC_KEYS: [&str; 7] = [
+    "command",
+    "environment",
+    "triggers",
+    "tty",
+    "user",
+    "working_dir",
+    "x-scheduler",
+];
+
+/// Lowers a job whose command runs in a container that is there already.
+pub(crate) fn exec(
+    scope: &mut Scope<'_, '_>,
+    job: &Entry,
+    exec: &ExecKey,
+    reuse: Option<bool>,
+) -> Option<ContainerSpec> {
+    if reuse == Some(true) {
+        scope
+            .sink
+            .error(
+                code::CONFLICT,
+                exec.span.clone(),
+                "`exec` and `container: reuse` exclude each other",
+            )
+            .help("a command that runs in another container has none of its own");
+    }
+    let target = target(scope, exec);
+    let placeholder = "none".parse::<ImageRef>().ok()?;
+    let any = ExecTarget {
+        which: Which::Container(String::new()),
+        only_project: None,
+    };
+    let mut spec = ContainerSpec::of_exec(target.clone().unwrap_or(any), placeholder);
+    let entries = match &job.value.value {
+        Value::Map(entries) => entries.as_slice(),
+        Value::Scalar(_) | Value::Seq(_) => &[],
+    };
+    for entry in entries {
+        let name = entry.key.text.as_str();
+        let known = keys::JOB.has(name) || keys::JOB.later.contains(&name);
+        if known && !EXEC_KEYS.contains(&name) {
+            let message = format!("`{name}` has no meaning beside `exec`");
+            scope
+                .sink
+                .error(code::CONFLICT, entry.key.span.clone(), message)
+                .label("the container is there already, and is not changed")
+                .help(format!("what a command can have there: {}", quoted_exec_keys()));
+        } else if is_key_of_a_job(scope.sink, &entry.key) {
+            key(scope, entry, &mut spec);
+        }
+    }
+    environment::environment(scope, job, &mut spec);
+    if spec.command.as_ref().is_none_or(Vec::is_empty) && !scope.sink.has_errors() {
+        scope
+            .sink
+            .error(
+                code::MISSING_KEY,
+                job.key.span.clone(),
+                format!("job `{}` has no `command`", job.key.text),
+            )
+            .help("`exec` says where to run it; `command` says what");
+        return None;
+    }
+    target.map(|_| spec)
+}
+
+fn quoted_exec_keys() -> String {
+    let own = EXEC_KEYS
+        .iter()
+        .filter(|key| !matches!(**key, "triggers" | "x-scheduler"));
+    let quoted: Vec<String> = own.map(|key| format!("`{key}`")).collect();
+    quoted.join(", ")
+}
+
+/// The target, as far as the operator allows it.
+fn target(scope: &mut Scope<'_, '_>, exec: &ExecKey) -> Option<ExecTarget> {
+    let which = match exec.which.clone()? {
+        NamedTarget::Container(name) => Which::Container(name),
+        NamedTarget::Service { service, project } => Which::Service {
+            project: project.unwrap_or_else(|| scope.project.to_owned()),
+            service,
+        },
+    };
+    match scope.settings.policy.exec(&which, scope.project) {
+        Ok(only_project) => Some(ExecTarget { which, only_project }),
+        Err(refusal) => {
+            refuse(scope.sink, exec.span.clone(), "exec", refusal);
+            None
+        }
+    }
 }
 
 /// One key. Flat, so that a key is found by reading.

@@ -36,6 +36,12 @@ pub(crate) mod code {
     pub const CONFLICT: &str = "conflict";
     /// Allowed, but probably not meant.
     pub const ADVICE: &str = "advice";
+    /// An entry of another program's file that became no job, or a job that has no form there.
+    pub const NOT_CARRIED_OVER: &str = "not-carried-over";
+    /// A part of an entry that its job lacks.
+    pub const LOST: &str = "lost";
+    /// A part of an entry that is not quite what it was.
+    pub const CHANGED: &str = "changed";
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,7 +133,9 @@ pub(crate) struct Sink<'f> {
     /// Byte at which each line begins.
     lines: Vec<usize>,
     found: Vec<Diagnostic>,
-    /// Beyond [`MAX_FOUND`]: the last of them, and how many there are.
+    /// [`MAX_FOUND`], but for a report that must be whole.
+    most: usize,
+    /// Beyond `most`: the last of them, and how many there are.
     surplus: Option<(Diagnostic, usize)>,
 }
 
@@ -141,7 +149,16 @@ impl<'f> Sink<'f> {
             text,
             lines,
             found: Vec::new(),
+            most: MAX_FOUND,
             surplus: None,
+        }
+    }
+
+    /// Keeps everything: for a report of what could not be carried over, which a person works through.
+    pub fn whole(file: &'f str, text: &'f str) -> Sink<'f> {
+        Sink {
+            most: usize::MAX,
+            ..Sink::new(file, text)
         }
     }
 
@@ -178,13 +195,13 @@ impl<'f> Sink<'f> {
 
     /// Whether further findings are only counted: no need to think about their help.
     pub fn is_full(&self) -> bool {
-        self.found.len() >= MAX_FOUND
+        self.found.len() >= self.most
     }
 
     /// Beyond the bound a finding is only counted.
     fn keep(&mut self, found: Diagnostic) -> &mut Diagnostic {
         let at = self.found.len();
-        if at < MAX_FOUND {
+        if at < self.most {
             self.found.push(found);
             return &mut self.found[at];
         }

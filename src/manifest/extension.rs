@@ -35,6 +35,28 @@ pub(crate) struct Extension {
     pub jitter: Option<Duration>,
     pub except: Option<Vec<ExceptDays>>,
     pub group: Option<String>,
+    /// `container: reuse`.
+    pub reuse: Option<bool>,
+    pub exec: Option<ExecKey>,
+}
+
+/// `exec`: the container that the command is to run in.
+#[derive(Debug, Clone)]
+pub(crate) struct ExecKey {
+    /// Where it stands, for a refusal.
+    pub span: std::ops::Range<usize>,
+    /// Wrong ones were reported.
+    pub which: Option<NamedTarget>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum NamedTarget {
+    Container(String),
+    /// Without a project: the job's own.
+    Service {
+        service: String,
+        project: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +94,12 @@ impl Extension {
                 "jitter" => out.jitter = whole_seconds(sink, value, "jitter"),
                 "except" => out.except = except(sink, value),
                 "group" => out.group = group(sink, value),
+                "exec" if level == Level::File => {
+                    sink.error(code::VALUE, key.span.clone(), "`exec` belongs to one job")
+                        .help("write it under `x-scheduler` of the job");
+                }
+                "exec" => out.exec = Some(exec(sink, key.span.clone(), value)),
+                "container" => out.reuse = reuse(sink, value),
                 _ => {}
             }
         }
@@ -457,6 +485,40 @@ fn every(sink: &mut Sink<'_>, node: &Node) -> Option<Duration> {
         return None;
     }
     Some(period)
+}
+
+/// `{container: NAME}`, or `{service: NAME, project: NAME}`.
+fn exec(sink: &mut Sink<'_>, span: std::ops::Range<usize>, node: &Node) -> ExecKey {
+    let (mut container, mut service, mut project) = (None, None, None);
+    let had_errors = sink.has_errors();
+    for Entry { key, value } in values::fields(sink, node, "exec", &keys::EXEC) {
+        let name = key.text.as_str();
+        let place = match name {
+            "container" => &mut container,
+            "service" => &mut service,
+            _ => &mut project,
+        };
+        let found = values::filled_text(sink, value, name);
+        let found = found.and_then(|text| super::compose::resource_name(sink, value, &text, name));
+        *place = found;
+    }
+    let which = match (container, service, project) {
+        (Some(name), None, None) => Some(NamedTarget::Container(name)),
+        (None, Some(service), project) => Some(NamedTarget::Service { service, project }),
+        _ => {
+            if had_errors || !sink.has_errors() {
+                sink.error(code::VALUE, node.span.clone(), "`exec` names no one container")
+                    .help("`{container: NAME}`, or `{service: NAME, project: NAME}` of a Compose project");
+            }
+            None
+        }
+    };
+    ExecKey { span, which }
+}
+
+/// A container of its own for each run, or one that is started again for each.
+fn reuse(sink: &mut Sink<'_>, node: &Node) -> Option<bool> {
+    values::word(sink, node, "container", &[("fresh", false), ("reuse", true)])
 }
 
 fn day_match(sink: &mut Sink<'_>, node: &Node) -> Option<DayMatch> {

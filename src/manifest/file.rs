@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::model::{Job, JobName, Origin};
+use crate::model::{Job, JobName, Origin, Place};
 
 use super::canonical;
 use super::compose::{self, Declared, Resource, Scope};
@@ -227,9 +227,15 @@ impl Reader<'_, '_> {
             targets: BTreeSet::new(),
             refused_folders: self.refused_folders,
         };
-        let container = compose::container(&mut scope, entry);
+        let container = match &own.exec {
+            Some(exec) => compose::exec(&mut scope, entry, exec, own.reuse),
+            None => compose::container(&mut scope, entry),
+        };
         let used = std::mem::take(&mut scope.used);
-        let (name, triggers, container) = (name?, triggers?, container?);
+        let (name, triggers, mut container) = (name?, triggers?, container?);
+        if own.exec.is_none() && own.reuse.or(defaults.reuse) == Some(true) {
+            container.place = Place::Reuse;
+        }
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {
             name,

@@ -282,7 +282,8 @@ pub(crate) static JOB: Section = Section {
         "sysctls",
     ],
     later_is_for_services: false,
-    required: &["image", "triggers"],
+    // And an image, where the command does not run in another container.
+    required: &["triggers"],
 };
 
 pub(crate) static ENV_FILE: Section = Section {
@@ -488,7 +489,7 @@ const DAY_MATCH: Row = row(
 );
 
 /// `x-scheduler` keys that have a meaning for one job and as the default of a file.
-const SCHEDULER_ROWS: [Row; 16] = [
+const SCHEDULER_ROWS: [Row; 17] = [
     row(
         "backoff",
         PAUSES,
@@ -498,6 +499,11 @@ const SCHEDULER_ROWS: [Row; 16] = [
         "concurrency",
         Word(&["forbid", "queue", "allow", "replace"]),
         "What happens when a run is still active at the next slot.",
+    ),
+    row(
+        "container",
+        Word(&["fresh", "reuse"]),
+        "A container for each run, or one that is started again for each.",
     ),
     DAY_MATCH,
     row(
@@ -552,11 +558,18 @@ const SCHEDULER_ROWS: [Row; 16] = [
 ];
 
 /// `x-scheduler` keys of a job alone.
-const JOB_SCHEDULER_ROWS: [Row; 1] = [row(
-    "every",
-    Duration,
-    "A slot each so often since the Unix epoch: `10s`.",
-)];
+const JOB_SCHEDULER_ROWS: [Row; 2] = [
+    row(
+        "every",
+        Duration,
+        "A slot each so often since the Unix epoch: `10s`.",
+    ),
+    row(
+        "exec",
+        Keys(&EXEC),
+        "The running container in which the command runs, instead of one of its own.",
+    ),
+];
 
 /// What [`crate::schedule::parse_days`] reads, as far as an expression can say it.
 const EXCEPT: &str = r"^\s*(\d{4}-)?\d{2}-\d{2}\s*(\.\.\s*(\d{4}-)?\d{2}-\d{2}\s*)?$";
@@ -565,7 +578,7 @@ const GROUP: &str = "^[A-Za-z0-9._-]{1,64}$";
 /// `10s`, or the first pause and the longest.
 const PAUSES: Shape = Either(&[Duration, Keys(&BACKOFF)]);
 
-const SCHEDULER_LATER: [&str; 3] = ["container", "exec", "notify"];
+const SCHEDULER_LATER: [&str; 1] = ["notify"];
 
 /// `x-scheduler` of a job. The reader uses it for a file's defaults as well, to say more than "unknown".
 pub(crate) static JOB_SCHEDULER: Section = Section {
@@ -593,6 +606,28 @@ pub(crate) static BACKOFF: Section = Section {
     rows: &[&[
         row("initial", Duration, "The first pause: `10s`."),
         row("max", Duration, "The longest pause: `5m`."),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
+/// `{container: NAME}`, or `{service: NAME, project: NAME}`.
+pub(crate) static EXEC: Section = Section {
+    id: "exec",
+    of: "`exec`",
+    rows: &[&[
+        row("container", Text, "A container by its name."),
+        row(
+            "project",
+            Text,
+            "The service's Compose project; without it, the job's own.",
+        ),
+        row(
+            "service",
+            Text,
+            "A Compose service; of several containers the lowest number that runs.",
+        ),
     ]],
     later: &[],
     later_is_for_services: false,

@@ -21,15 +21,21 @@ mod interpolate;
 mod keys;
 mod mounts;
 mod network;
+mod point;
 mod schema;
 mod values;
 mod yaml;
 
-/// The reader on its own, for the operator's file.
+/// The reader on its own, for the operator's file and for files of other programs.
 pub(crate) mod reader {
     pub(crate) use super::diagnostic::{Sink, code};
     pub(crate) use super::values::{count, filled_text, flag, list, optional_mapping, unknown_key, word};
-    pub(crate) use super::yaml::{Entry, Node, parse};
+    pub(crate) use super::yaml::{Entry, Kind, Node, Value, parse};
+}
+
+/// Whether a job may have that Compose key.
+pub(crate) fn is_job_key(key: &str) -> bool {
+    keys::JOB.has(key)
 }
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +50,7 @@ pub use canonical::MASK;
 pub use caret::{closing_line, pictures, render};
 use diagnostic::code;
 pub use diagnostic::{Diagnostic, Severity};
+pub use point::at_key;
 pub use schema::json_schema;
 
 /// The most bytes of a manifest, an `.env` or an env file.

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ImageRef, JobName, Outcome};
+use super::{ExecTarget, ImageRef, JobName, Outcome, Place};
 
 /// One entry under `jobs:`, ready to be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,23 @@ pub enum ExceptDays {
         first: (i8, i8),
         last: (i8, i8),
     },
+}
+
+/// As in a manifest: `2026-12-25`, `2026-12-24..2026-12-26`, `12-25`, `12-24..01-02`.
+impl fmt::Display for ExceptDays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ExceptDays::Dates { first, last } if first == last => write!(f, "{first}"),
+            ExceptDays::Dates { first, last } => write!(f, "{first}..{last}"),
+            ExceptDays::EachYear { first, last } => {
+                write!(f, "{:02}-{:02}", first.0, first.1)?;
+                if first != last {
+                    write!(f, "..{:02}-{:02}", last.0, last.1)?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// What two restricted day fields of a cron expression mean together.
@@ -356,6 +373,9 @@ impl fmt::Display for Text {
 /// The container of each of a job's runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
+    #[serde(default)]
+    pub place: Place,
+    /// Of no meaning where the runs are processes in somebody else's container.
     pub image: ImageRef,
     pub pull_policy: PullPolicy,
     pub entrypoint: Option<Vec<Text>>,
@@ -389,6 +409,7 @@ impl ContainerSpec {
     #[must_use]
     pub fn of_image(image: ImageRef) -> ContainerSpec {
         ContainerSpec {
+            place: Place::Fresh,
             image,
             pull_policy: PullPolicy::Missing,
             entrypoint: None,
@@ -417,6 +438,24 @@ impl ContainerSpec {
 }
 
 impl ContainerSpec {
+    /// A command in somebody else's container, and nothing else.
+    #[must_use]
+    pub fn of_exec(target: ExecTarget, no_image: ImageRef) -> ContainerSpec {
+        ContainerSpec {
+            place: Place::Exec(target),
+            ..ContainerSpec::of_image(no_image)
+        }
+    }
+
+    /// The container that the command is to run in, where that is somebody else's.
+    #[must_use]
+    pub fn exec_target(&self) -> Option<&ExecTarget> {
+        match &self.place {
+            Place::Exec(target) => Some(target),
+            Place::Fresh | Place::Reuse => None,
+        }
+    }
+
     /// Every text that may be sensitive, replaced by what `change` makes of it.
     ///
     /// # Errors

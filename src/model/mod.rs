@@ -5,15 +5,18 @@
 //! (that is `wire`).
 
 mod desired;
+mod glob;
 mod job;
 mod names;
 mod observed;
 mod outcome;
+mod place;
 mod run;
 mod slot;
 mod stamp;
 
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
+pub use glob::Glob;
 pub use job::{
     Backoff, Concurrency, ContainerSpec, DayMatch, ExceptDays, History, Job, Logging, MissedFires, Mount,
     MountKind, NetworkAttachment, OnUnknown, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers,
@@ -25,6 +28,7 @@ pub use observed::{
     ImageState, JobRecord, Lane, Line, Observed, Pause,
 };
 pub use outcome::{Outcome, Reason};
+pub use place::{Before, ExecTarget, Place, TargetState, Which, Within};
 pub use run::{Intent, Owner, Peer, Run, RunTrigger};
 pub use slot::Slot;
 pub use stamp::{

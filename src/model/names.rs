@@ -262,6 +262,12 @@ impl ContainerName {
         ContainerName(format!("{}{job}.m-{id}", instance.prefix()))
     }
 
+    /// The name of the one container that a job with `container: reuse` has.
+    #[must_use]
+    pub fn of_reused(instance: &Instance, job: &JobName) -> ContainerName {
+        ContainerName(format!("{}{job}", instance.prefix()))
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{ContainerName, Instance, JobName, Origin, Policy, Run, Slot, Stamp, Triggers};
+use super::{
+    ContainerName, Instance, JobName, Origin, Policy, Run, RunId, Slot, Stamp, TargetState, Triggers,
+};
 
 /// The whole world as one value.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +33,10 @@ pub struct Observed {
     pub jobs: BTreeMap<JobName, JobRecord>,
     /// Every run without outcome, every run whose container is not gone, and each job's newest.
     pub runs: Vec<Run>,
+    /// For each job that runs its command in somebody else's container, whether it could.
+    pub targets: BTreeMap<JobName, TargetState>,
+    /// Runs without an outcome whose command runs in somebody else's container at this moment.
+    pub exec_running: BTreeSet<RunId>,
     /// Work that another task of this process is doing right now.
     pub busy: BTreeSet<(JobName, Lane)>,
 }
@@ -42,6 +48,9 @@ pub enum Lane {
     Arm,
     /// Start, stop, settle and record runs.
     Run,
+    /// The command that runs in somebody else's container for this slot, from its start to its end:
+    /// its output can be read by nobody else.
+    Exec(Slot),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

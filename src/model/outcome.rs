@@ -98,6 +98,8 @@ pub enum Reason {
     },
     /// `down`, or a person's `rm -f`.
     StoppedByUser,
+    /// `cancel`, and who called it.
+    CancelledBy(String),
     PreviousRunActive {
         since: Timestamp,
     },
@@ -132,8 +134,14 @@ pub enum Reason {
     ClockJumped,
     /// The daemon or the host died inside the start window.
     EngineDiedAtStart,
+    /// It may be under way, or may never have arrived, and no evidence can be had.
+    StartUnconfirmed,
     /// Nothing is left that could tell.
     Lost,
+    /// The engine restarted, or the container it ran in, and knows nothing of it any more.
+    ExecLost,
+    /// Nobody read its output any more, which the engine reports as an end with 126.
+    ReaderLost,
     /// Its container was running or had ended before our start.
     StartedByHand,
     /// A container of ours that the ledger does not know.
@@ -167,6 +175,7 @@ impl fmt::Display for Reason {
             Reason::NotArmed(why) => write!(f, "no container in time: {why}"),
             Reason::Timeout { after_secs } => write!(f, "stopped after its timeout of {after_secs}s"),
             Reason::StoppedByUser => f.write_str("stopped by a person"),
+            Reason::CancelledBy(who) => write!(f, "cancelled by {who}"),
             Reason::PreviousRunActive { since } => write!(f, "previous run active since {since}"),
             Reason::UnknownRunMayStillRun => f.write_str("unknown run may still be running"),
             Reason::RetryPending { at } => write!(f, "another attempt at an earlier slot is due at {at:.0}"),
@@ -183,6 +192,9 @@ impl fmt::Display for Reason {
             Reason::Suspended => f.write_str("the job is suspended"),
             Reason::ClockJumped => f.write_str("the clock jumped over it"),
             Reason::EngineDiedAtStart => f.write_str("the engine died while starting it"),
+            Reason::StartUnconfirmed => f.write_str("its start was never confirmed"),
+            Reason::ExecLost => f.write_str("lost: the engine no longer knows of the command it ran"),
+            Reason::ReaderLost => f.write_str("its output lost its reader, and the engine lost sight of it"),
             Reason::Lost => f.write_str("lost: the container vanished before its result was read"),
             Reason::StartedByHand => f.write_str("started by hand"),
             Reason::LedgerLost => f.write_str("ledger lost"),

@@ -1,9 +1,9 @@
 //! A run: one attempt to execute a slot, or a manual trigger. At most one container start.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{JobName, Origin, Outcome, RunId, Slot};
+use super::{JobName, Origin, Outcome, RunId, Slot, Within};
 
 /// What caused a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub struct Intent {
     pub engine_peer: Option<Peer>,
 }
 
+/// How much a log line's time may differ from that of the start or end it belongs to.
+const LOG_MARGIN: SignedDuration = SignedDuration::from_secs(2);
+
 /// One row of `history`: a run, or a slot that never became one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -85,8 +88,10 @@ pub struct Run {
     pub recorded_at: Option<Timestamp>,
     /// Full ID; `None` when no container was ever made.
     pub container: Option<String>,
-    /// Whether that container was removed after its outcome was durable.
+    /// Whether that container was removed after its outcome was durable. True from the beginning
+    /// where the container is not the run's own: nothing of it goes with the run.
     pub container_gone: bool,
+    pub within: Within,
     /// An `unknown` run that may still be running holds its job until then.
     pub held_until: Option<Timestamp>,
     /// We asked for its end (timeout, down): the outcome that its exit will get.
@@ -112,6 +117,20 @@ impl Run {
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.outcome.is_none() || self.holds_job(now)
+    }
+
+    /// From when on the engine's log of its container is this run's: of a reused one, where also
+    /// earlier runs wrote, from a moment before its start. A process may write before the engine
+    /// has noted the start, and a log line may be stamped a moment after the end.
+    #[must_use]
+    pub fn logs_since(&self, started_at: Option<Timestamp>) -> Option<Timestamp> {
+        let Within::Reused(before) = &self.within else {
+            return None;
+        };
+        let (ended, started) = (before.finished_at?, started_at.or(self.started_at)?);
+        let pause = started.duration_since(ended).max(SignedDuration::ZERO);
+        let margin = (pause / 2).min(LOG_MARGIN);
+        started.checked_sub(margin).ok()
     }
 
     /// An `unknown` run that may still be running.

@@ -14,6 +14,8 @@ pub const LABEL_JOB: &str = "docker-scheduler.job";
 /// The value of [`LABEL_MANAGED_BY`].
 pub const MANAGED_BY: &str = "docker-scheduler";
 
+const LABEL_CONTAINER: &str = "docker-scheduler.container";
+const REUSE: &str = "reuse";
 const LABEL_SLOT: &str = "docker-scheduler.slot";
 const LABEL_ATTEMPT: &str = "docker-scheduler.attempt";
 const LABEL_SPEC_HASH: &str = "docker-scheduler.spec-hash";
@@ -26,6 +28,8 @@ const LABEL_COMMIT: &str = "docker-scheduler.commit";
 pub struct Stamp {
     pub ledger: String,
     pub job: JobName,
+    /// Started again for each of its job's runs: then it has no slot.
+    pub reused: bool,
     /// `None` for a manual run.
     pub slot: Option<Slot>,
     pub attempt: u32,
@@ -42,6 +46,7 @@ impl Stamp {
         let Stamp {
             ledger,
             job,
+            reused,
             slot,
             attempt,
             trigger,
@@ -61,6 +66,9 @@ impl Stamp {
             (LABEL_NONCE, nonce.clone()),
             (LABEL_SOURCE, origin.file.clone()),
         ]);
+        if *reused {
+            labels.insert(LABEL_CONTAINER, REUSE.to_owned());
+        }
         if let Some(slot) = slot {
             labels.insert(LABEL_SLOT, slot.to_string());
         }
@@ -88,6 +96,7 @@ impl Stamp {
         Some(Stamp {
             ledger: get(LABEL_LEDGER)?.clone(),
             job: JobName::new(get(LABEL_PROJECT)?, get(LABEL_JOB)?).ok()?,
+            reused: get(LABEL_CONTAINER).is_some_and(|word| word == REUSE),
             slot,
             attempt: get(LABEL_ATTEMPT)?.parse().ok()?,
             trigger: get(LABEL_TRIGGER)?.parse().ok()?,
@@ -111,6 +120,7 @@ mod tests {
         let stamp = Stamp {
             ledger: "l".into(),
             job: "shop.backup".parse().unwrap(),
+            reused: true,
             slot: Some("2026-11-23T01:30:00Z".parse().unwrap()),
             attempt: 0,
             trigger: RunTrigger::Schedule,
@@ -128,7 +138,7 @@ mod tests {
         assert_eq!(Stamp::read(&labels, &"other".parse().unwrap()), None);
         for key in labels
             .keys()
-            .filter(|key| ![LABEL_SLOT, LABEL_SOURCE, LABEL_COMMIT].contains(&key.as_str()))
+            .filter(|key| ![LABEL_SLOT, LABEL_SOURCE, LABEL_COMMIT, LABEL_CONTAINER].contains(&key.as_str()))
         {
             let mut fewer = labels.clone();
             fewer.remove(key);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{
-    Cap, ContainerName, ContainerSpec, JobName, Lane, Line, Origin, Outcome, Policy, PullPolicy, Reason,
-    RunId, Slot, Triggers,
+    Cap, ContainerName, ContainerSpec, Instance, JobName, Lane, Line, Origin, Outcome, Place, Policy,
+    PullPolicy, Reason, RunId, Slot, Triggers,
 };
 
 /// The difference between what is declared and what is there, and what follows.
@@ -89,6 +89,8 @@ pub enum Action {
     Hold(Box<Hold>),
     /// The attempt that failed is the last one of its slot.
     GiveUp { run: RunId, why: Reason },
+    /// Why a job's command could not be run in its container now; `None`: it could.
+    NoteTarget(Option<String>),
     /// Read a run's result, or find out what became of it.
     Settle { run: RunId },
     /// Record what became of a container that another ledger, or a lost one, had made; then remove
@@ -118,6 +120,7 @@ impl Action {
             | Action::Record(_)
             | Action::Hold(_)
             | Action::GiveUp { .. }
+            | Action::NoteTarget(_)
             | Action::Settle { .. } => true,
         }
     }
@@ -127,6 +130,9 @@ impl Action {
     pub fn lane(&self) -> Option<Lane> {
         match self {
             Action::Create(_) | Action::Replace { .. } | Action::Remove { run: None, .. } => Some(Lane::Arm),
+            Action::Start { launch, .. } if launch.spec.exec_target().is_some() => {
+                Some(Lane::Exec(launch.slot.unwrap_or(Slot::new(launch.due_at))))
+            }
             Action::Start { .. }
             | Action::Stop { .. }
             | Action::Remove { run: Some(_), .. }
@@ -137,6 +143,7 @@ impl Action {
             | Action::Forget
             | Action::Record(_)
             | Action::Hold(_)
+            | Action::NoteTarget(_)
             | Action::GiveUp { .. } => None,
         }
     }
@@ -156,6 +163,7 @@ impl Action {
             Action::Record(_) => "record",
             Action::Hold(_) => "hold",
             Action::GiveUp { .. } => "give up",
+            Action::NoteTarget(_) => "note",
             Action::Settle { .. } => "settle",
         }
     }
@@ -167,6 +175,8 @@ pub struct Target {
     pub id: String,
     pub name: ContainerName,
     pub nonce: String,
+    /// It was started again and again: with it goes what its runs left in it.
+    pub reused: bool,
 }
 
 /// A container to make, and later start, for one slot or manual run.
@@ -189,6 +199,24 @@ pub struct Launch {
     /// Up to where the job's slots had their records when this was planned; `None` for what moves no
     /// pointer: a slot that has waited, a further attempt, a manual run.
     pub settled: Option<Timestamp>,
+}
+
+impl Launch {
+    /// Whether it starts its job's one container again.
+    #[must_use]
+    pub fn reuses(&self) -> bool {
+        self.spec.place == Place::Reuse
+    }
+
+    /// The name of the container that is started.
+    #[must_use]
+    pub fn container(&self, instance: &Instance) -> ContainerName {
+        if self.reuses() {
+            ContainerName::of_reused(instance, &self.job)
+        } else {
+            self.name.clone()
+        }
+    }
 }
 
 /// What the ledger is to know of a declared job.
@@ -283,6 +311,8 @@ pub enum Cause {
     ResultPending,
     SlotDecided,
     BeyondArmLimit,
+    /// Whether its command could be run in its container is not as it was.
+    TargetChanged,
 }
 
 /// Something that is not done now, and why.
@@ -320,6 +350,12 @@ pub enum WaitCause {
     BeingArmed {
         slot: Slot,
     },
+    /// The container that its command is to run in cannot be had now.
+    TargetNotReady {
+        why: String,
+    },
+    /// The one container of a reuse job is in use, and its spec was edited.
+    ReplacedAfterRun,
     RemovalsHeld {
         why: String,
     },
@@ -375,6 +411,8 @@ impl WaitCause {
             WaitCause::NetworkMissing { .. } => "NetworkMissing",
             WaitCause::VolumeMissing { .. } => "VolumeMissing",
             WaitCause::BeingArmed { .. } => "BeingArmed",
+            WaitCause::TargetNotReady { .. } => "TargetNotReady",
+            WaitCause::ReplacedAfterRun => "ReplacedAfterRun",
             WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
             WaitCause::RetryPending { .. } => "RetryPending",
             WaitCause::Queued { .. } => "Queued",
@@ -396,6 +434,7 @@ impl WaitCause {
             | WaitCause::ImageMissing { .. }
             | WaitCause::NetworkMissing { .. }
             | WaitCause::VolumeMissing { .. }
+            | WaitCause::TargetNotReady { .. }
             | WaitCause::RemovalsHeld { .. }
             | WaitCause::UnknownRunHeld { .. }
             | WaitCause::BadSchedule { .. } => true,
@@ -407,6 +446,7 @@ impl WaitCause {
             | WaitCause::AtLimit { .. }
             | WaitCause::Jitter { .. }
             | WaitCause::Paused { .. }
+            | WaitCause::ReplacedAfterRun
             | WaitCause::Suspended
             | WaitCause::BeyondArmLimit { .. } => false,
         }
@@ -443,6 +483,7 @@ impl Cause {
             Cause::ResultPending => "ResultPending",
             Cause::SlotDecided => "SlotDecided",
             Cause::BeyondArmLimit => "BeyondArmLimit",
+            Cause::TargetChanged => "TargetChanged",
         }
     }
 }

@@ -8,7 +8,8 @@ use super::due::{Decision, launch, looks_unstarted, miss_all_of_record, target};
 use super::fingerprint::spec_hash;
 use super::view::{Draft, JobView, is_idle};
 use crate::model::{
-    Arming, Claim, Container, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals, Slot,
+    Arming, Claim, Container, ContainerName, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals,
+    Slot,
 };
 use crate::schedule::Fire;
 
@@ -100,8 +101,19 @@ pub(super) fn arm(
     if view.busy(Lane::Arm) {
         return;
     }
+    if view.is_exec() {
+        return look_at_target(view, draft);
+    }
+    if view.reuses() {
+        return arm_reused(view, job, decision, arming, within_limit, draft);
+    }
     let hash = spec_hash(&job.container);
     let mut idle: Vec<&Container> = idle_without_run(view);
+    if view.busy(Lane::Run) {
+        // What is being made for a slot that is due is that lane's to start or to take away, also
+        // when the slot's time has passed meanwhile.
+        idle.retain(|container| container.stamp.slot.is_none_or(|slot| slot.at() > view.now));
+    }
     match decision {
         Decision::Clear => {}
         // Its own containers are `Start`'s to use or discard.
@@ -149,6 +161,74 @@ pub(super) fn arm(
         return;
     }
     arm_anew(view, job, &fire, hash, *decision, &idle, draft);
+}
+
+/// A job whose command runs in somebody else's container has none to be made: only whether it could
+/// run is looked at.
+fn look_at_target(view: &JobView<'_>, draft: &mut Draft) {
+    remove_all(&idle_without_run(view), &Cause::SpecChanged, draft);
+    if view.suspended() {
+        draft.wait(WaitCause::Suspended);
+        return;
+    }
+    let problem = view.target_problem();
+    if let Some(why) = problem {
+        draft.wait(WaitCause::TargetNotReady { why: why.to_owned() });
+    }
+    let Some(record) = view.record else { return };
+    let known = record.arm_failure.as_ref().map(|failure| failure.detail.as_str());
+    if known != problem {
+        let note = Action::NoteTarget(problem.map(str::to_owned));
+        draft.act(note, Cause::TargetChanged);
+    }
+}
+
+/// The same for a job whose runs share one container: once made it stays, whatever its next slot,
+/// because its files are what it is kept for. Only an edit makes it anew.
+fn arm_reused(
+    view: &JobView<'_>,
+    job: &Job,
+    decision: &Decision,
+    arming: Arming,
+    within_limit: bool,
+    draft: &mut Draft,
+) {
+    let hash = spec_hash(&job.container);
+    let (shared, others): (Vec<&Container>, Vec<&Container>) = idle_without_run(view)
+        .into_iter()
+        .partition(|container| container.stamp.reused);
+    remove_all(&others, &Cause::SpecChanged, draft);
+    if matches!(decision, Decision::Making(_) | Decision::Pending(_)) {
+        return;
+    }
+    if let Some(in_use) = view.reused_in_use() {
+        if !view.is_current(in_use, job, &hash) {
+            draft.wait(WaitCause::ReplacedAfterRun);
+        }
+        return;
+    }
+    let Some(fire) = view.next_fire() else {
+        if view.suspended() {
+            draft.wait(WaitCause::Suspended);
+        }
+        return;
+    };
+    let current = view
+        .container_for(fire.slot, 0)
+        .is_some_and(|container| view.is_current(container, job, &hash));
+    if current {
+        missing_parts(view, job)
+            .into_iter()
+            .for_each(|missing| draft.wait(missing));
+        return;
+    }
+    if let (Arming::Nearest(limit), false) = (arming, within_limit) {
+        draft.wait(WaitCause::BeyondArmLimit { limit });
+        return;
+    }
+    if within_limit {
+        arm_anew(view, job, &fire, hash, *decision, &shared, draft);
+    }
 }
 
 fn arm_anew(
@@ -224,10 +304,15 @@ fn arm_cause(
     if view.paused().is_some() {
         return Cause::JobPaused;
     }
-    let was_armed = record
-        .armed
-        .values()
-        .any(|armed| armed.slot == Some(slot) && armed.container.is_some());
+    let shared = ContainerName::of_reused(&view.world.instance, &job.name);
+    let was_armed = record.armed.iter().any(|(name, armed)| {
+        let its = if view.reuses() {
+            *name == shared
+        } else {
+            armed.slot == Some(slot)
+        };
+        its && armed.container.is_some()
+    });
     match decision {
         _ if was_armed && idle.is_empty() => Cause::ArmedMissing,
         Decision::Starting(_) => Cause::NextSlot,
@@ -304,6 +389,9 @@ pub(super) fn forget(view: &JobView<'_>, removals: &Removals, draft: &mut Draft)
 /// Containers that were made for a slot and are no run's: armed ones, and leftovers.
 fn idle_without_run<'a>(view: &JobView<'a>) -> Vec<&'a Container> {
     let ours = |container: &&&Container| match container.claim {
+        // One that has run has a past: as with any other ledger's, `retain` sees to that.
+        Claim::Unrecorded if container.stamp.reused => looks_unstarted(&container.status),
+        Claim::Known if container.stamp.reused => is_idle(container),
         // A manual run's container is being started by whoever made it; one that was left behind by
         // a killed `trigger` is taken away later.
         Claim::Known if container.stamp.slot.is_none() => {

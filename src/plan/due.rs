@@ -18,6 +18,9 @@ use crate::schedule::{Fire, Schedule};
 /// for each would fill the disk and say nothing more.
 const SERIES_LIMIT: usize = 100;
 
+/// How often a target that is not ready, and a command that nobody follows, are looked at.
+pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+
 /// Bounds the counting of a collapsed series; the count then says "at least".
 const COUNT_LIMIT: u64 = 10_000_000;
 
@@ -42,10 +45,7 @@ pub(super) enum Decision {
 pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
     let timeout = view.policy().and_then(|policy| policy.timeout);
     for run in view.runs.iter().filter(|run| run.outcome.is_none()) {
-        let Some(container) = view
-            .container_of(run)
-            .filter(|container| container.status.is_live())
-        else {
+        let Some(container) = view.live_container(run) else {
             continue;
         };
         let overdue = match (timeout, view.began(run)) {
@@ -73,7 +73,7 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
             };
             let stop = Action::Stop {
                 run: run.id.clone(),
-                container: container.id.clone(),
+                container,
                 grace,
                 outcome,
                 reason: None,
@@ -128,9 +128,11 @@ pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
 
 /// Records what time and policy alone have decided; the slots that may still start, oldest first.
 fn record_over(view: &JobView<'_>, job: &Job, schedule: &Schedule, due: Due, draft: &mut Draft) -> Vec<Slot> {
+    let forgotten = view.forgotten_until();
     let mut eligible = Vec::new();
     for &(first, last, count) in &due.older {
         let (outcome, reason) = match fate(view, job, schedule, first) {
+            _ if forgotten.is_some_and(|until| first.at() <= until) => (Outcome::Unknown, Reason::LedgerLost),
             Fate::Over(outcome, reason) => (outcome, reason),
             Fate::Eligible if job.policy.missed_fires == MissedFires::All => {
                 (Outcome::Dropped, Reason::BacklogFull)
@@ -140,6 +142,13 @@ fn record_over(view: &JobView<'_>, job: &Job, schedule: &Schedule, due: Due, dra
         record(view, first, Some((last, count)), outcome, reason, draft);
     }
     for fire in due.slots {
+        if forgotten.is_some_and(|until| fire.slot.at() <= until) {
+            // What its own container tells is recorded with it.
+            if !view.has_unrecorded_container(fire.slot) {
+                record(view, fire.slot, None, Outcome::Unknown, Reason::LedgerLost, draft);
+            }
+            continue;
+        }
         if view.due_at(fire.slot) > view.now {
             continue;
         }
@@ -439,10 +448,14 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
     let slot = attempt.slot;
     attempt.deadline.into_iter().for_each(|at| draft.wake_at(at));
     let hash = spec_hash(&job.container);
+    if view.is_exec() {
+        return start_exec(view, job, &attempt, hash, draft);
+    }
     let current = view
         .container_for(slot, attempt.number)
         .filter(|container| view.is_current(container, job, &hash));
-    if view.busy(Lane::Run) || (current.is_none() && view.busy(Lane::Arm)) {
+    let in_use = view.reuses() && view.reused_in_use().is_some();
+    if view.busy(Lane::Run) || (current.is_none() && (view.busy(Lane::Arm) || in_use)) {
         // Its start may be under way already.
         draft.wants_since = view.busy(Lane::Run).then_some(attempt.due_at);
         draft.wait(WaitCause::BeingArmed { slot });
@@ -458,7 +471,11 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
         .containers
         .iter()
         .filter(|container| {
-            container.stamp.slot == Some(slot) && current.is_none_or(|armed| armed.id != container.id)
+            let its = match view.reuses() {
+                true => container.stamp.reused,
+                false => container.stamp.slot == Some(slot),
+            };
+            its && current.is_none_or(|armed| armed.id != container.id)
         })
         .filter(|container| is_idle(container) && view.run_of(container).is_none())
         .map(|container| target(container))
@@ -480,6 +497,25 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
         cause,
     );
     decision
+}
+
+/// Starts the command of a due slot in somebody else's container, as soon as that runs.
+fn start_exec(view: &JobView<'_>, job: &Job, attempt: &Attempt, hash: String, draft: &mut Draft) -> Decision {
+    let slot = attempt.slot;
+    // No event tells of other people's containers, nor of a command that was started in one.
+    draft.wake_at(view.now.saturating_add(LOOK_AGAIN).unwrap_or(view.now));
+    if view.busy(Lane::Exec(slot)) || view.target_problem().is_some() {
+        draft.wants_since = view.busy(Lane::Exec(slot)).then_some(attempt.due_at);
+        return Decision::Pending(slot);
+    }
+    draft.wants_since = Some(attempt.due_at);
+    let action = Action::Start {
+        launch: Box::new(launch_attempt(view, job, attempt, hash)),
+        armed: None,
+        discard: Vec::new(),
+    };
+    draft.act(action, attempt.cause.clone());
+    Decision::Starting(slot)
 }
 
 /// The container of a slot's first attempt, to be made ahead of its time.
@@ -524,6 +560,7 @@ pub(super) fn target(container: &crate::model::Container) -> Target {
         id: container.id.clone(),
         name: container.name.clone(),
         nonce: container.stamp.nonce.clone(),
+        reused: container.stamp.reused,
     }
 }
 

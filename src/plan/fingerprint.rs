@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit};
+use crate::model::{
+    ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Place, Text, Tmpfs, Ulimit, Which,
+};
 
 /// `v1:` and 32 hexadecimal digits. The version changes when the list of what counts does, so that
 /// every armed container is then made anew once.
@@ -16,6 +18,7 @@ use crate::model::{ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, 
 pub fn spec_hash(spec: &ContainerSpec) -> String {
     // Without `..`: a new field must be given a line here, or a reason why not.
     let ContainerSpec {
+        place,
         image,
         pull_policy: _, // when to pull is not part of the container
         entrypoint,
@@ -41,6 +44,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         stop_grace_period,
     } = spec;
     let mut fields = Fields(Sha256::new());
+    fields.place(place);
     fields.text("image", image.as_str());
     fields.list("entrypoint", entrypoint.as_deref());
     fields.list("command", command.as_deref());
@@ -123,6 +127,18 @@ impl Fields {
         }
     }
 
+    fn place(&mut self, place: &Place) {
+        match place {
+            Place::Fresh => {}
+            Place::Reuse => self.text("container", "reuse"),
+            // Who may be a target is the operator's affair, and no edit of the job.
+            Place::Exec(target) => match &target.which {
+                Which::Container(name) => self.text("exec", name),
+                Which::Service { project, service } => self.pair("exec", project, service),
+            },
+        }
+    }
+
     fn mount(&mut self, mount: &Mount) {
         let Mount {
             kind,
@@ -187,12 +203,13 @@ mod tests {
         assert_eq!(spec_hash(&pull), base);
 
         let mut seen = std::collections::BTreeSet::from([base]);
-        let edits: [fn(&mut ContainerSpec); 8] = [
+        let edits: [fn(&mut ContainerSpec); 9] = [
             |spec| spec.command = Some(vec![]),
             |spec| spec.command = Some(vec![Text::plain("a"), Text::plain("b")]),
             |spec| spec.command = Some(vec![Text::plain("ab")]),
             |spec| spec.entrypoint = Some(vec![Text::plain("ab")]),
             |spec| drop(spec.environment.insert("A".into(), Text::sensitive("x"))),
+            |spec| spec.place = Place::Reuse,
             |spec| spec.user = Some("ab".into()),
             |spec| spec.working_dir = Some("ab".into()),
             |spec| spec.read_only = true,

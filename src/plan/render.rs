@@ -134,6 +134,21 @@ fn in_words(span: SignedDuration) -> String {
 /// The cause of a step, in words.
 #[must_use]
 pub fn describe_cause(step: &Step) -> String {
+    let lost = match &step.action {
+        Action::Replace { old, .. } if old.iter().any(|target| target.reused) => true,
+        Action::Remove { target, .. } | Action::Adopt { target, .. } => target.reused,
+        Action::Start { discard, .. } => discard.iter().any(|target| target.reused),
+        _ => false,
+    };
+    let why = cause_in_words(step);
+    if lost {
+        format!("{why}; the files that earlier runs left in its container are lost")
+    } else {
+        why
+    }
+}
+
+fn cause_in_words(step: &Step) -> String {
     match &step.cause {
         Cause::NewJob => match launch_origin(step) {
             Some(place) => format!("new job ({place})"),
@@ -142,7 +157,7 @@ pub fn describe_cause(step: &Step) -> String {
         Cause::NextSlot => String::from("its next slot"),
         Cause::ArmedMissing => String::from("its armed container is gone"),
         Cause::Resumed => String::from("no longer suspended"),
-        Cause::SpecChanged if step.diff.is_none() => {
+        Cause::SpecChanged if step.diff.is_none() && !matches!(step.action, Action::Remove { .. }) => {
             String::from("a value from `.env` or an env file changed; it is not shown")
         }
         Cause::SpecChanged => image_edit(step.diff.as_deref()).unwrap_or_else(|| String::from("edited")),
@@ -168,6 +183,7 @@ pub fn describe_cause(step: &Step) -> String {
         Cause::ResultPending => String::from("its result is to be read"),
         Cause::SlotDecided => String::from("slot decided"),
         Cause::BeyondArmLimit => String::from("other jobs' slots are nearer"),
+        Cause::TargetChanged => String::from("its container is not as it was"),
     }
 }
 
@@ -254,6 +270,10 @@ pub fn describe_wait(cause: &WaitCause, now: Timestamp) -> String {
         WaitCause::VolumeMissing { volume } => {
             format!("cannot start: no external volume {volume}; make it with `docker volume create {volume}`")
         }
+        WaitCause::TargetNotReady { why } => format!("cannot run its command: {why}"),
+        WaitCause::ReplacedAfterRun => String::from(
+            "edited: its container is made anew when it is free, and the files that earlier runs left in it are lost",
+        ),
         WaitCause::BeingArmed { slot } => format!("slot {slot} is due; its container is being made"),
         WaitCause::RemovalsHeld { why } => {
             format!("not removed: {why}; `apply --allow-mass-removal` removes it all the same")

@@ -1,9 +1,9 @@
 //! Results to be read, and finished containers to keep or to prune.
 
 use super::action::{Action, Cause, WaitCause};
-use super::due::{looks_unstarted, target};
+use super::due::{LOOK_AGAIN, looks_unstarted, target};
 use super::view::{Draft, JobView, is_idle};
-use crate::model::{Claim, ContainerStatus, History, Lane, Outcome, Run};
+use crate::model::{Claim, ContainerStatus, History, Lane, Outcome, Run, Within};
 
 /// Reads what ended, vanished, or was never confirmed.
 pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
@@ -11,6 +11,10 @@ pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
     for run in &view.runs {
         if !busy && needs_settling(view, run) {
             draft.act(Action::Settle { run: run.id.clone() }, Cause::ResultPending);
+        }
+        if matches!(run.within, Within::Exec(_)) && run.outcome.is_none() && !view.is_followed(run) {
+            // It outlived the scheduler that started it, or another process follows it.
+            draft.wake_at(view.now.saturating_add(LOOK_AGAIN).unwrap_or(view.now));
         }
         if run.holds_job(view.now)
             && let Some(until) = run.held_until
@@ -26,11 +30,13 @@ pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
         return;
     }
     for container in &view.containers {
+        let unstarted = looks_unstarted(&container.status);
         let past = container.stamp.slot.is_none_or(|slot| slot.at() <= view.now);
         let adopt = match container.claim {
             Claim::Known | Claim::Discarded => false,
             Claim::Superseded => matches!(container.status, ContainerStatus::Exited | ContainerStatus::Dead),
-            Claim::Unrecorded => is_idle(container) && (past || !looks_unstarted(&container.status)),
+            Claim::Unrecorded if container.stamp.reused => is_idle(container) && !unstarted,
+            Claim::Unrecorded => is_idle(container) && (past || !unstarted),
         };
         if adopt {
             let lost = container.claim == Claim::Unrecorded;
@@ -51,9 +57,20 @@ pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
 }
 
 fn needs_settling(view: &JobView<'_>, run: &Run) -> bool {
+    if matches!(run.within, Within::Exec(_)) {
+        return match run.outcome {
+            None => !view.is_followed(run) && !view.world.exec_running.contains(&run.id),
+            Some(_) => run.held_until.is_some_and(|until| until <= view.now),
+        };
+    }
     match (view.container_of(run), run.outcome) {
         (Some(container), None) if container.status.is_live() => run.started_at.is_none(),
         (_, None) => true,
+        // Whether a reused one was started after all shows in its StartedAt, which only a look tells:
+        // one look, when the hold is over.
+        (Some(container), Some(Outcome::Unknown)) if container.stamp.reused => {
+            run.held_until.is_some_and(|until| until <= view.now) && is_idle(container)
+        }
         // Its end may have been seen since; or it is gone, which the ledger does not know yet.
         (Some(container), Some(Outcome::Unknown)) => {
             run.held_until.is_some() && matches!(container.status, ContainerStatus::Exited)
@@ -81,7 +98,8 @@ pub(super) fn prune(view: &JobView<'_>, draft: &mut Draft) {
     };
     for run in &view.runs {
         let Some(outcome) = run.outcome else { continue };
-        let Some(container) = view.container_of(run) else {
+        // A reused one waits for its job's next slot.
+        let Some(container) = view.container_of(run).filter(|container| !container.stamp.reused) else {
             continue;
         };
         let left = if outcome.is_success() {

@@ -94,9 +94,7 @@ fn obstacle<'a>(view: &'a JobView<'_>) -> Option<Obstacle<'a>> {
             return Some(Obstacle::Held(run));
         }
         if run.outcome.is_none() {
-            let live = view
-                .container_of(run)
-                .is_some_and(|container| container.status.is_live());
+            let live = view.live_container(run).is_some() || view.is_followed(run);
             return Some(if live {
                 Obstacle::Active(run)
             } else {
@@ -242,10 +240,10 @@ fn make_room(view: &JobView<'_>, run: &Run, by: Slot, draft: &mut Draft) {
             .steps
             .iter()
             .any(|(action, _)| matches!(action, Action::Stop { run: stopped, .. } if *stopped == run.id));
-    if let (false, false, Some(container)) = (stopping, view.busy(Lane::Run), &run.container) {
+    if let (false, false, Some(container)) = (stopping, view.busy(Lane::Run), view.live_container(run)) {
         let stop = Action::Stop {
             run: run.id.clone(),
-            container: container.clone(),
+            container,
             grace: view.job.and_then(|job| job.container.stop_grace_period),
             outcome: Outcome::Cancelled,
             reason: Some(Reason::Replaced { by }),

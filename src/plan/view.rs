@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause, Waiting};
 use crate::model::{
     Cap, Claim, Container, ContainerStatus, Desired, GapKind, Job, JobName, JobRecord, Lane, Observed, Pause,
-    Policy, Reason, Run, RunId, Slot,
+    Place, Policy, Reason, Run, RunId, Slot, TargetState, Within,
 };
 use crate::schedule::{self, Fire, Schedule};
 
@@ -209,21 +209,51 @@ impl<'a> JobView<'a> {
         comes.then_some(last)
     }
 
-    /// The container that was made for that attempt at a slot, in whatever state it is.
+    /// The container that was made for that attempt at a slot, in whatever state it is; or the one
+    /// that is started again for each, when that is free.
     pub fn container_for(&self, slot: Slot, attempt: u32) -> Option<&'a Container> {
+        let reuses = self.reuses();
         self.containers.iter().copied().find(|container| {
-            container.claim == Claim::Known
-                && container.stamp.slot == Some(slot)
-                && container.stamp.attempt == attempt
-                && self.run_of(container).is_none()
+            let fits = match container.stamp.reused {
+                true => {
+                    reuses
+                        && matches!(
+                            container.status,
+                            ContainerStatus::Created | ContainerStatus::Exited
+                        )
+                }
+                false => !reuses && container.stamp.slot == Some(slot) && container.stamp.attempt == attempt,
+            };
+            fits && container.claim == Claim::Known && self.run_of(container).is_none()
         })
     }
 
+    /// Whether each of the job's runs starts the same container again.
+    pub fn reuses(&self) -> bool {
+        self.job.is_some_and(|job| job.container.place == Place::Reuse)
+    }
+
+    /// The run that a container is, or is being, used for. An ended run of a reused one uses it no
+    /// longer.
     pub fn run_of(&self, container: &Container) -> Option<&'a Run> {
         self.runs
             .iter()
             .copied()
-            .find(|run| run.container.as_deref() == Some(&container.id))
+            .filter(|run| run.container.as_deref() == Some(&container.id))
+            .filter(|run| !matches!(run.within, Within::Exec(_)))
+            .find(|run| !container.stamp.reused || run.is_active(self.now))
+    }
+
+    /// The container under the name that all of the job's runs share, when it cannot be started or
+    /// replaced now: a run is using it, somebody started it, or another ledger's run in it is to be
+    /// recorded first.
+    pub fn reused_in_use(&self) -> Option<&'a Container> {
+        self.containers.iter().copied().find(|container| {
+            let of_others = matches!(container.claim, Claim::Superseded | Claim::Unrecorded)
+                && container.status != ContainerStatus::Created;
+            let in_use = !is_idle(container) || self.run_of(container).is_some() || of_others;
+            container.stamp.reused && in_use
+        })
     }
 
     /// When a run began, by our own clock: the engine's may be wrong, so its word counts only when
@@ -250,11 +280,42 @@ impl<'a> JobView<'a> {
     }
 
     pub fn container_of(&self, run: &Run) -> Option<&'a Container> {
-        let id = run.container.as_deref()?;
+        // A command ran in somebody's container, which is not the run's to keep or to remove.
+        let id = run
+            .container
+            .as_deref()
+            .filter(|_| !matches!(run.within, Within::Exec(_)))?;
         self.containers
             .iter()
             .copied()
             .find(|container| container.id == id)
+    }
+
+    /// The container in which a run goes on at this moment.
+    pub fn live_container(&self, run: &Run) -> Option<String> {
+        if matches!(run.within, Within::Exec(_)) {
+            let runs = self.world.exec_running.contains(&run.id);
+            return run.container.clone().filter(|_| runs);
+        }
+        self.container_of(run)
+            .filter(|container| container.status.is_live())
+            .map(|container| container.id.clone())
+    }
+
+    /// Whether a task of this process is starting that run's command, or reads its output.
+    pub fn is_followed(&self, run: &Run) -> bool {
+        let slot = run.slot.unwrap_or(Slot::new(run.due_at));
+        matches!(run.within, Within::Exec(_)) && self.busy(Lane::Exec(slot))
+    }
+
+    /// Whether its runs are commands in somebody else's container.
+    pub fn is_exec(&self) -> bool {
+        self.job.is_some_and(|job| job.container.exec_target().is_some())
+    }
+
+    /// Why its command could not be run in somebody else's container now.
+    pub fn target_problem(&self) -> Option<&'a str> {
+        self.world.targets.get(&self.name).and_then(TargetState::problem)
     }
 
     /// Whether a container was made from today's declaration and today's image.
@@ -265,6 +326,26 @@ impl<'a> JobView<'a> {
             .get(job.container.image.as_str())
             .and_then(|image| image.id());
         container.stamp.spec_hash == spec_hash && image.is_none_or(|id| id == container.image_id)
+    }
+
+    /// Up to where the ledger may have forgotten what ran, as after it was put back from an older
+    /// copy: there are containers that it once made and does not know. One is armed when the slot
+    /// before its own is started.
+    pub fn forgotten_until(&self) -> Option<Timestamp> {
+        let slots = self.unrecorded().filter_map(|container| container.stamp.slot);
+        slots.map(Slot::at).max()
+    }
+
+    pub fn has_unrecorded_container(&self, slot: Slot) -> bool {
+        self.unrecorded()
+            .any(|container| container.stamp.slot == Some(slot))
+    }
+
+    fn unrecorded(&self) -> impl Iterator<Item = &'a Container> {
+        self.containers
+            .iter()
+            .copied()
+            .filter(|container| container.claim == Claim::Unrecorded)
     }
 
     /// Something of this job that runs, or may run, without a run record that says so: made by

@@ -149,7 +149,12 @@ pub async fn watch(
             match wake {
                 Wake::Terminate(signal) => ended = Some(signal),
                 Wake::Files | Wake::Reload => read_again = true,
-                Wake::Engine(Stream::Event | Stream::Broken) => state.look_twice(),
+                Wake::Engine(Stream::Event) => state.look_twice(),
+                Wake::Engine(Stream::Broken) => {
+                    // An engine that ended may be another one when it is back.
+                    state.claimed = None;
+                    state.look_twice();
+                }
                 Wake::Lane(done) => state.lane_done(done)?,
                 Wake::Tick => {}
             }
@@ -200,8 +205,9 @@ struct State {
     stuck: BTreeMap<String, (u32, Duration)>,
     /// Since when the engine is away; `None` while it is there.
     away_since: Option<Timestamp>,
-    /// The instance was found to be ours since the engine was last away.
-    claimed: bool,
+    /// Monotonic time at which the instance was last found to be ours on our engine; `None` since the
+    /// engine was away, or may have been exchanged for another one.
+    claimed: Option<Duration>,
     /// Asked for once, by the person who started this watch.
     take_over: bool,
     heartbeat: Duration,
@@ -229,7 +235,7 @@ impl State {
             compacted: None,
             stuck: BTreeMap::new(),
             away_since: None,
-            claimed: false,
+            claimed: None,
             take_over,
             heartbeat: Duration::ZERO,
             told: BTreeMap::new(),
@@ -394,7 +400,10 @@ impl State {
         let context = self.context.clone();
         let monotonic = context.clock.monotonic();
         self.note_gaps()?;
-        if !self.claimed {
+        if self
+            .claimed
+            .is_none_or(|at| monotonic.saturating_sub(at) >= RESYNC)
+        {
             claim(
                 context.engine.as_ref(),
                 &context.ledger,
@@ -402,7 +411,7 @@ impl State {
                 self.take_over,
             )
             .await?;
-            self.claimed = true;
+            self.claimed = Some(monotonic);
             self.take_over = false;
         }
         if self.facts.is_none() || monotonic.saturating_sub(self.looked) >= RESYNC {
@@ -561,7 +570,7 @@ impl State {
             self.away_since = Some(self.context.clock.now());
             self.context.say(None, What::EngineLost { why: why.to_owned() });
         }
-        self.claimed = false;
+        self.claimed = None;
         self.facts = None;
         self.pause(TICK);
     }

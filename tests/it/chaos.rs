@@ -1,15 +1,18 @@
 //! Crashes at random moments: the scheduler is killed, the engine is killed, and the jobs' own
 //! witness must show that nothing ran twice, nothing was lost, and nothing was made up.
 //!
-//! The two short tests are part of every run. The long one is for an afternoon:
-//! `CHAOS_SECONDS=600 cargo test --test it chaos::long -- --ignored --nocapture`. `CHAOS_SEED`
+//! The two short tests are part of every run. The long ones are for an afternoon:
+//! `CHAOS_SECONDS=600 cargo test --test it chaos::long -- --exact --ignored --nocapture`. `CHAOS_SEED`
 //! repeats the moments of a run; the engine's own timing cannot be repeated.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use crate::judge::{Faults, Trial, Verdict, judge};
+use crate::people::People;
+use crate::proxy::{Fault, Proxy};
 use crate::rig::Rig;
 use crate::scheduler::{Job, Scheduler, Watching, manifest, wait_until};
 
@@ -27,6 +30,9 @@ struct Storm {
     lasts: Duration,
     scheduler_kills: u32,
     engine_kills: u32,
+    /// Also people who prune, delete, kill and start containers, and a network that loses, delays and
+    /// falsifies.
+    interference: bool,
 }
 
 #[test]
@@ -35,6 +41,7 @@ fn kills_of_the_scheduler_double_and_lose_nothing() {
         lasts: Duration::from_secs(40),
         scheduler_kills: 10,
         engine_kills: 0,
+        interference: false,
     };
     let verdict = weather(&storm);
     assert_eq!(verdict.unknown, 0, "the engine lived, so everything can be known");
@@ -46,6 +53,7 @@ fn kills_of_the_engine_double_and_lose_nothing() {
         lasts: Duration::from_secs(40),
         scheduler_kills: 3,
         engine_kills: 3,
+        interference: false,
     });
 }
 
@@ -57,6 +65,20 @@ fn long() {
         lasts: Duration::from_secs(secs),
         scheduler_kills: u32::try_from(secs / 2).unwrap_or(u32::MAX),
         engine_kills: u32::try_from(secs / 12).unwrap_or(u32::MAX),
+        interference: false,
+    });
+}
+
+/// As [`long`], among people and on a bad network.
+#[test]
+#[ignore = "takes ten minutes; `CHAOS_SECONDS` says how many"]
+fn long_among_people_on_a_bad_network() {
+    let secs = number_from("CHAOS_SECONDS").unwrap_or(600);
+    weather(&Storm {
+        lasts: Duration::from_secs(secs),
+        scheduler_kills: u32::try_from(secs / 6).unwrap_or(u32::MAX),
+        engine_kills: u32::try_from(secs / 30).unwrap_or(u32::MAX),
+        interference: true,
     });
 }
 
@@ -65,7 +87,11 @@ fn weather(storm: &Storm) -> Verdict {
     let seed = number_from("CHAOS_SEED").unwrap_or_else(|| Timestamp::now().as_second().unsigned_abs());
     println!("CHAOS_SEED={seed}");
     let rig = Rig::start();
-    let scheduler = Scheduler::new(&rig, "chaos");
+    let proxy = Proxy::start(&rig.socket());
+    let mut scheduler = Scheduler::new(&rig, "chaos");
+    if storm.interference {
+        scheduler = scheduler.through(&proxy);
+    }
     for (name, every_secs, work, _) in JOBS {
         let job = Job {
             name,
@@ -89,12 +115,14 @@ fn weather(storm: &Storm) -> Verdict {
     let mut chaos = Chaos {
         rig: &rig,
         scheduler: &scheduler,
+        proxy: &proxy,
         random: Random(seed),
         faults: Faults::default(),
         scheduler_kills: 0,
         engine_kills: 0,
     };
     let watching = chaos.rage(storm, watching);
+    proxy.lift();
     let until = Timestamp::now();
     calm(&scheduler, watching, until);
 
@@ -110,10 +138,20 @@ fn weather(storm: &Storm) -> Verdict {
         };
         all.add(judge(&trial, &rig.witness(name).lines(), &history, &chaos.faults));
     }
-    println!(
-        "chaos: scheduler kills {} engine kills {} {all}",
-        chaos.scheduler_kills, chaos.engine_kills
-    );
+    for (path, requests) in proxy.starts() {
+        if requests > 1 {
+            all.wrong.push(format!("I2: {requests} start requests: {path}"));
+        }
+    }
+    // Past the harness, which shows nothing of a test that passes.
+    writeln!(
+        std::io::stderr(),
+        "chaos: scheduler kills {} engine kills {} containers touched by people {} {all}",
+        chaos.scheduler_kills,
+        chaos.engine_kills,
+        chaos.faults.started.len() + chaos.faults.ended.len()
+    )
+    .expect("write to stderr");
     all.assert_right(seed, &scheduler.log());
     scheduler.ok(&["down"]);
     assert_eq!(scheduler.containers().len(), 0, "`down` leaves nothing");
@@ -157,6 +195,7 @@ fn calm(scheduler: &Scheduler<'_>, watching: Watching, until: Timestamp) {
 struct Chaos<'a> {
     rig: &'a Rig,
     scheduler: &'a Scheduler<'a>,
+    proxy: &'a Proxy,
     random: Random,
     faults: Faults,
     scheduler_kills: u32,
@@ -179,6 +218,9 @@ impl Chaos<'_> {
             if self.random.below(5) == 0 {
                 self.apply_beside();
             }
+            if storm.interference {
+                self.interfere();
+            }
             let share = storm.scheduler_kills / storm.engine_kills.max(1) + 1;
             if storm.engine_kills > 0 && self.random.below(u64::from(share)) == 0 {
                 watching = self.kill_engine(watching);
@@ -186,6 +228,34 @@ impl Chaos<'_> {
                 watching = self.kill_scheduler(watching);
             }
         }
+    }
+
+    /// People touch a container or two, and some of the coming requests have bad luck.
+    fn interfere(&mut self) {
+        let mut people = People {
+            rig: self.rig,
+            scheduler: self.scheduler,
+            random: Random(self.random.below(u64::MAX)),
+            deeds: std::mem::take(&mut self.faults),
+        };
+        people.touch_a_container();
+        self.faults = people.deeds;
+        let late = Duration::from_millis(self.random.below(3000));
+        let fault = match self.random.below(6) {
+            0 => Fault::LoseReply,
+            1 => Fault::LoseRequest,
+            2 => Fault::Late(late),
+            3 => Fault::DelayReply(late),
+            4 => Fault::Truncate,
+            _ => Fault::Falsify,
+        };
+        let choice = self.random.below(4);
+        self.proxy.plant(1, fault, move |request| match choice {
+            0 => request.is("POST", "/containers/create"),
+            1 => request.is("POST", "/start"),
+            2 => request.method == "DELETE",
+            _ => request.is("POST", "/update"),
+        });
     }
 
     /// Half of the moments lie just after a full second, when jobs are being started.
@@ -239,10 +309,10 @@ impl Chaos<'_> {
 }
 
 /// SplitMix64: the same moments for the same seed.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -251,7 +321,7 @@ impl Random {
     }
 }
 
-fn number_from(variable: &str) -> Option<u64> {
+pub fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(
         text.parse()

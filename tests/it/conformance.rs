@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use docker_scheduler::engine::{
-    ContainerFilter, ContainerState, CreateRequest, Engine, EngineError, EventAction, LogOptions, LogStream,
-    Removal,
+    ContainerFilter, ContainerState, CreateRequest, Engine, EngineError, EventAction, ExecRequest, ExecState,
+    LogOptions, LogStream, Removal,
 };
 use docker_scheduler::model::{
     ContainerName, ContainerSpec, ContainerStatus, ImageRef, Mount, MountKind, Text,
@@ -45,6 +45,7 @@ pub async fn suite(engine: &dyn Engine, world: &World) {
     output(engine, world).await;
     attached(engine, world).await;
     stopping(engine, world).await;
+    commands(engine, world).await;
     lists(engine, world).await;
     anonymous_volumes(engine, world).await;
     the_lock_volume(engine, world).await;
@@ -440,6 +441,107 @@ async fn stopping(engine: &dyn Engine, world: &World) {
     );
     assert_eq!(ended(engine, &id).await.exit_code, 137);
     remove(engine, &id).await;
+}
+
+/// Commands in a container that runs: attached, started once, and ended by a signal from inside.
+async fn commands(engine: &dyn Engine, world: &World) {
+    let id = world.create(engine, "commands", world.sh("sleep 300")).await;
+    let request = |words: &[&str]| ExecRequest {
+        container: id.clone(),
+        command: words.iter().map(|word| Text::plain(*word)).collect(),
+        environment: BTreeMap::from([("SCHEDULER_RUN_ID".to_owned(), Text::plain("suite.commands.1"))]),
+        user: None,
+        working_dir: None,
+        tty: false,
+    };
+    let shell = |script| request(&["/bin/sh", "-c", script]);
+    assert_eq!(
+        status_of(engine.create_exec(&shell("true")).await),
+        409,
+        "it does not run"
+    );
+    engine.start(&id).await.expect("start");
+
+    let exec = engine
+        .create_exec(&shell("echo out; echo err >&2; exit 3"))
+        .await
+        .expect("create");
+    let untouched = ExecState {
+        running: false,
+        exit_code: None,
+        ran: false,
+    };
+    assert_eq!(engine.inspect_exec(&exec).await, Ok(Some(untouched)));
+    assert_eq!(
+        said(engine, &exec).await,
+        ("out\n".to_owned(), "err\n".to_owned())
+    );
+    assert_eq!(exec_end(engine, &exec).await, (3, true));
+    // A second start does not run it again, whether that is refused or said in the output.
+    if let Ok(mut output) = engine.start_exec(&exec, false).await {
+        while output.next().await.is_some() {}
+    }
+    assert_eq!(exec_end(engine, &exec).await, (3, true));
+
+    let exec = engine
+        .create_exec(&request(&["no-such-program"]))
+        .await
+        .expect("create");
+    let (stdout, stderr) = said(engine, &exec).await;
+    assert!(
+        format!("{stdout}{stderr}").contains("no-such-program"),
+        "{stdout}{stderr}"
+    );
+    assert_eq!(exec_end(engine, &exec).await, (126, false));
+
+    let stays = "trap 'exit 7' TERM; while true; do sleep 0.1; done";
+    let exec = engine.create_exec(&shell(stays)).await.expect("create");
+    let mut output = engine.start_exec(&exec, false).await.expect("start");
+    eventually("it runs", SOON, async || {
+        let state = engine.inspect_exec(&exec).await.expect("inspect").expect("known");
+        state.running && state.exit_code.is_none()
+    })
+    .await;
+    // The trap is set a moment after the start.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (mark, ends) in [("another", false), ("suite.commands.1", true)] {
+        let sent = engine
+            .signal_marked(&id, None, ("SCHEDULER_RUN_ID", mark), "TERM")
+            .await;
+        assert_eq!(sent, Ok(true));
+        if !ends {
+            let state = engine.inspect_exec(&exec).await.expect("inspect").expect("known");
+            assert!(state.running, "it has another mark");
+        }
+    }
+    while output.next().await.is_some() {}
+    assert_eq!(exec_end(engine, &exec).await, (7, true));
+
+    let exec = engine.create_exec(&shell("sleep 300")).await.expect("create");
+    let mut output = engine.start_exec(&exec, false).await.expect("start");
+    engine.kill(&id).await.expect("kill");
+    while output.next().await.is_some() {}
+    assert_eq!(exec_end(engine, &exec).await, (137, true));
+    assert_eq!(engine.inspect_exec(&"0".repeat(64)).await, Ok(None));
+    ended(engine, &id).await;
+    remove(engine, &id).await;
+}
+
+/// What a command prints from its start to its end.
+async fn said(engine: &dyn Engine, exec: &str) -> (String, String) {
+    collect(engine.start_exec(exec, false).await.expect("start")).await
+}
+
+/// A command's exit code, and whether there was a process.
+async fn exec_end(engine: &dyn Engine, exec: &str) -> (i64, bool) {
+    let mut found = None;
+    eventually("the command has ended", SOON, async || {
+        let state = engine.inspect_exec(exec).await.expect("inspect").expect("known");
+        found = state.exit_code.map(|code| (code, state.ran));
+        found.is_some()
+    })
+    .await;
+    found.expect("it has ended")
 }
 
 async fn lists(engine: &dyn Engine, world: &World) {

@@ -26,11 +26,18 @@ pub struct Trial {
     pub until: Timestamp,
 }
 
-/// What was done to the engine, and when: the only excuse for an `unknown`.
+/// What was done to the engine and when, and by people to which containers: the only excuses for an
+/// `unknown`.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// From the kill until the engine answered again.
     pub engine_away: Vec<RangeInclusive<Timestamp>>,
+    /// IDs of containers that people started before we did.
+    pub started: BTreeSet<String>,
+    /// IDs of containers that people tried to start, and the engine could not.
+    pub failed_starts: BTreeSet<String>,
+    /// IDs of containers that people killed, deleted or pruned.
+    pub ended: BTreeSet<String>,
 }
 
 /// How long after its slot a run may still be starting or running when a fault hits it, seconds:
@@ -42,6 +49,11 @@ impl Faults {
         self.engine_away
             .iter()
             .any(|away| slot <= away.end().as_second() + 1 && slot + REACH_SECS >= away.start().as_second())
+    }
+
+    /// By the first characters of its ID, as a witness knows it.
+    pub fn by_hand(&self, container: &str) -> bool {
+        self.started.iter().any(|id| id.starts_with(container))
     }
 }
 
@@ -118,11 +130,14 @@ struct Execution<'a> {
 pub fn judge(trial: &Trial, witness: &[WitnessLine], history: &[Value], faults: &Faults) -> Verdict {
     let mut verdict = Verdict::default();
     let executions = executions(witness, &mut verdict);
-    no_doubles(&executions, &mut verdict);
-    no_overlaps(&executions, witness, &mut verdict);
+    no_doubles(&executions, faults, &mut verdict);
+    no_overlaps(&executions, witness, faults, &mut verdict);
     let rows: Vec<&Value> = history.iter().filter(|row| row["job"] == *trial.job).collect();
     every_slot_once(trial, &rows, &mut verdict);
-    for execution in &executions {
+    for execution in executions
+        .iter()
+        .filter(|execution| !faults.by_hand(&execution.begin.container))
+    {
         is_a_slot(trial, execution, &rows, &mut verdict);
     }
     for row in rows {
@@ -132,6 +147,16 @@ pub fn judge(trial: &Trial, witness: &[WitnessLine], history: &[Value], faults: 
     for text in &mut verdict.wrong {
         *text = format!("{}: {text}", trial.job);
     }
+    verdict
+}
+
+/// I1 and I8 by the witness alone, where there is more than one ledger to ask.
+pub fn judge_witness(witness: &[WitnessLine]) -> Verdict {
+    let mut verdict = Verdict::default();
+    let executions = executions(witness, &mut verdict);
+    no_doubles(&executions, &Faults::default(), &mut verdict);
+    no_overlaps(&executions, witness, &Faults::default(), &mut verdict);
+    verdict.runs = executions.len() as u64;
     verdict
 }
 
@@ -160,13 +185,15 @@ fn executions<'a>(witness: &'a [WitnessLine], verdict: &mut Verdict) -> Vec<Exec
     executions
 }
 
-/// I1, by container and by slot.
-fn no_doubles(executions: &[Execution<'_>], verdict: &mut Verdict) {
+/// I1, by container and by slot. What people start runs beside the count: its slot is made again only
+/// when they then take the container away before its time.
+fn no_doubles(executions: &[Execution<'_>], faults: &Faults, verdict: &mut Verdict) {
     let mut containers = BTreeSet::new();
     let mut slots = BTreeSet::new();
     for Execution { begin, .. } in executions {
         let same_container = !containers.insert(&begin.container);
-        let same_slot = begin.slot != "-" && !slots.insert((&begin.slot, &begin.attempt));
+        let ours = begin.slot != "-" && !faults.by_hand(&begin.container);
+        let same_slot = ours && !slots.insert((&begin.slot, &begin.attempt));
         if same_container || same_slot {
             verdict.doubled += 1;
             verdict.wrong.push(format!("ran twice: {begin:?}"));
@@ -176,12 +203,19 @@ fn no_doubles(executions: &[Execution<'_>], verdict: &mut Verdict) {
 
 /// I8: nobody begins between another's beginning and end. One that was killed has no end, and then
 /// nobody knows until when it ran.
-fn no_overlaps(executions: &[Execution<'_>], witness: &[WitnessLine], verdict: &mut Verdict) {
+fn no_overlaps(
+    executions: &[Execution<'_>],
+    witness: &[WitnessLine],
+    faults: &Faults,
+    verdict: &mut Verdict,
+) {
     for Execution { begin, from, to } in executions {
-        let Some(to) = to else { continue };
-        for line in witness[from + 1..*to]
+        let Some(to) = to.filter(|_| !faults.by_hand(&begin.container)) else {
+            continue;
+        };
+        for line in witness[from + 1..to]
             .iter()
-            .filter(|line| line.phase == Phase::Begin)
+            .filter(|line| line.phase == Phase::Begin && !faults.by_hand(&line.container))
         {
             verdict.overlaps += 1;
             verdict.wrong.push(format!("{line:?} began beside {begin:?}"));
@@ -276,16 +310,20 @@ fn honest(trial: &Trial, row: &Value, executions: &[Execution<'_>], faults: &Fau
     let ended = execution.is_some_and(|execution| execution.to.is_some());
     let code = row["exit_code"].as_i64();
     let hit = faults.may_have_hit(second(&row["due_at"]));
+    let touched = row["container"]
+        .as_str()
+        .is_some_and(|id| faults.ended.contains(id) || faults.started.contains(id));
+    let by_hand = row["reason"] == "started by hand" && !faults.started.is_empty();
     let outcome = row["outcome"].as_str().unwrap_or_default();
     let fine = match outcome {
         "running" => second(&row["due_at"]) > trial.until.as_second(),
         "succeeded" => ended && code == Some(0) && trial.exit_code == 0,
         "failed" if code == Some(trial.exit_code) && trial.exit_code != 0 => ended,
         // Killed with the daemon.
-        "failed" => hit,
+        "failed" => hit || touched,
         "unknown" => {
             verdict.unknown += 1;
-            hit
+            hit || touched || by_hand
         }
         "skipped" | "missed" | "suspended" | "dropped" => !began,
         "start_failed" => !began && hit,

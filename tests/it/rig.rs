@@ -49,10 +49,21 @@ impl Rig {
 
     /// As [`Rig::start`], with more flags for dockerd, such as `--live-restore`.
     pub fn with_flags(flags: &[&str]) -> Rig {
+        Rig::with(flags, None)
+    }
+
+    /// An engine whose data lie on a disk of this size.
+    pub fn on_small_disk(mebibytes: u32) -> Rig {
+        Rig::with(&[], Some(mebibytes))
+    }
+
+    fn with(flags: &[&str], disk: Option<u32>) -> Rig {
         require_docker();
         let tag = unique_tag();
         let dir = std::env::temp_dir().join(format!("dsrig-{tag}"));
-        fs::create_dir_all(dir.join("witness")).expect("create the rig's folder");
+        for folder in ["witness", "data"] {
+            fs::create_dir_all(dir.join(folder)).expect("create the rig's folders");
+        }
         fs::write(dir.join("daemon.json"), "{}").expect("write the engine's configuration");
         let rig = Rig {
             janitor: Janitor::start(&dir, &tag),
@@ -62,10 +73,22 @@ impl Rig {
             dockerd: Mutex::new(None),
             interfaces: AtomicU32::new(0),
         };
+        if let Some(mebibytes) = disk {
+            let mounted = Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"])
+                .arg(rig.data_root())
+                .status();
+            assert!(mounted.expect("run mount").success(), "mount the engine's disk");
+        }
         rig.up();
-        rig.import(IMAGE, "");
-        rig.import(VOLUME_IMAGE, "&changes=VOLUME%20%2Fdata");
+        rig.import_images();
         rig
+    }
+
+    /// The images that every rig has; also after somebody removed them.
+    pub fn import_images(&self) {
+        self.import(IMAGE, "");
+        self.import(VOLUME_IMAGE, "&changes=VOLUME%20%2Fdata");
     }
 
     /// One engine for all tests that neither stop it nor look at all of its containers.
@@ -258,15 +281,20 @@ impl Rig {
 
     /// A bridge network; returns its name, which is unique when `name` is.
     pub fn create_network(&self, name: &str) -> String {
+        let (status, answer) = self.make_network(name);
+        assert_eq!(status, 201, "create network: {answer}");
+        name.to_owned()
+    }
+
+    /// As [`Rig::create_network`], and none if there is one of that name.
+    pub fn make_network(&self, name: &str) -> (u16, String) {
         // Interfaces outlive a killed engine: a known prefix lets the janitor find them.
         let number = self.interfaces.fetch_add(1, Ordering::Relaxed);
         let body = format!(
-            r#"{{"Name":"{name}","Options":{{"com.docker.network.bridge.name":"{}n{number}"}}}}"#,
+            r#"{{"Name":"{name}","CheckDuplicate":true,"Options":{{"com.docker.network.bridge.name":"{}n{number}"}}}}"#,
             interface_prefix(&self.tag)
         );
-        let (status, answer) = self.post("/networks/create", &body);
-        assert_eq!(status, 201, "create network: {answer}");
-        name.to_owned()
+        self.post("/networks/create", &body)
     }
 
     pub fn remove_network(&self, name: &str) {

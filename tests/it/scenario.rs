@@ -224,6 +224,7 @@ impl Stage {
                 }
             }
             ["history"] => self.history(None),
+            ["log", job] => self.log(job),
             ["history", job] => self.history(Some(job)),
             ["containers"] => self.containers().await,
             ["witness"] => self.witness(),
@@ -345,6 +346,26 @@ impl Stage {
         table(&rows)
     }
 
+    /// The captured output of a job's newest run, and the note on it.
+    fn log(&self, job: &str) -> String {
+        let Some(ledger) = self.world.ledger() else {
+            return "no scheduler\n".to_owned();
+        };
+        let Some(run) = ledger.newest_run(&job.parse().unwrap()).unwrap() else {
+            return "no run\n".to_owned();
+        };
+        let mut text = run.note.map(|note| format!("({note})\n")).unwrap_or_default();
+        match docker_scheduler::ledger::logs::read_log(&ledger.log_path(&run.id)) {
+            Err(_) => text.push_str("no log\n"),
+            Ok(lines) => {
+                for line in lines.map(Result::unwrap) {
+                    let _ = writeln!(text, "{} {}", line.at, String::from_utf8_lossy(&line.text));
+                }
+            }
+        }
+        text
+    }
+
     async fn containers(&self) -> String {
         let filter = ContainerFilter {
             all: true,
@@ -433,7 +454,8 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 /// What happens to the engine: `crash`, `stop`, `start`, `image REF`, `publish REF`,
 /// `network [rm] NAME`, `volume NAME`, `live-restore on`, `away 5m`, `refuse KIND STATUS TEXT`,
 /// `drop-reply KIND`, `never-sent KIND`, `delay KIND 2m`, `fail-late 15s STATUS TEXT`,
-/// `crash-at KIND before|log|hidden|after`, `log-driver NAME`, `kill-processes-of NAME`, `heal`.
+/// `crash-at KIND before|log|hidden|after`, `log-driver NAME`, `kill-processes-of NAME`,
+/// `without-shell NAME`, `install NAME SCRIPT`, `heal`.
 fn engine_command(world: &mut World, words: &[&str]) {
     let engine = world.engine.clone();
     let nth = |kind: &str, verdict| {
@@ -457,6 +479,8 @@ fn engine_command(world: &mut World, words: &[&str]) {
         ["log-driver", name] => engine.set_default_log_driver(name),
         ["noise", events] => engine.noise(events.parse().unwrap()),
         ["heal"] => engine.heal(),
+        ["install", name, script] => engine.install(name, script),
+        ["uninstall", name] => engine.uninstall(name),
         ["away", how_long] => {
             let from = world.now();
             engine.inject(Fault::Away {
@@ -481,6 +505,7 @@ fn engine_command(world: &mut World, words: &[&str]) {
             },
         ),
         ["crash-at", kind, point] => nth(kind, Verdict::Crash(crash_point(point))),
+        ["without-shell", name] => engine.without_shell(name),
         ["kill-processes-of", name] => {
             let witness = world.engine.witness();
             let line = witness.iter().rev().find(|line| line.job == *name);
@@ -490,7 +515,7 @@ fn engine_command(world: &mut World, words: &[&str]) {
     }
 }
 
-/// What a person does: `run NAME IMAGE COMMAND…`, `start NAME`, `kill NAME`, `rm -f NAME`, `prune`,
+/// What a person does: `service NAME PROJECT SERVICE NUMBER`, `stop NAME`, `run NAME IMAGE COMMAND…`, `start NAME`, `kill NAME`, `rm -f NAME`, `prune`,
 /// `network prune`, `volume prune`, `tag SOURCE TARGET`, `image rm REF`, `stick NAME dead|removing|free`.
 fn person(world: &mut World, words: &[&str]) -> String {
     let engine = world.engine.clone();
@@ -499,6 +524,18 @@ fn person(world: &mut World, words: &[&str]) -> String {
             world.checks.lock().unwrap().foreign.insert((*name).to_owned());
             engine.person_run(name, &image(reference), command).map(drop)
         }
+        ["service", name, project, service, number] => {
+            world.checks.lock().unwrap().foreign.insert((*name).to_owned());
+            let labels = [
+                ("com.docker.compose.project", *project),
+                ("com.docker.compose.service", *service),
+                ("com.docker.compose.container-number", *number),
+            ];
+            engine
+                .person_run_labelled(name, &image("busybox:1"), &["sleep", "infinity"], &labels)
+                .map(drop)
+        }
+        ["stop", name] => engine.person_kill(name),
         ["start", name] => {
             let before = engine.witness().len();
             let result = engine.person_start(name);
@@ -575,6 +612,10 @@ fn request_kind(word: &str) -> RequestKind {
         RequestKind::Remove,
         RequestKind::Pull,
         RequestKind::CreateVolume,
+        RequestKind::ExecCreate,
+        RequestKind::ExecStart,
+        RequestKind::ExecInspect,
+        RequestKind::Signal,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == word)

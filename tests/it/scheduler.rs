@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::proxy::Proxy;
 use crate::rig::{IMAGE, Rig, Witness};
 
 /// How long anything may take on a machine that is busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One instance of docker-scheduler on a rig.
 pub struct Scheduler<'a> {
@@ -27,6 +28,8 @@ pub struct Scheduler<'a> {
     manifests: PathBuf,
     config: PathBuf,
     state: PathBuf,
+    /// Where the program is told that the engine is.
+    host: String,
     pub witness: Witness,
 }
 
@@ -57,8 +60,26 @@ impl<'a> Scheduler<'a> {
             manifests,
             config,
             state: folder.join("state"),
+            host: rig.host(),
             witness: rig.witness(instance),
         }
+    }
+
+    /// The program reaches the engine through `proxy`; this helper itself goes past it.
+    pub fn through(mut self, proxy: &Proxy) -> Scheduler<'a> {
+        self.host = proxy.host();
+        self
+    }
+
+    /// The ledger's folder.
+    pub fn ledger(&self) -> PathBuf {
+        self.state.join(&self.instance)
+    }
+
+    /// Keeps the ledger somewhere else.
+    pub fn with_state(mut self, state: &Path) -> Scheduler<'a> {
+        state.clone_into(&mut self.state);
+        self
     }
 
     /// The same instance on the same engine with another ledger.
@@ -94,7 +115,7 @@ impl<'a> Scheduler<'a> {
             .arg(&self.config)
             .arg("--state")
             .arg(&self.state)
-            .args(["--instance", &self.instance, "--host", &self.rig.host()])
+            .args(["--instance", &self.instance, "--host", &self.host])
             .args(args)
             .stdin(Stdio::null());
         command
@@ -226,7 +247,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.state.with_file_name("watch.log")
+        self.manifests.with_file_name("watch.log")
     }
 
     /// What all watches of this scheduler have written.

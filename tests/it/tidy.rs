@@ -11,15 +11,18 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
-    ("policy", &[]),
+    ("policy", &["model"]),
     // Whether a manifest asks for too much is told at the line that asks.
     ("manifest", &["model", "schedule", "policy"]),
     // The reader of `manifest`, so that the operator's file has the same messages.
     ("config", &["model", "schedule", "manifest", "policy"]),
+    ("kubernetes", &["model", "schedule"]),
+    // Texts of other programs to manifests and back, by the reader of `manifest`.
+    ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
     ("clock", &["model"]),
     ("event", &["model"]),
     ("engine", &["model"]),
@@ -79,8 +82,16 @@ const CRATES: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that a test can call like a formula.
-const PURE: [&str; 7] = [
-    "model", "schedule", "plan", "manifest", "policy", "config", "wire",
+const PURE: [&str; 9] = [
+    "model",
+    "schedule",
+    "plan",
+    "manifest",
+    "policy",
+    "config",
+    "kubernetes",
+    "transfer",
+    "wire",
 ];
 
 /// What a pure room lacks.
@@ -121,7 +132,7 @@ const CLOCK_READERS: [(&str, &str, &str); 1] = [(
 )];
 
 /// Verbs of `Engine` that change something, with the name of what they are called on.
-const VERBS: [&str; 9] = [
+const VERBS: [&str; 12] = [
     "create",
     "mark",
     "start",
@@ -131,6 +142,9 @@ const VERBS: [&str; 9] = [
     "pull",
     "create_volume",
     "remove_volume",
+    "create_exec",
+    "start_exec",
+    "signal_marked",
 ];
 
 /// Who calls a verb beside `apply`, and why.

@@ -342,6 +342,8 @@ fn people_remove_prune_and_start_containers() {
     ];
     scheduler.manifest("a.yaml", &manifest("shop", &scheduler.witness, &jobs));
     let watching = scheduler.watch();
+    // One that is still being made cannot be removed.
+    watching.says("shop.armed: armed");
     let armed = wait_for("it is armed", || {
         scheduler.containers_of("armed", "created").pop()
     });

@@ -34,6 +34,7 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
     } = request;
     // Without `..`, so that a new key asks for its place in the request.
     let ContainerSpec {
+        place: _, // How often it is started is not the engine's affair.
         image,
         pull_policy: _, // Decides about a pull, before the create call.
         entrypoint,

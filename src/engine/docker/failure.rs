@@ -71,6 +71,12 @@ pub(super) fn of_handshake(host: &str, error: Error) -> EngineError {
         EngineError::Unanswered { why } if why.starts_with("invalid HTTP") => {
             format!("it does not speak HTTP ({why})")
         }
+        EngineError::Unanswered { why } if why.starts_with("connection closed") => {
+            "it closed the connection without an answer".to_owned()
+        }
+        EngineError::Undecodable { .. } => {
+            "it speaks HTTP, and does not answer as a container engine does".to_owned()
+        }
         other => other.to_string(),
     };
     EngineError::Unreachable {

@@ -9,6 +9,7 @@
 mod api;
 mod body;
 mod convert;
+mod exec;
 mod failure;
 #[cfg(target_os = "linux")]
 mod peer;
@@ -35,9 +36,9 @@ use self::convert::{InspectedContainer, ListedContainer};
 use self::session::{Connection, Session};
 use super::context::Endpoint;
 use super::{
-    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Engine, EngineError,
-    EngineEvent, EngineInfo, EngineKind, ImageSummary, LogChunk, LogOptions, LogStream, Observe, PathStat,
-    PullProgress, Removal, Result,
+    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Description, Engine,
+    EngineError, EngineEvent, EngineInfo, EngineKind, ExecRequest, ExecState, ImageSummary, LogChunk,
+    LogOptions, LogStream, Observe, PathStat, PullProgress, Removal, Result,
 };
 use crate::model::{ImageRef, Peer, validate_container_ref};
 
@@ -223,6 +224,21 @@ impl Observe for DockerEngine {
             .transpose()
     }
 
+    async fn describe(&self, name_or_id: &str) -> Result<Option<Description>> {
+        let path = format!("/containers/{}/json", checked(name_or_id)?);
+        let Some(container) = none_when_gone(self.question::<serde_json::Value>(path).await)? else {
+            return Ok(None);
+        };
+        let id = container.get("Image").and_then(serde_json::Value::as_str);
+        let image = match id.and_then(|id| id.strip_prefix("sha256:")) {
+            Some(digest) => {
+                none_when_gone(self.question(format!("/images/{}/json", checked(digest)?)).await)?
+            }
+            None => None,
+        };
+        Ok(Some(Description { container, image }))
+    }
+
     async fn log_was_opened(&self, state: &ContainerState) -> Option<bool> {
         if !state.log_path.is_empty() {
             return Some(true);
@@ -306,6 +322,10 @@ impl Observe for DockerEngine {
         }
         let stat = none_when_gone(answer)?;
         Ok(stat.map(|stat| convert::path_stat(stat.file_mode, stat.link_target)))
+    }
+
+    async fn inspect_exec(&self, id: &str) -> Result<Option<ExecState>> {
+        self.exec_inspect(id).await
     }
 
     async fn events(
@@ -550,6 +570,24 @@ impl Engine for DockerEngine {
                     .map_err(|error| failure::of_request(&host, error))
             })
             .boxed())
+    }
+
+    async fn create_exec(&self, request: &ExecRequest) -> Result<String> {
+        self.exec_create(request).await
+    }
+
+    async fn start_exec(&self, id: &str, tty: bool) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        self.exec_start(id, tty).await
+    }
+
+    async fn signal_marked(
+        &self,
+        container: &str,
+        user: Option<&str>,
+        variable: (&str, &str),
+        signal: &str,
+    ) -> Result<bool> {
+        self.exec_signal(container, user, variable, signal).await
     }
 }
 

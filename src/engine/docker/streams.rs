@@ -160,12 +160,14 @@ fn action(word: String) -> EventAction {
     }
 }
 
-/// A container's output. Without a terminal both streams come in frames; with one, bytes as they
-/// are. `idle`: how long to wait for the next bytes; `None` while following.
+/// A container's output. Without a terminal both streams come in frames; with one, in lines. A frame
+/// or a line is one chunk wherever the network cuts it: each begins with its time where times were
+/// asked for, and nobody could tell that from text in the middle of one. `idle`: how long to wait for the next bytes; `None` while following.
 pub(super) fn logs(body: Body, tty: bool, idle: Option<Duration>) -> BoxStream<'static, Result<LogChunk>> {
     let reader = LogReader {
         body,
         frames: (!tty).then(Frames::default),
+        lines: Lines::default(),
         ready: VecDeque::new(),
         idle,
         ended: false,
@@ -179,6 +181,8 @@ pub(super) fn logs(body: Body, tty: bool, idle: Option<Duration>) -> BoxStream<'
 struct LogReader {
     body: Body,
     frames: Option<Frames>,
+    /// Of a terminal.
+    lines: Lines,
     ready: VecDeque<Result<LogChunk>>,
     idle: Option<Duration>,
     ended: bool,
@@ -195,18 +199,49 @@ impl LogReader {
                 return None;
             }
             match read_within(&mut self.body, self.idle).await {
-                Some(Ok(bytes)) => match &mut self.frames {
-                    Some(frames) => self.ready.extend(frames.push(bytes)),
-                    None => self.ready.push_back(Ok(LogChunk {
-                        stream: LogStream::Stdout,
-                        bytes,
-                    })),
-                },
-                Some(Err(error)) => self.ready.push_back(Err(error)),
-                None => self.ended = true,
+                Some(Ok(bytes)) => self.take(bytes),
+                Some(Err(error)) => {
+                    self.take_rest();
+                    self.ready.push_back(Err(error));
+                }
+                None => {
+                    self.take_rest();
+                    self.ended = true;
+                }
             }
         }
     }
+
+    fn take(&mut self, bytes: Bytes) {
+        match &mut self.frames {
+            Some(frames) => self.ready.extend(frames.push(bytes)),
+            None => {
+                let lines = self.lines.push(&bytes);
+                self.ready.extend(lines.into_iter().map(of_terminal));
+                if self.lines.held() > WHOLE_BYTES {
+                    self.take_rest();
+                }
+            }
+        }
+    }
+
+    /// What came of a frame or a line that has no end.
+    fn take_rest(&mut self) {
+        match &mut self.frames {
+            Some(frames) => self.ready.extend(frames.rest()),
+            None => {
+                let rest = self.lines.rest.split().freeze();
+                self.ready.extend((!rest.is_empty()).then(|| of_terminal(rest)));
+            }
+        }
+    }
+}
+
+fn of_terminal(bytes: Bytes) -> Result<LogChunk> {
+    Ok(LogChunk {
+        stream: LogStream::Stdout,
+        bytes,
+    })
 }
 
 /// The next bytes of a body, or an error when none came in time.
@@ -223,7 +258,8 @@ pub(super) async fn read_within(body: &mut Body, idle: Option<Duration>) -> Opti
 }
 
 /// Docker's framing of two streams in one: `[stream, 0, 0, 0, length as u32 big-endian]`, then the
-/// payload. A payload is handed on as it arrives, so that no frame's length decides our memory.
+/// payload. A payload is handed on whole; one that is longer than any of the engine's as it arrives, so
+/// that no frame's length decides our memory.
 #[derive(Default)]
 struct Frames {
     held: BytesMut,
@@ -234,6 +270,9 @@ struct Frames {
 }
 
 const HEADER: usize = 8;
+
+/// Docker cuts a line's pieces at 16 KiB, before their time stamps.
+const WHOLE_BYTES: usize = 64 * 1024;
 const MAX_FAILURE_BYTES: usize = 4096;
 
 impl Frames {
@@ -249,6 +288,7 @@ impl Frames {
                     self.current = Some((header[0], length));
                 }
                 Some((_, left)) if left > 0 && self.held.is_empty() => return chunks,
+                Some((_, left)) if left <= WHOLE_BYTES && self.held.len() < left => return chunks,
                 Some((number, left)) => {
                     let payload = self.held.split_to(left.min(self.held.len())).freeze();
                     let left = left - payload.len();
@@ -257,6 +297,13 @@ impl Frames {
                 }
             }
         }
+    }
+
+    /// The beginning of a frame whose end will not come.
+    fn rest(&mut self) -> Option<Result<LogChunk>> {
+        let (number, _) = self.current.take()?;
+        let payload = self.held.split().freeze();
+        self.chunk(number, payload, false)
     }
 
     fn chunk(&mut self, number: u8, payload: Bytes, whole: bool) -> Option<Result<LogChunk>> {
@@ -319,6 +366,30 @@ mod tests {
             }
         }
         texts
+    }
+
+    #[tokio::test]
+    async fn a_frame_or_a_line_is_one_chunk_wherever_the_network_cuts_it() {
+        let chunks = async |bytes: &[u8], tty: bool| -> Vec<String> {
+            let cut = bytes
+                .iter()
+                .map(|byte| Ok(Bytes::copy_from_slice(&[*byte])))
+                .collect();
+            let logs = logs(body(cut), tty, None);
+            logs.map(|chunk| String::from_utf8_lossy(&chunk.unwrap().bytes).into_owned())
+                .collect()
+                .await
+        };
+        let frames = [frame(1, b"T one\n"), frame(2, b"T two"), frame(1, b"T three")].concat();
+        assert_eq!(chunks(&frames, false).await, ["T one\n", "T two", "T three"]);
+        assert_eq!(
+            chunks(&frames[..frames.len() - 2], false).await,
+            ["T one\n", "T two", "T thr"]
+        );
+        assert_eq!(
+            chunks(b"T one\r\nT two\r\nT", true).await,
+            ["T one\r\n", "T two\r\n", "T"]
+        );
     }
 
     #[tokio::test]

@@ -54,6 +54,10 @@ pub enum RequestKind {
     CreateVolume,
     RemoveVolume,
     Attach,
+    ExecCreate,
+    ExecStart,
+    ExecInspect,
+    Signal,
 }
 
 impl RequestKind {
@@ -80,6 +84,10 @@ impl RequestKind {
             RequestKind::CreateVolume => "create-volume",
             RequestKind::RemoveVolume => "remove-volume",
             RequestKind::Attach => "attach",
+            RequestKind::ExecCreate => "exec-create",
+            RequestKind::ExecStart => "exec-start",
+            RequestKind::ExecInspect => "exec-inspect",
+            RequestKind::Signal => "signal",
         }
     }
 
@@ -96,6 +104,8 @@ impl RequestKind {
                 | RequestKind::Kill
                 | RequestKind::Remove
                 | RequestKind::Attach
+                | RequestKind::ExecCreate
+                | RequestKind::Signal
         )
     }
 
@@ -113,6 +123,9 @@ impl RequestKind {
                 | RequestKind::Pull
                 | RequestKind::CreateVolume
                 | RequestKind::RemoveVolume
+                | RequestKind::ExecCreate
+                | RequestKind::ExecStart
+                | RequestKind::Signal
         )
     }
 }

@@ -9,10 +9,11 @@
 //! times give the same IDs, events and request log. The witness is written by the processes
 //! themselves, not by whoever started them, and so is the judge of what really ran.
 //!
-//! Caveats: there is no registry login, no exec and no resource limit; commands are the tiny
+//! Caveats: there is no registry login and no resource limit; commands are the tiny
 //! scripts of [`program`]. A caller's own deadline costs no simulated time: a reply that never
 //! comes is reported at once, unless [`Verdict::Hang`] says when.
 
+mod exec;
 mod faults;
 mod people;
 mod program;
@@ -33,9 +34,9 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{
-    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Engine, EngineError,
-    EngineEvent, EngineInfo, ImageSummary, LogChunk, LogOptions, Observe, PathStat, PullProgress, Removal,
-    Result,
+    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Description, Engine,
+    EngineError, EngineEvent, EngineInfo, ExecRequest, ExecState, ImageSummary, LogChunk, LogOptions,
+    Observe, PathStat, PullProgress, Removal, Result,
 };
 use crate::model::{ImageRef, Peer, validate_container_ref};
 
@@ -580,6 +581,28 @@ impl Observe for SimEngine {
         .await
     }
 
+    async fn describe(&self, name_or_id: &str) -> Result<Option<Description>> {
+        let Some(state) = self.inspect(name_or_id).await? else {
+            return Ok(None);
+        };
+        let container = serde_json::json!({
+            "Id": state.id,
+            "Name": format!("/{}", state.name),
+            "Config": {
+                "Image": state.image,
+                "Env": state.environment,
+                "Entrypoint": state.entrypoint,
+                "Cmd": state.command,
+                "WorkingDir": state.working_dir,
+                "Labels": state.labels,
+            },
+        });
+        Ok(Some(Description {
+            container,
+            image: None,
+        }))
+    }
+
     async fn log_was_opened(&self, state: &ContainerState) -> Option<bool> {
         (state.log_driver == "json-file").then_some(!state.log_path.is_empty())
     }
@@ -611,6 +634,14 @@ impl Observe for SimEngine {
         let (id, path) = (checked(container)?, path.to_owned());
         self.ask(RequestKind::Stat, container, move |state| {
             Ok(state.stat_path(&id, &path))
+        })
+        .await
+    }
+
+    async fn inspect_exec(&self, id: &str) -> Result<Option<ExecState>> {
+        let exec = checked(id)?;
+        self.ask(RequestKind::ExecInspect, short_id(id), move |state| {
+            Ok(state.inspect_exec(&exec))
         })
         .await
     }
@@ -780,4 +811,55 @@ impl Engine for SimEngine {
             .await?;
         Ok(self.lines(cursor))
     }
+
+    async fn create_exec(&self, request: &ExecRequest) -> Result<String> {
+        let (container, request) = (checked(&request.container)?, request.clone());
+        self.ask(RequestKind::ExecCreate, &container, move |state| {
+            state.create_exec(request)
+        })
+        .await
+    }
+
+    async fn start_exec(&self, id: &str, _tty: bool) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        let (exec, engine) = (checked(id)?, self.clone());
+        let reader = exec.clone();
+        self.ask(RequestKind::ExecStart, short_id(id), move |state| {
+            state.start_exec(&exec)
+        })
+        .await?;
+        let reader = exec::Reader {
+            engine,
+            id: reader,
+            from: 0,
+        };
+        Ok(stream::unfold(reader, |mut reader| async move {
+            let engine = reader.engine.clone();
+            let chunk = engine.until(|state| reader.next(state)).await?;
+            reader.from += 1;
+            Some((Ok(chunk), reader))
+        })
+        .fuse()
+        .boxed())
+    }
+
+    async fn signal_marked(
+        &self,
+        container: &str,
+        _user: Option<&str>,
+        variable: (&str, &str),
+        signal: &str,
+    ) -> Result<bool> {
+        let container = checked(container)?;
+        let (name, value) = (variable.0.to_owned(), variable.1.to_owned());
+        let signal = signal.to_owned();
+        self.ask(RequestKind::Signal, &container.clone(), move |state| {
+            state.signal_marked(&container, (&name, &value), &signal)
+        })
+        .await
+    }
+}
+
+/// An exec's ID as the request log shows it.
+fn short_id(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }

@@ -22,6 +22,22 @@ impl SimEngine {
     /// # Errors
     /// What the daemon says; also when the name is not one.
     pub fn person_run(&self, name: &str, image: &ImageRef, command: &[&str]) -> Result<String> {
+        self.person_run_labelled(name, image, command, &[])
+    }
+
+    /// The same with labels, as Compose puts them on a service's containers.
+    ///
+    /// # Errors
+    /// What the daemon says; also when the name is not one.
+    pub fn person_run_labelled(
+        &self,
+        name: &str,
+        image: &ImageRef,
+        command: &[&str],
+        labels: &[(&str, &str)],
+    ) -> Result<String> {
+        let labels = labels.iter();
+        let labels = labels.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let name = name
             .parse()
             .map_err(|why| EngineError::Invalid(format!("{why}")))?;
@@ -30,7 +46,7 @@ impl SimEngine {
         let request = CreateRequest {
             name: Some(name),
             spec,
-            labels: BTreeMap::new(),
+            labels: labels.collect(),
             environment: BTreeMap::new(),
             attach: false,
         };
@@ -117,6 +133,14 @@ impl SimEngine {
     /// Signals to its process do nothing from now on, or work again.
     pub fn unkillable(&self, name_or_id: &str, unkillable: bool) {
         self.on_container(name_or_id, |container| container.unkillable = unkillable);
+    }
+
+    /// It has no shell that could send a signal to a command in it.
+    pub fn without_shell(&self, name_or_id: &str) {
+        self.change(|state| {
+            let id = state.find_id(name_or_id);
+            state.without_shell.extend(id);
+        });
     }
 
     /// The kernel kills its process for want of memory.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::super::{
     ContainerSummary, CreateRequest, EngineError, EngineEvent, EventAction, LogStream, Result,
 };
+use super::exec::Exec;
 use super::faults::{CrashPoint, EventFault, Faults};
 use super::program::{Ending, Installed, Timeline};
 use super::{SimImage, Witness};
@@ -62,6 +63,10 @@ pub(super) struct State {
     /// Name to ID, those of creates under way included.
     pub(super) names: BTreeMap<String, String>,
     pub(super) processes: BTreeMap<u64, Process>,
+    /// Commands in running containers, by ID: the daemon keeps them in memory only.
+    pub(super) execs: BTreeMap<String, Exec>,
+    /// Containers that have no shell that could send a signal.
+    pub(super) without_shell: BTreeSet<String>,
     /// By ID.
     pub(super) images: BTreeMap<String, Image>,
     /// What a pull would bring, by normal reference.
@@ -179,6 +184,9 @@ pub(super) struct LogLine {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) container: String,
+    /// The exec that it is of; `None`: it is the container's own.
+    pub(super) exec: Option<String>,
+    pub(super) environment: BTreeMap<String, String>,
     pub(super) started: Moment,
     pub(super) timeline: Timeline,
     /// How many of its lines the daemon has written to the log.
@@ -214,6 +222,8 @@ impl State {
             containers: BTreeMap::new(),
             names: BTreeMap::new(),
             processes: BTreeMap::new(),
+            execs: BTreeMap::new(),
+            without_shell: BTreeSet::new(),
             images: BTreeMap::new(),
             registry: BTreeMap::new(),
             networks: ["bridge", "host", "none"].map(str::to_owned).into(),
@@ -314,6 +324,29 @@ impl State {
 
     /// Starts a process of the host and writes the witness's line for it.
     pub(super) fn launch(&mut self, id: &str, timeline: Timeline) -> u64 {
+        let container = self.containers.get(id);
+        let environment = container.map(|one| one.environment.clone()).unwrap_or_default();
+        self.launch_process(id, None, &environment, timeline)
+    }
+
+    /// The same for a command in a container that runs.
+    pub(super) fn launch_exec(
+        &mut self,
+        id: &str,
+        exec: &str,
+        environment: &BTreeMap<String, String>,
+        timeline: Timeline,
+    ) -> u64 {
+        self.launch_process(id, Some(exec.to_owned()), environment, timeline)
+    }
+
+    fn launch_process(
+        &mut self,
+        id: &str,
+        exec: Option<String>,
+        environment: &BTreeMap<String, String>,
+        timeline: Timeline,
+    ) -> u64 {
         let number = self.next_number();
         if let Some((wait, ending)) = timeline.end {
             self.after(wait, move |state| state.end_process(number, ending));
@@ -323,11 +356,13 @@ impl State {
         for wait in times {
             self.after(wait, move |state| state.copy_output(number));
         }
-        let witness = self.witness_start(id);
+        let witness = self.witness_start(id, environment);
         self.processes.insert(
             number,
             Process {
                 container: id.to_owned(),
+                exec,
+                environment: environment.clone(),
                 started: self.now,
                 timeline,
                 logged: 0,
@@ -337,8 +372,7 @@ impl State {
         number
     }
 
-    fn witness_start(&mut self, id: &str) -> Option<usize> {
-        let environment = &self.containers.get(id)?.environment;
+    fn witness_start(&mut self, id: &str, environment: &BTreeMap<String, String>) -> Option<usize> {
         let of = |name: &str| environment.get(name).cloned().unwrap_or_default();
         let job = environment.get("SCHEDULER_JOB")?.clone();
         self.witness.push(Witness {
@@ -361,10 +395,15 @@ impl State {
         if let Some(line) = process.witness.and_then(|at| self.witness.get_mut(at)) {
             line.ended_at = Some(self.now.wall);
         }
+        if let Some(exec) = &process.exec {
+            self.end_exec(exec, number, ending);
+            return;
+        }
         let up = self.daemon.up;
         let Some(container) = self.containers.get_mut(&process.container) else {
             return;
         };
+        let claimed = container.process == Some(number);
         if container.process != Some(number) {
             // What Docker 20.10 tells of a process that it has forgotten, and all it tells.
             if up {
@@ -374,6 +413,9 @@ impl State {
             self.finish(&process.container, ending);
         } else {
             container.ended_unseen = Some(ending);
+        }
+        if claimed {
+            self.end_execs_of(&process.container);
         }
     }
 
@@ -398,6 +440,26 @@ impl State {
         let Some(process) = self.processes.get_mut(&number) else {
             return;
         };
+        if let Some(exec) = &process.exec {
+            let exec = self
+                .execs
+                .get_mut(exec)
+                .filter(|exec| exec.process == Some(number));
+            let Some(exec) = exec else { return };
+            for line in process.timeline.lines.iter().skip(process.logged) {
+                let at = process.started.later(line.after);
+                if at.running > self.now.running {
+                    break;
+                }
+                process.logged += 1;
+                exec.write(LogLine {
+                    at: at.wall,
+                    stream: line.stream,
+                    text: line.text.clone(),
+                });
+            }
+            return;
+        }
         let Some(container) = self.containers.get_mut(&process.container) else {
             return;
         };
@@ -430,6 +492,7 @@ impl State {
             self.end_process(number, Ending::code(137));
         }
         self.emit(id, EventAction::Destroy);
+        self.execs.retain(|_, exec| exec.container != id);
         if let Some(container) = self.containers.remove(id) {
             self.names.remove(&container.name);
         }
@@ -493,6 +556,7 @@ impl State {
         if !self.settings.podman {
             self.daemon.ring.clear();
         }
+        self.execs.clear();
         self.daemon.swapped = None;
         for listener in self.daemon.listeners.drain(..) {
             // A listener that has gone by itself needs no word.

@@ -38,7 +38,7 @@ pub(super) fn refused(status: u16, message: impl Into<String>) -> EngineError {
     }
 }
 
-fn no_such_container(name_or_id: &str) -> EngineError {
+pub(super) fn no_such_container(name_or_id: &str) -> EngineError {
     refused(404, format!("No such container: {name_or_id}"))
 }
 
@@ -591,7 +591,7 @@ fn uses_volume(container: &Container, wanted: &str) -> bool {
 }
 
 /// Linux numbers of the signals that people stop containers with; TERM for any other.
-fn signal_number(name: &str) -> i64 {
+pub(super) fn signal_number(name: &str) -> i64 {
     match name.strip_prefix("SIG").unwrap_or(name) {
         "HUP" | "1" => 1,
         "INT" | "2" => 2,

@@ -470,10 +470,7 @@ fn a_newer_format_and_a_foreign_database_are_refused() {
         Ledger::open_existing(&dir).map(Option::unwrap),
     ] {
         let error = result.unwrap_err();
-        assert!(
-            matches!(error, LedgerError::TooNew { found: 99, known: 2 }),
-            "{error}"
-        );
+        assert!(matches!(error, LedgerError::TooNew { found: 99, .. }), "{error}");
     }
     let before = std::fs::read(dir.join("ledger.db")).unwrap();
     let foreign = tempfile::tempdir().unwrap();

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use docker_scheduler::clock::{Clock, ManualClock};
 use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Witness};
 use docker_scheduler::ledger::{HistoryQuery, JobFilter, Ledger};
-use docker_scheduler::model::{Caps, Concurrency, JobName, Outcome, Pause, Run, Slot, Trigger};
+use docker_scheduler::model::{Caps, Concurrency, JobName, Outcome, Pause, Run, Slot, Trigger, Within};
 use docker_scheduler::schedule::Schedule;
 use jiff::{SignedDuration, Timestamp};
 
 pub struct Checks {
+    /// IDs of execs that were asked to start, once for each request.
+    exec_starts: Vec<String>,
     engine: SimEngine,
     clock: ManualClock,
     ledger: Option<Arc<Ledger>>,
@@ -53,6 +55,7 @@ struct Era {
 impl Checks {
     pub fn new(engine: SimEngine, clock: ManualClock) -> Checks {
         Checks {
+            exec_starts: Vec::new(),
             engine,
             clock,
             ledger: None,
@@ -167,6 +170,9 @@ impl Checks {
                 | RequestKind::Remove
                 | RequestKind::Mark
         );
+        if request.kind == RequestKind::ExecStart {
+            self.exec_starts.push(request.subject.clone());
+        }
         if writes && self.foreign.contains(name) {
             self.violations
                 .push(format!("I11: `{request}` touches a foreign container"));
@@ -281,7 +287,8 @@ impl Checks {
                 .as_deref()
                 .is_some_and(|id| id.starts_with(container))
         });
-        found.pop()
+        // The newest: a reused container has many.
+        found.into_iter().next()
     }
 
     // ---- at the end ----
@@ -293,8 +300,14 @@ impl Checks {
         self.once(&witness, &mut found);
         self.never_early(&witness, &mut found);
         self.truth(&witness, &mut found);
+        let mut started = BTreeSet::new();
+        for exec in &self.exec_starts {
+            if !started.insert(exec) {
+                found.push(format!("I2: two start requests for exec {exec}"));
+            }
+        }
         for (container, starts) in self.engine.start_requests() {
-            if starts > 1 {
+            if starts > 1.max(self.reuses_of(&container)) {
                 found.push(format!("I2: {starts} start requests for {}", &container[..12]));
             }
         }
@@ -309,6 +322,19 @@ impl Checks {
         found
     }
 
+    /// How many runs started that container again.
+    fn reuses_of(&self, container: &str) -> u32 {
+        let runs = self
+            .ledger
+            .as_ref()
+            .map(|ledger| ledger.history(&HistoryQuery::default()).unwrap());
+        let its = |run: &&Run| {
+            run.container.as_deref() == Some(container) && matches!(run.within, Within::Reused(_))
+        };
+        let count = runs.unwrap_or_default().iter().filter(its).count();
+        u32::try_from(count).unwrap()
+    }
+
     /// I1. What a person has started is not started by us on top.
     fn once(&self, witness: &[Witness], found: &mut Vec<String>) {
         let mut ours = BTreeSet::new();
@@ -319,7 +345,8 @@ impl Checks {
                 continue;
             }
             let again = !line.slot.is_empty() && !ours.insert((&line.job, &line.slot, line.attempt));
-            if again || theirs.contains(&line.container) {
+            let on_top = theirs.contains(&line.container) && self.reuses_of(&line.container) == 0;
+            if again || on_top {
                 found.push(format!("I1: {} {} ran twice", line.job, line.slot));
             }
         }
@@ -345,7 +372,7 @@ impl Checks {
         let Some(ledger) = &self.ledger else { return };
         for run in ledger.history(&HistoryQuery::default()).unwrap() {
             let Some(id) = &run.container else { continue };
-            let ran = witness.iter().filter(|line| line.container == *id).count();
+            let ran = witness.iter().filter(|line| is_of(line, &run, id)).count();
             let wrong = match run.outcome {
                 Some(Outcome::Succeeded | Outcome::Failed | Outcome::TimedOut) => ran == 0,
                 Some(
@@ -382,6 +409,22 @@ impl Checks {
             }
         }
     }
+}
+
+/// Whether a process is that run's. One in a reused container cannot say which slot it is for.
+fn is_of(line: &Witness, run: &Run, container: &str) -> bool {
+    let since = run.intent.as_ref().map(|intent| intent.at);
+    if matches!(run.within, Within::Exec(_)) {
+        let slot = run.slot.map(|slot| slot.to_string()).unwrap_or_default();
+        let job = line.job == run.job.to_string();
+        return line.container == container && job && line.slot == slot && line.attempt == run.attempt;
+    }
+    let within = since.is_none_or(|since| line.started_at >= since)
+        && run
+            .finished_at
+            .or(run.recorded_at)
+            .is_none_or(|until| line.started_at <= until);
+    line.container == container && (run.within.is_own() || within)
 }
 
 /// Everything that the ledger has of the era's job and that is about slots.

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use docker_scheduler::model::{
-    Backoff, Concurrency, ContainerSpec, Desired, History, Job, JobName, MissedFires, Mount, MountKind,
-    NetworkAttachment, OnUnknown, Origin, Policy, PullPolicy, Text, Trigger, Triggers,
+    Backoff, Concurrency, ContainerSpec, Desired, ExecTarget, History, Job, JobName, MissedFires, Mount,
+    MountKind, NetworkAttachment, OnUnknown, Origin, Place, Policy, PullPolicy, Text, Trigger, Triggers,
+    Which,
 };
 use docker_scheduler::schedule::{parse_days, parse_duration};
 
@@ -75,6 +76,18 @@ fn apply_key(job: &mut Job, key: &str, value: &str, zone: &str) {
         "every" => job.triggers.schedule.push(Trigger::Every {
             period: duration(value),
         }),
+        "container" => job.container.place = place(value),
+        "exec" => {
+            job.container.place = Place::Exec(ExecTarget {
+                which: target(value),
+                only_project: None,
+            });
+        }
+        "only-project" => {
+            if let Place::Exec(target) = &mut job.container.place {
+                target.only_project = Some(value.to_owned());
+            }
+        }
         "manual" => job.triggers.manual = value == "true",
         "image" => job.container.image = value.parse().unwrap(),
         "command" => {
@@ -141,6 +154,25 @@ fn apply_key(job: &mut Job, key: &str, value: &str, zone: &str) {
             };
         }
         other => panic!("a job has no `{other}`"),
+    }
+}
+
+/// `NAME`, or `PROJECT/SERVICE`.
+fn target(text: &str) -> Which {
+    match text.split_once('/') {
+        None => Which::Container(text.to_owned()),
+        Some((project, service)) => Which::Service {
+            project: project.to_owned(),
+            service: service.to_owned(),
+        },
+    }
+}
+
+fn place(word: &str) -> Place {
+    match word {
+        "fresh" => Place::Fresh,
+        "reuse" => Place::Reuse,
+        other => panic!("no such container: {other}"),
     }
 }
 

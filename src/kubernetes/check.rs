@@ -1,0 +1,332 @@
+//! What a job asks for that Kubernetes has no equal for, or does in another way.
+//!
+//! Every field of a job is named here: a new key of manifests does not compile until somebody has said
+//! what becomes of it.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::model::{
+    Backoff, Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, OnUnknown, Policy, PullPolicy, Tmpfs, Trigger,
+    Triggers,
+};
+use crate::schedule::{ScheduleWarning, warnings};
+
+use super::objects::{numbers_of, size_of};
+use super::timing::for_go;
+use super::{MAX_NAME, cron_job_name, dns};
+
+/// Something of a job that has no equal (an error), or that is different there (a warning).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The key below the job: `x-scheduler.every`; empty for the job itself.
+    pub key: &'static str,
+    pub is_error: bool,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn error(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
+        self.push(key, true, message.into(), help);
+    }
+
+    fn warning(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
+        self.push(key, false, message.into(), help);
+    }
+
+    /// `key` is set, and nothing stands for it.
+    fn none(&mut self, key: &'static str, is_set: bool, help: &str) {
+        if is_set {
+            self.error(key, format!("`{key}` has no equal in Kubernetes"), help);
+        }
+    }
+
+    fn push(&mut self, key: &'static str, is_error: bool, message: String, help: &str) {
+        self.0.push(Finding {
+            key,
+            is_error,
+            message,
+            help: (!help.is_empty()).then(|| help.to_owned()),
+        });
+    }
+}
+
+/// Everything that stands between a job and a CronJob, seen from `now` (for the coming turns of clocks).
+#[must_use]
+pub fn check(job: &Job, now: Timestamp) -> Vec<Finding> {
+    let Job {
+        name,
+        origin: _,
+        triggers,
+        policy,
+        container,
+        canonical: _,
+    } = job;
+    let mut found = Findings::default();
+    let count = triggers.schedule.len();
+    let longest = cron_job_name(name, count.saturating_sub(1), count);
+    if longest.len() > MAX_NAME {
+        let message = format!("its name in Kubernetes, `{longest}`, is longer than {MAX_NAME} characters");
+        found.error("", message, "shorten the job's name, or the project's");
+    }
+    schedule(triggers, now, &mut found);
+    self::policy(policy, count, &mut found);
+    self::container(container, &mut found);
+    found.0
+}
+
+fn schedule(triggers: &Triggers, now: Timestamp, found: &mut Findings) {
+    let Triggers { manual: _, schedule } = triggers;
+    if schedule.is_empty() {
+        found.error(
+            "triggers",
+            "a CronJob needs a schedule, and this job starts by hand alone",
+            "",
+        );
+    }
+    for trigger in schedule {
+        if let Err(refused) = for_go(trigger) {
+            found.error(refused.key, refused.message, refused.help.unwrap_or_default());
+        }
+        clocks(trigger, now, found);
+    }
+}
+
+/// Where the clocks turn, a fixed time is skipped or doubled there.
+fn clocks(trigger: &Trigger, now: Timestamp, found: &mut Findings) {
+    for warning in warnings(trigger, now) {
+        let message = match &warning {
+            ScheduleWarning::Gap { local, .. } => {
+                format!("Kubernetes skips {local}, which the clock skips; here it runs once, later")
+            }
+            ScheduleWarning::Fold { local, .. } => {
+                format!("Kubernetes runs it twice at {local}, which the clock shows twice; here it runs once")
+            }
+            ScheduleWarning::OftenerThanOnceAMinute { .. }
+            | ScheduleWarning::DayOrWeekday
+            | ScheduleWarning::LeapDayOnly
+            | ScheduleWarning::NothingSoon => continue,
+        };
+        found.warning("triggers.schedule", message, warning.help());
+    }
+}
+
+fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
+    let Policy {
+        concurrency,
+        missed_fires,
+        starting_deadline,
+        timeout: _,
+        success_exit_codes,
+        suspend: _,
+        history: _,
+        unknown_hold,
+        retries: _,
+        backoff,
+        on_unknown,
+        jitter,
+        group,
+    } = policy;
+    let concurrent = match concurrency {
+        Concurrency::Queue => false,
+        Concurrency::Forbid | Concurrency::Allow | Concurrency::Replace => true,
+    };
+    found.none(
+        "x-scheduler.concurrency",
+        !concurrent,
+        "`forbid`, `allow` and `replace` have one",
+    );
+    found.none("x-scheduler.jitter", jitter.is_some(), "");
+    found.none("x-scheduler.group", group.is_some(), "a quota of the namespace is nearest to it");
+    if *backoff != Backoff::default() {
+        let message = "Kubernetes waits 10 s before the first further attempt, then twice as long each time";
+        found.warning("x-scheduler.backoff", message, "");
+    }
+    if *on_unknown != OnUnknown::Skip {
+        found.warning("x-scheduler.on_unknown", "it has no meaning in Kubernetes", "");
+    }
+    match concurrency {
+        Concurrency::Forbid if schedules > 1 => found.warning(
+            "triggers.schedule",
+            "each schedule is a CronJob of its own: runs of two of them may be active at once",
+            "",
+        ),
+        Concurrency::Forbid | Concurrency::Queue | Concurrency::Allow | Concurrency::Replace => {}
+    }
+    match missed_fires {
+        MissedFires::One => {}
+        MissedFires::All => found.none("x-scheduler.missed_fires", true, "`one` has one"),
+        MissedFires::Skip if starting_deadline.is_none() => found.warning(
+            "x-scheduler.missed_fires",
+            "`skip` becomes a starting deadline of 10 s: a start that is later for any reason is skipped",
+            "",
+        ),
+        MissedFires::Skip => found.warning(
+            "x-scheduler.missed_fires",
+            "with `starting_deadline`, Kubernetes makes up for one missed start within it",
+            "",
+        ),
+    }
+    if starting_deadline.is_some_and(|deadline| deadline.as_secs() < 10) {
+        found.error(
+            "x-scheduler.starting_deadline",
+            "Kubernetes looks every 10 s, and would never start it within less",
+            "write at least `10s`",
+        );
+    }
+    found.none(
+        "x-scheduler.success_exit_codes",
+        *success_exit_codes != BTreeSet::from([0]),
+        "end the command with 0 in the container",
+    );
+    if unknown_hold.is_some() {
+        found.warning("x-scheduler.unknown_hold", "it has no meaning in Kubernetes", "");
+    }
+}
+
+fn container(spec: &ContainerSpec, found: &mut Findings) {
+    let ContainerSpec {
+        image: _,
+        pull_policy,
+        entrypoint: _,
+        command: _,
+        environment: _,
+        labels,
+        mounts,
+        tmpfs,
+        networks,
+        network_mode,
+        extra_hosts,
+        user,
+        working_dir: _,
+        init,
+        read_only: _,
+        tty: _,
+        mem_limit_bytes: _,
+        nano_cpus: _,
+        ulimits,
+        cap_drop: _,
+        logging,
+        stop_signal,
+        stop_grace_period: _,
+    } = spec;
+    found.none(
+        "pull_policy",
+        matches!(pull_policy, PullPolicy::Every(_)),
+        "`always`, `missing` and `never` have one",
+    );
+    for mount in mounts {
+        self::mount(mount, found);
+    }
+    for tmpfs in tmpfs {
+        let Tmpfs { target: _, options } = tmpfs;
+        let known = options.is_empty() || size_of(options).is_some();
+        found.none("tmpfs", !known, "`size=64m` alone has one");
+    }
+    found.none(
+        "networks",
+        !networks.is_empty(),
+        "pods of one cluster reach each other by the names of Services",
+    );
+    let mode = network_mode.as_deref().unwrap_or("default");
+    found.none("network_mode", !matches!(mode, "default" | "bridge" | "host"), "");
+    let no_address = extra_hosts
+        .iter()
+        .any(|(_, address)| address.parse::<std::net::IpAddr>().is_err());
+    found.none("extra_hosts", no_address, "name an address");
+    if user.as_deref().is_some_and(|user| numbers_of(user).is_none()) {
+        found.error(
+            "user",
+            "Kubernetes takes users and groups as numbers alone",
+            "`id -u NAME` in the image tells it",
+        );
+    }
+    if *init == Some(true) {
+        found.warning(
+            "init",
+            "there is no `init` in a pod: the command itself reaps what it leaves behind",
+            "",
+        );
+    }
+    found.none("ulimits", !ulimits.is_empty(), "");
+    found.none(
+        "logging",
+        logging.is_some(),
+        "the cluster collects the output of its pods",
+    );
+    found.none("stop_signal", stop_signal.is_some(), "the image says it");
+    let long = labels.iter().any(|(name, _)| !is_label_name(name));
+    found.none(
+        "labels",
+        long,
+        "a name has letters, digits, `-`, `_`, `.`, and one `/` behind a domain",
+    );
+}
+
+fn mount(mount: &Mount, found: &mut Findings) {
+    let Mount {
+        kind,
+        target: _,
+        read_only: _,
+    } = mount;
+    match kind {
+        MountKind::Bind {
+            source: _,
+            create_host_path: _,
+        } => found.error(
+            "volumes",
+            "a folder of the host is not the same on each node",
+            "use a named volume, which becomes a PersistentVolumeClaim",
+        ),
+        MountKind::Volume {
+            name,
+            external: _,
+            nocopy: _,
+        } => {
+            if let Some(name) = name
+                && *name != dns(name)
+            {
+                found.warning(
+                    "volumes",
+                    format!("volume `{name}` is the claim `{}` there", dns(name)),
+                    "",
+                );
+            }
+        }
+        MountKind::Tmpfs { size_bytes: _, mode } => {
+            if mode.is_some() {
+                found.warning("volumes", "the mode of a tmpfs is not carried over", "");
+            }
+        }
+    }
+}
+
+/// `[domain/]name`, as keys of labels and annotations are.
+fn is_label_name(name: &str) -> bool {
+    let (domain, name) = match name.split_once('/') {
+        Some((domain, name)) => (Some(domain), name),
+        None => (None, name),
+    };
+    let ends_well = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let is_name = name.len() <= 63
+        && ends_well(name)
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let is_domain = domain.is_none_or(|domain| {
+        domain.len() <= 253
+            && ends_well(domain)
+            && domain
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+    });
+    is_name && is_domain
+}

@@ -1,0 +1,799 @@
+//! A `docker run` or `docker exec` of a crontab, taken apart: the engine is asked directly then, without a
+//! shell and a client between.
+//!
+//! Only a line that a shell would leave alone is taken apart: with a variable, a glob or a pipe in it,
+//! nobody can say here what it runs.
+
+use std::ops::Range;
+
+use crate::model::{ImageRef, validate_container_ref};
+
+use super::draft::{Draft, Job, duration, literal, literals};
+use super::report::{Report, names_secret};
+use super::when::shown;
+use super::yaml::Yaml;
+
+/// A command line without anything that a shell would have to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Simple {
+    pub words: Vec<String>,
+    /// Files that the output went to.
+    pub files: Vec<String>,
+    /// `cd DIR &&` in front.
+    pub folder: Option<String>,
+}
+
+/// Takes a command line apart; `None` when a shell would have to.
+pub(crate) fn simple(line: &str) -> Option<Simple> {
+    let mut out = Simple::default();
+    let mut line = line.trim();
+    if let Some(rest) = line.strip_prefix("cd ")
+        && let Some((folder, rest)) = rest.split_once("&&")
+    {
+        let folder = words(folder)?;
+        let [folder] = folder.words.as_slice() else {
+            return None;
+        };
+        out.folder = Some(folder.clone());
+        line = rest.trim();
+    }
+    let found = words(line)?;
+    out.words = found.words;
+    out.files = found.files;
+    Some(out)
+}
+
+fn words(line: &str) -> Option<Simple> {
+    let mut out = Simple::default();
+    let mut rest = line.trim_start();
+    while !rest.is_empty() {
+        if let Some(after) = redirection(rest) {
+            let (target, left) = word(after.trim_start(), true)?;
+            // `2>&1` and `/dev/null` name no file.
+            if !target.is_empty() && target != "/dev/null" && !after.starts_with('&') {
+                out.files.push(target);
+            }
+            rest = left;
+        } else {
+            let (found, left) = word(rest, false)?;
+            out.words.push(found);
+            rest = left;
+        }
+        rest = rest.trim_start();
+    }
+    Some(out)
+}
+
+/// What follows `>`, `>>`, `2>` or `&>`.
+fn redirection(text: &str) -> Option<&str> {
+    let start = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let start = if start.len() == text.len() {
+        text.strip_prefix('&').unwrap_or(text)
+    } else {
+        start
+    };
+    let after = start.strip_prefix('>')?;
+    Some(after.strip_prefix('>').unwrap_or(after))
+}
+
+/// One word, and what is left behind it; a target of a redirection may be `&1`.
+fn word(text: &str, is_target: bool) -> Option<(String, &str)> {
+    let mut out = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            c if c.is_whitespace() => return Some((out, &text[at..])),
+            '\'' => loop {
+                match chars.next()?.1 {
+                    '\'' => break,
+                    c => out.push(c),
+                }
+            },
+            '"' => loop {
+                match chars.next()?.1 {
+                    '"' => break,
+                    '$' | '`' => return None,
+                    '\\' => match chars.next()?.1 {
+                        c @ ('"' | '\\' | '$' | '`') => out.push(c),
+                        '\n' => {}
+                        c => out.extend(['\\', c]),
+                    },
+                    c => out.push(c),
+                }
+            },
+            '\\' => out.push(chars.next()?.1),
+            '&' if at == 0 && is_target => out.push(c),
+            '>' => return Some((out, &text[at..])),
+            '$' | '`' | ';' | '&' | '|' | '<' | '(' | ')' | '*' | '?' | '[' | '!' => return None,
+            '~' | '#' | '{' | '}' if out.is_empty() => return None,
+            c => out.push(c),
+        }
+    }
+    Some((out, ""))
+}
+
+/// What is worked on: the job, where it goes, and the line it comes from.
+pub(crate) struct Line<'a, 'r> {
+    pub job: &'a mut Job,
+    pub draft: &'a mut Draft,
+    pub report: &'a mut Report<'r>,
+    pub at: Range<usize>,
+}
+
+/// What a docker command came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Docker {
+    /// The job is complete; this would be a name for it.
+    Job(String),
+    /// It is a docker command that no job can stand for.
+    No(String),
+}
+
+/// Reads a docker command line into `line.job`; `None` when it is another program's.
+pub(crate) fn read(simple: &Simple, line: &mut Line<'_, '_>) -> Option<Docker> {
+    let words = unwrapped(&simple.words, line);
+    let program = words.first()?.rsplit('/').next()?;
+    let (first, rest) = match program {
+        "docker" | "podman" => (words.get(1)?.as_str(), &words[2..]),
+        "docker-compose" => ("compose", &words[1..]),
+        _ => return None,
+    };
+    for file in &simple.files {
+        line.report
+            .lost(line.at.clone(), format!("its output went to `{}`", shown(file)))
+            .help("`docker-scheduler logs` shows the output of each run");
+    }
+    let done = match (first, rest.first().map(String::as_str)) {
+        ("exec", _) => exec(rest, line),
+        ("run", _) => run(rest, line),
+        ("container", Some("exec")) => exec(&rest[1..], line),
+        ("container", Some("run")) => run(&rest[1..], line),
+        ("compose", _) => compose(rest, simple.folder.as_deref(), line),
+        ("start" | "restart", Some(name)) => Err(format!(
+            "`docker {first} {}` starts a container that exists",
+            shown(name)
+        )),
+        _ => Err(format!("`docker {}` is no job", shown(first))),
+    };
+    Some(match done {
+        Ok(name) => Docker::Job(name),
+        Err(why) => Docker::No(why),
+    })
+}
+
+/// Without `sudo`, `flock` and `timeout` in front, whose meaning goes into the policy.
+fn unwrapped<'w>(words: &'w [String], line: &mut Line<'_, '_>) -> &'w [String] {
+    let mut rest = words;
+    loop {
+        let program = rest
+            .first()
+            .map_or("", |word| word.rsplit('/').next().unwrap_or_default());
+        rest = match (program, rest) {
+            ("sudo", [_, next @ ..]) if next.first().is_some_and(|word| !word.starts_with('-')) => next,
+            ("flock", [_, option, _, next @ ..])
+                if matches!(option.as_str(), "-n" | "--nonblock" | "-xn") =>
+            {
+                line.job.extend("concurrency", Yaml::text("forbid"));
+                next
+            }
+            ("flock", [_, file, next @ ..]) if !file.starts_with('-') => {
+                line.job.extend("concurrency", Yaml::text("queue"));
+                next
+            }
+            ("timeout", [_, limit, next @ ..])
+                if limit.bytes().all(|b| b.is_ascii_digit()) && limit.len() < 8 =>
+            {
+                let seconds = limit.parse().unwrap_or(1_u64).max(1);
+                line.job.extend("timeout", Yaml::Text(duration(seconds)));
+                next
+            }
+            _ => return rest,
+        };
+    }
+}
+
+/// One flag: `--name=value`, `--name value`, `-n value` or one of several letters.
+struct Flag<'w> {
+    name: String,
+    value: Option<&'w str>,
+}
+
+/// The flags in front of the arguments. `valued` are those that take a value, `bare` those that do not.
+fn flags<'w>(
+    words: &'w [String],
+    valued: &[&str],
+    bare: &[&str],
+) -> Result<(Vec<Flag<'w>>, &'w [String]), String> {
+    let mut found = Vec::new();
+    let mut rest = words;
+    while let Some((word, after)) = rest.split_first() {
+        if word == "--" {
+            return Ok((found, after));
+        }
+        if !word.starts_with('-') || word == "-" {
+            break;
+        }
+        rest = after;
+        let unknown = || format!("its flag `{}` is not known here", shown(word));
+        if let Some((name, value)) = word.split_once('=').filter(|_| word.starts_with("--")) {
+            if !valued.contains(&name) && !bare.contains(&name) {
+                return Err(unknown());
+            }
+            found.push(Flag {
+                name: name.to_owned(),
+                value: Some(value),
+            });
+            continue;
+        }
+        let mut letters = vec![word.clone()];
+        if !word.starts_with("--") {
+            letters = word.chars().skip(1).map(|c| format!("-{c}")).collect();
+        }
+        for (at, name) in letters.iter().enumerate() {
+            if bare.contains(&name.as_str()) {
+                found.push(Flag {
+                    name: name.clone(),
+                    value: None,
+                });
+                continue;
+            }
+            if !valued.contains(&name.as_str()) {
+                return Err(unknown());
+            }
+            // `-eNAME=value`: the rest of the word is the value.
+            let offset = word
+                .char_indices()
+                .nth(at + 2)
+                .map_or(word.len(), |(byte, _)| byte);
+            let attached = if word.starts_with("--") {
+                ""
+            } else {
+                &word[offset..]
+            };
+            let value = if attached.is_empty() {
+                let (value, after) = rest
+                    .split_first()
+                    .ok_or_else(|| format!("its flag `{name}` has no value"))?;
+                rest = after;
+                value
+            } else {
+                attached
+            };
+            found.push(Flag {
+                name: name.clone(),
+                value: Some(value),
+            });
+            break;
+        }
+    }
+    Ok((found, rest))
+}
+
+const EXEC_VALUED: [&str; 8] = [
+    "-u",
+    "--user",
+    "-w",
+    "--workdir",
+    "-e",
+    "--env",
+    "--env-file",
+    "--detach-keys",
+];
+const EXEC_BARE: [&str; 8] = [
+    "-i",
+    "-t",
+    "-d",
+    "-T",
+    "--interactive",
+    "--tty",
+    "--detach",
+    "--privileged",
+];
+
+fn exec_flags(flags: &[Flag<'_>], line: &mut Line<'_, '_>) {
+    for flag in flags {
+        let value = flag.value.unwrap_or_default();
+        match flag.name.as_str() {
+            "-u" | "--user" => line.job.set("user", literal(value)),
+            "-w" | "--workdir" => line.job.set("working_dir", literal(value)),
+            "-e" | "--env" => environment(value, line),
+            "--env-file" => line.job.push("env_file", literal(value)),
+            "--privileged" => lost(line, "`--privileged` of an exec"),
+            _ => {}
+        }
+    }
+}
+
+fn exec(words: &[String], line: &mut Line<'_, '_>) -> Result<String, String> {
+    let (flags, rest) = flags(words, &EXEC_VALUED, &EXEC_BARE)?;
+    exec_flags(&flags, line);
+    let [container, command @ ..] = rest else {
+        return Err(String::from("it names no container"));
+    };
+    validate_container_ref(container).map_err(|error| error.to_string())?;
+    let Some(program) = command.first() else {
+        return Err(String::from("it names no command"));
+    };
+    line.job.exec_in(container);
+    line.job.set("command", literals(command));
+    Ok(format!("{container}-{}", program_name(program)))
+}
+
+fn compose(words: &[String], folder: Option<&str>, line: &mut Line<'_, '_>) -> Result<String, String> {
+    let valued = [
+        "-f",
+        "--file",
+        "-p",
+        "--project-name",
+        "--project-directory",
+        "--env-file",
+        "--profile",
+    ];
+    let (global, rest) = flags(words, &valued, &["--ansi"])?;
+    let value_of = |names: [&str; 2]| {
+        global
+            .iter()
+            .find(|flag| names.contains(&flag.name.as_str()))
+            .and_then(|flag| flag.value)
+    };
+    let folder_name = |path: &str| path.trim_end_matches('/').rsplit('/').next().map(str::to_owned);
+    let project = value_of(["-p", "--project-name"])
+        .map(str::to_owned)
+        .or_else(|| folder_name(value_of(["--project-directory", "--project-directory"])?))
+        .or_else(|| folder_name(value_of(["-f", "--file"])?.rsplit_once('/')?.0))
+        .or_else(|| folder_name(folder?));
+    let (verb, rest) = rest
+        .split_first()
+        .ok_or_else(|| String::from("it names no command of Compose"))?;
+    if verb != "exec" {
+        return Err(format!("`docker compose {}` is no job", shown(verb)));
+    }
+    let mut valued = EXEC_VALUED.to_vec();
+    valued.push("--index");
+    let (flags, rest) = self::flags(rest, &valued, &EXEC_BARE)?;
+    exec_flags(&flags, line);
+    let [service, command @ ..] = rest else {
+        return Err(String::from("it names no service"));
+    };
+    if command.is_empty() {
+        return Err(String::from("it names no command"));
+    }
+    let Some(project) = project.filter(|name| !name.is_empty()) else {
+        return Err(String::from(
+            "it does not say which project its service belongs to; `docker compose -p PROJECT` does",
+        ));
+    };
+    line.job.exec_in_service(service, &project.to_lowercase());
+    line.job.set("command", literals(command));
+    Ok(format!("{service}-{}", program_name(&command[0])))
+}
+
+const RUN_VALUED: [&str; 72] = [
+    "-a",
+    "--attach",
+    "--add-host",
+    "--annotation",
+    "--blkio-weight",
+    "--cap-add",
+    "--cap-drop",
+    "--cgroup-parent",
+    "--cidfile",
+    "--cpu-period",
+    "--cpu-quota",
+    "-c",
+    "--cpu-shares",
+    "--cpus",
+    "--cpuset-cpus",
+    "--device",
+    "--dns",
+    "--dns-option",
+    "--dns-search",
+    "--domainname",
+    "--entrypoint",
+    "-e",
+    "--env",
+    "--env-file",
+    "--expose",
+    "--gpus",
+    "--group-add",
+    "--health-cmd",
+    "-h",
+    "--hostname",
+    "--ip",
+    "--ipc",
+    "-l",
+    "--label",
+    "--label-file",
+    "--link",
+    "--log-driver",
+    "--log-opt",
+    "--mac-address",
+    "-m",
+    "--memory",
+    "--memory-reservation",
+    "--memory-swap",
+    "--mount",
+    "--name",
+    "--network",
+    "--net",
+    "--network-alias",
+    "--oom-score-adj",
+    "--pid",
+    "--pids-limit",
+    "--platform",
+    "-p",
+    "--publish",
+    "--pull",
+    "--restart",
+    "--runtime",
+    "--security-opt",
+    "--shm-size",
+    "--stop-signal",
+    "--stop-timeout",
+    "--sysctl",
+    "--tmpfs",
+    "--ulimit",
+    "-u",
+    "--user",
+    "--userns",
+    "--uts",
+    "-v",
+    "--volume",
+    "--volumes-from",
+    "-w",
+];
+const RUN_MORE_VALUED: [&str; 2] = ["--workdir", "--volume-driver"];
+const RUN_BARE: [&str; 14] = [
+    "-d",
+    "--detach",
+    "-i",
+    "--interactive",
+    "-t",
+    "--tty",
+    "--rm",
+    "--init",
+    "--privileged",
+    "--read-only",
+    "-P",
+    "--publish-all",
+    "-q",
+    "--no-healthcheck",
+];
+
+fn run(words: &[String], line: &mut Line<'_, '_>) -> Result<String, String> {
+    let valued: Vec<&str> = RUN_VALUED.iter().chain(&RUN_MORE_VALUED).copied().collect();
+    let (flags, rest) = flags(words, &valued, &RUN_BARE)?;
+    let [image, command @ ..] = rest else {
+        return Err(String::from("it names no image"));
+    };
+    image
+        .parse::<ImageRef>()
+        .map_err(|error| ToString::to_string(&error))?;
+    line.job.set("image", literal(image));
+    if !command.is_empty() {
+        line.job.set("command", literals(command));
+    }
+    let mut name = None;
+    for flag in &flags {
+        if flag.name == "--name" {
+            name = flag.value.map(str::to_owned);
+        } else {
+            run_flag(flag, line);
+        }
+    }
+    let short = image.rsplit('/').next().unwrap_or(image);
+    let short = short.split([':', '@']).next().unwrap_or(short);
+    Ok(name.unwrap_or_else(|| short.to_owned()))
+}
+
+/// One flag of `docker run`. Flat, so that a flag is found by reading.
+fn run_flag(flag: &Flag<'_>, line: &mut Line<'_, '_>) {
+    let value = flag.value.unwrap_or_default();
+    let on = !matches!(value, "false" | "0");
+    let mut set = |key: &str| line.job.set(key, literal(value));
+    match flag.name.as_str() {
+        "-u" | "--user" => set("user"),
+        "-w" | "--workdir" => set("working_dir"),
+        "-m" | "--memory" => set("mem_limit"),
+        "--memory-reservation" => set("mem_reservation"),
+        "--memory-swap" => set("memswap_limit"),
+        "--cpus" => set("cpus"),
+        "-c" | "--cpu-shares" => set("cpu_shares"),
+        "--cpuset-cpus" => set("cpuset"),
+        "-h" | "--hostname" => set("hostname"),
+        "--domainname" => set("domainname"),
+        "--ipc" => set("ipc"),
+        "--pid" => set("pid"),
+        "--uts" => set("uts"),
+        "--userns" => set("userns_mode"),
+        "--cgroup-parent" => set("cgroup_parent"),
+        "--oom-score-adj" => set("oom_score_adj"),
+        "--pids-limit" => set("pids_limit"),
+        "--platform" => set("platform"),
+        "--pull" => set("pull_policy"),
+        "--runtime" => set("runtime"),
+        "--shm-size" => set("shm_size"),
+        "--stop-signal" => set("stop_signal"),
+        "--stop-timeout" => line.job.set("stop_grace_period", literal(&format!("{value}s"))),
+        "--entrypoint" => line.job.set("entrypoint", literals([value])),
+        "--init" => line.job.set("init", Yaml::Bool(on)),
+        "--privileged" => line.job.set("privileged", Yaml::Bool(on)),
+        "--read-only" => line.job.set("read_only", Yaml::Bool(on)),
+        "-t" | "--tty" => line.job.set("tty", Yaml::Bool(on)),
+        "--add-host" => line.job.push("extra_hosts", literal(value)),
+        "--cap-add" => line.job.push("cap_add", literal(value)),
+        "--cap-drop" => line.job.push("cap_drop", literal(value)),
+        "--device" => line.job.push("devices", literal(value)),
+        "--dns" => line.job.push("dns", literal(value)),
+        "--dns-option" => line.job.push("dns_opt", literal(value)),
+        "--dns-search" => line.job.push("dns_search", literal(value)),
+        "--env-file" => line.job.push("env_file", literal(value)),
+        "--group-add" => line.job.push("group_add", literal(value)),
+        "--security-opt" => line.job.push("security_opt", literal(value)),
+        "--tmpfs" => line.job.push("tmpfs", literal(value)),
+        "-p" | "--publish" => line.job.push("ports", literal(value)),
+        "-e" | "--env" => environment(value, line),
+        "-l" | "--label" => pair("labels", value, line),
+        "--annotation" => pair("annotations", value, line),
+        "--sysctl" => pair("sysctls", value, line),
+        "--ulimit" => ulimit(value, line),
+        "--log-driver" => logging("driver", literal(value), line),
+        "--log-opt" => log_option(value, line),
+        "--gpus" => gpus(value, line),
+        "-v" | "--volume" => volume(value, line),
+        "--mount" => mount(value, line),
+        "--network" | "--net" => network(value, line),
+        // Ours are kept and removed by `history`, their output is read, and nobody types into them.
+        "--rm" | "-i" | "--interactive" | "-a" | "--attach" | "-q" | "-d" | "--detach" => {}
+        name => lost(line, &format!("`{name}`")),
+    }
+}
+
+fn lost(line: &mut Line<'_, '_>, what: &str) {
+    line.report
+        .lost(line.at.clone(), format!("{what} is not carried over"));
+}
+
+/// `NAME=value`; a bare name took the value of whoever called docker.
+pub(crate) fn environment(text: &str, line: &mut Line<'_, '_>) {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            warn_of_secret(name, line.at.clone(), line.report);
+            line.job.put("environment", name, literal(value));
+        }
+        _ => {
+            let message = format!(
+                "variable `{}` has no value here: it was taken from the caller's environment",
+                shown(text)
+            );
+            line.report.lost(line.at.clone(), message);
+        }
+    }
+}
+
+pub(crate) fn warn_of_secret(name: &str, at: Range<usize>, report: &mut Report<'_>) {
+    if names_secret(name) {
+        report
+            .advice(
+                at,
+                format!("the value of `{}` stands in the manifest as it is", shown(name)),
+            )
+            .help(format!(
+                "put it into the `.env` beside the manifest, and write `${{{}}}`",
+                shown(name)
+            ));
+    }
+}
+
+fn pair(key: &str, text: &str, line: &mut Line<'_, '_>) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    line.job.put(key, name, literal(value));
+}
+
+fn ulimit(text: &str, line: &mut Line<'_, '_>) {
+    let Some((name, limit)) = text.split_once('=') else {
+        lost(line, "`--ulimit` without a value");
+        return;
+    };
+    let (soft, hard) = limit.split_once(':').unwrap_or((limit, limit));
+    match (soft.parse::<i64>(), hard.parse::<i64>()) {
+        (Ok(soft), Ok(hard)) => {
+            let limits = Yaml::map([("soft", Yaml::Int(soft)), ("hard", Yaml::Int(hard))]);
+            line.job.put("ulimits", name, limits);
+        }
+        _ => lost(line, "`--ulimit` without numbers"),
+    }
+}
+
+fn logging(key: &str, value: Yaml, line: &mut Line<'_, '_>) {
+    line.job.put("logging", key, value);
+}
+
+fn log_option(text: &str, line: &mut Line<'_, '_>) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let mut options = match line.job.get("logging") {
+        Some(Yaml::Map(entries)) => match entries.iter().find(|(key, _)| key == "options") {
+            Some((_, Yaml::Map(options))) => options.clone(),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    options.push((name.to_owned(), literal(value)));
+    logging("options", Yaml::Map(options), line);
+}
+
+fn gpus(value: &str, line: &mut Line<'_, '_>) {
+    if value == "all" {
+        line.job.set("gpus", Yaml::text("all"));
+    } else {
+        lost(line, &format!("`--gpus {}`", shown(value)));
+    }
+}
+
+/// `[SOURCE:]TARGET[:OPTIONS]`
+pub(crate) fn volume(text: &str, line: &mut Line<'_, '_>) {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, options) = match parts.as_slice() {
+        [target] => (None, *target, ""),
+        [source, target] => (Some(*source), *target, ""),
+        [source, target, options] => (Some(*source), *target, *options),
+        _ => {
+            lost(line, &format!("volume `{}`", shown(text)));
+            return;
+        }
+    };
+    let mut kept = Vec::new();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" | "rw" | "nocopy" => kept.push(option),
+            other => lost(line, &format!("mount option `{}`", shown(other))),
+        }
+    }
+    if !mount_target(target, line) {
+        return;
+    }
+    let Some(source) = source else {
+        line.job.push("volumes", literal(target));
+        return;
+    };
+    if source.starts_with(['/', '.']) {
+        say_bind(source, line);
+    } else if validate_container_ref(source).is_ok() {
+        line.draft.volume(source);
+    } else {
+        lost(line, &format!("volume `{}`", shown(source)));
+        return;
+    }
+    let mode = if kept.is_empty() {
+        String::new()
+    } else {
+        format!(":{}", kept.join(","))
+    };
+    line.job
+        .push("volumes", literal(&format!("{source}:{target}{mode}")));
+}
+
+/// Whether a mount may be there, as the manifest's reader has it.
+fn mount_target(target: &str, line: &mut Line<'_, '_>) -> bool {
+    let fits = target.starts_with('/') && target.trim_matches('/') != "" && !target.contains("..");
+    if !fits {
+        lost(line, &format!("a mount at `{}`", shown(target)));
+    }
+    fits
+}
+
+/// A relative source is beside the manifest now; an absolute one needs the operator's word.
+pub(crate) fn say_bind(source: &str, line: &mut Line<'_, '_>) {
+    if !source.starts_with('/') {
+        line.report.changed(
+            line.at.clone(),
+            format!("`{}` is looked for beside the manifest", shown(source)),
+        );
+    }
+}
+
+/// `type=bind,source=/srv,target=/srv,readonly`
+fn mount(text: &str, line: &mut Line<'_, '_>) {
+    let mut kind = "volume";
+    let (mut source, mut target, mut read_only) = ("", "", false);
+    let mut other = None;
+    for part in text.split(',') {
+        match part.split_once('=').unwrap_or((part, "true")) {
+            ("type", value) => kind = value,
+            ("source" | "src", value) => source = value,
+            ("target" | "dst" | "destination", value) => target = value,
+            ("readonly" | "ro", value) => read_only = value != "false",
+            _ => other = Some(part),
+        }
+    }
+    if let Some(part) = other {
+        lost(line, &format!("`{}` of a mount", shown(part)));
+    }
+    let mode = if read_only { ":ro" } else { "" };
+    match (kind, source) {
+        ("tmpfs", "") => line.job.push("tmpfs", literal(target)),
+        ("volume", "") => volume(target, line),
+        ("bind" | "volume", source) if !source.is_empty() => {
+            volume(&format!("{source}:{target}{mode}"), line)
+        }
+        _ => lost(line, &format!("mount `{}`", shown(text))),
+    }
+}
+
+/// A network by its name on the engine, or one of the modes.
+pub(crate) fn network(name: &str, line: &mut Line<'_, '_>) {
+    match name {
+        "bridge" | "default" => {}
+        "host" | "none" => line.job.set("network_mode", literal(name)),
+        name if name.starts_with("container:") => line.job.set("network_mode", literal(name)),
+        name if validate_container_ref(name).is_ok() => {
+            line.draft.network(name);
+            line.job.push("networks", literal(name));
+        }
+        name => lost(line, &format!("network `{}`", shown(name))),
+    }
+}
+
+/// The last part of a path, without its ending: `/opt/backup.sh` is `backup`.
+pub(crate) fn program_name(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let stem = name.split('.').find(|part| !part.is_empty()).unwrap_or(name);
+    stem.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_shell_leaves_alone_is_taken_apart() {
+        let found =
+            simple("cd '/srv/my shop' && docker exec a sh -c \"echo \\\"x\\\" 'y'\" >> /var/log/x.log 2>&1")
+                .unwrap();
+        assert_eq!(found.words, ["docker", "exec", "a", "sh", "-c", "echo \"x\" 'y'"]);
+        assert_eq!(found.files, ["/var/log/x.log"]);
+        assert_eq!(found.folder.as_deref(), Some("/srv/my shop"));
+        assert_eq!(
+            simple("docker ps >/dev/null 2>&1").unwrap().files,
+            Vec::<String>::new()
+        );
+        assert_eq!(simple("a &>/dev/null").unwrap().words, ["a"]);
+        for line in [
+            "docker exec a sh -c \"echo $HOME\"",
+            "docker ps | wc",
+            "a; b",
+            "a && b",
+            "a &",
+            "a `b`",
+            "ls *.txt",
+            "a 'b",
+            "a <b",
+            "~/x",
+            "a #b",
+        ] {
+            assert_eq!(simple(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_come_in_every_spelling() {
+        let words = shlex::split("-it --rm -eA=1 -e B=2 --user=www -- x y").unwrap();
+        let (found, rest) = flags(&words, &["-e", "--user"], &["-i", "-t", "--rm"]).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|flag| (flag.name.as_str(), flag.value))
+            .collect();
+        let expected = [
+            ("-i", None),
+            ("-t", None),
+            ("--rm", None),
+            ("-e", Some("A=1")),
+            ("-e", Some("B=2")),
+            ("--user", Some("www")),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(rest, ["x", "y"]);
+        assert!(flags(&["--nope".to_owned()], &[], &[]).is_err());
+        assert!(flags(&["-e".to_owned()], &["-e"], &[]).is_err());
+    }
+}

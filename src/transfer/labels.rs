@@ -1,0 +1,538 @@
+//! Compose files whose services carry a schedule: labels of ofelia, chadburn, deck-chores and
+//! swarm-cronjob, and `x-cron`.
+//!
+//! A label that runs something in its service becomes an `exec` job; a schedule of the service itself
+//! becomes a job with the service's own keys. Variables (`${TAG}`) stay variables.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::manifest;
+use crate::manifest::reader::{Entry, Kind, Node, Sink, Value, parse};
+
+use super::draft::{Draft, Job, VARIABLE};
+use super::ofelia::{self, Home, Section, Setting};
+use super::report::{Report, names_secret};
+use super::when::{self, Dialect, shown};
+use super::yaml::Yaml;
+use super::{Imported, Options, deck_chores};
+
+/// What of a service's keys makes no difference to a job.
+const SILENT: [&str; 5] = ["labels", "deploy", "restart", "container_name", "x-cron"];
+
+/// Reads a Compose file.
+pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
+    let mut report = Report::new(file, text);
+    let mut sink = Sink::whole(file, text);
+    let root = parse(text, &mut sink);
+    report.take_over(sink.finish());
+    let project = project(root.as_ref(), file, options);
+    let name = options.project.clone().unwrap_or_else(|| project.clone());
+    let mut draft = Draft::new(&name, &format!("the services of `{file}`"));
+    ofelia::defaults(&mut draft, options);
+    if let Some(root) = &root {
+        let mut reader = Reader {
+            project: &project,
+            root,
+            found: 0,
+        };
+        for entry in entries(root.get("services").map(|entry| &entry.value)) {
+            reader.service(entry, &mut draft, &mut report);
+        }
+        if reader.found == 0 {
+            report
+                .unreadable("no service of this file carries a schedule")
+                .help("labels of ofelia, chadburn, deck-chores and swarm-cronjob are known, and `x-cron`");
+        }
+    }
+    Imported::new(draft, report)
+}
+
+/// The project that Compose gives to the file.
+fn project(root: Option<&Node>, file: &str, options: &Options) -> String {
+    let named = root
+        .and_then(|root| root.get("name"))
+        .and_then(|entry| scalar(&entry.value))
+        .filter(|name| !name.contains('$'));
+    let folder = file
+        .rsplit_once('/')
+        .and_then(|(folder, _)| folder.rsplit('/').next());
+    let folder = options
+        .folder
+        .as_deref()
+        .or(folder.filter(|name| !matches!(*name, "." | "..")));
+    named
+        .or_else(|| folder.map(compose_name))
+        .or_else(|| options.project.clone())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| String::from("compose"))
+}
+
+/// As Compose makes a project's name of a folder's.
+fn compose_name(folder: &str) -> String {
+    let kept: String = folder
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
+        .collect();
+    kept.trim_start_matches(['-', '_']).to_owned()
+}
+
+/// A label or a key, with its place.
+pub(crate) struct Label {
+    pub name: String,
+    pub value: String,
+    pub at: Range<usize>,
+}
+
+struct Reader<'a> {
+    project: &'a str,
+    root: &'a Node,
+    /// Services with a schedule.
+    found: usize,
+}
+
+impl Reader<'_> {
+    fn service(&mut self, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
+        let node = &service.value;
+        let labels = labels(node.get("labels").map(|entry| &entry.value));
+        let deploy = node.get("deploy").map(|entry| &entry.value);
+        let swarm = labels_of_swarm(deploy);
+        let home = Home {
+            service: service.key.text.clone(),
+            project: self.project.to_owned(),
+        };
+        for prefix in ["ofelia", "chadburn"] {
+            self.ofelia(prefix, &labels, &home, draft, report);
+        }
+        self.found += deck_chores::jobs(&labels, &home, draft, report);
+        if swarm.iter().any(|label| label.name == "swarm.cronjob.schedule") {
+            self.found += 1;
+            self.swarm_cronjob(service, &swarm, draft, report);
+        }
+        if let Some(entry) = node.get("x-cron") {
+            self.found += 1;
+            self.x_cron(service, entry, draft, report);
+        }
+    }
+
+    fn ofelia(
+        &mut self,
+        prefix: &str,
+        labels: &[Label],
+        home: &Home,
+        draft: &mut Draft,
+        report: &mut Report<'_>,
+    ) {
+        let mut sections: Vec<Section> = Vec::new();
+        for label in labels {
+            let Some(rest) = label
+                .name
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.strip_prefix('.'))
+            else {
+                continue;
+            };
+            let setting = |key: &str| Setting {
+                key: key.to_ascii_lowercase(),
+                value: label.value.clone(),
+                at: label.at.clone(),
+            };
+            let parts: Vec<&str> = rest.splitn(3, '.').collect();
+            match parts.as_slice() {
+                ["enabled" | "service"] => {}
+                [kind, name, key] if kind.starts_with("job-") => {
+                    let kind = kind.trim_start_matches("job-");
+                    let known = sections
+                        .iter_mut()
+                        .find(|section| section.kind == kind && section.name == *name);
+                    match known {
+                        Some(section) => section.settings.push(setting(key)),
+                        None => sections.push(Section {
+                            kind: kind.to_owned(),
+                            name: (*name).to_owned(),
+                            at: label.at.clone(),
+                            settings: vec![setting(key)],
+                            home: Some(home.clone()),
+                        }),
+                    }
+                }
+                _ => ofelia::global(&setting(rest), report),
+            }
+        }
+        self.found += sections.len();
+        for section in &sections {
+            ofelia::job(section, draft, report);
+        }
+    }
+
+    fn swarm_cronjob(&self, service: &Entry, labels: &[Label], draft: &mut Draft, report: &mut Report<'_>) {
+        let mut job = self.job_of(service, draft, report);
+        let mut overlap = "allow";
+        for label in labels {
+            let Some(key) = label.name.strip_prefix("swarm.cronjob.") else {
+                continue;
+            };
+            let on = label.value.eq_ignore_ascii_case("true");
+            match key {
+                "enable" if on => {}
+                "enable" => {
+                    report.changed(label.at.clone(), "it was not enabled, and is suspended now");
+                    job.extend("suspend", Yaml::Bool(true));
+                }
+                "schedule" => match when::read(&label.value, Dialect::GoSeconds) {
+                    Ok(when) => {
+                        for note in &when.notes {
+                            report.changed(label.at.clone(), note.clone());
+                        }
+                        job.start(&when, None);
+                    }
+                    Err(error) => {
+                        report.refused(label.at.clone(), error.message).help = error.help;
+                        return;
+                    }
+                },
+                "skip-running" => overlap = if on { "forbid" } else { "allow" },
+                // Logins are the docker command line's own here.
+                "registry-auth" | "query-registry" => {}
+                "replicas" if label.value == "1" => {}
+                _ => lost(label, report),
+            }
+        }
+        job.extend("concurrency", Yaml::text(overlap));
+        self.finish(service, job, draft, report);
+    }
+
+    fn x_cron(&self, service: &Entry, entry: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
+        let mut job = self.job_of(service, draft, report);
+        let mut zone = None;
+        let mut schedules: Vec<Label> = Vec::new();
+        let mut take = |node: &Node| {
+            schedules.extend(scalar(node).map(|value| Label {
+                name: String::new(),
+                value: resolved(&value),
+                at: node.span.clone(),
+            }));
+        };
+        match &entry.value.value {
+            Value::Scalar(_) => take(&entry.value),
+            Value::Seq(items) => items.iter().for_each(take),
+            Value::Map(keys) => {
+                for Entry { key, value } in keys {
+                    match key.text.as_str() {
+                        "schedule" | "cron" => match &value.value {
+                            Value::Seq(items) => items.iter().for_each(&mut take),
+                            _ => take(value),
+                        },
+                        "timezone" | "tz" => zone = scalar(value),
+                        "command" => job.set("command", raw(value)),
+                        name => {
+                            let message = format!("`{}` of `x-cron` is not carried over", shown(name));
+                            report.lost(key.span.clone(), message);
+                        }
+                    }
+                }
+            }
+        }
+        if schedules.is_empty() {
+            report.refused(entry.key.span.clone(), "this `x-cron` has no schedule");
+            return;
+        }
+        if let Some(Err(error)) = zone.as_deref().map(crate::schedule::check_timezone) {
+            report.refused(entry.key.span.clone(), error.message).help = error.help;
+            return;
+        }
+        for label in schedules {
+            match when::read(&label.value, Dialect::GoSeconds) {
+                Ok(when) => {
+                    for note in &when.notes {
+                        report.changed(label.at.clone(), note.clone());
+                    }
+                    job.start(&when, zone.as_deref());
+                }
+                Err(error) => {
+                    report.refused(label.at, error.message).help = error.help;
+                    return;
+                }
+            }
+        }
+        self.finish(service, job, draft, report);
+    }
+
+    fn finish(&self, service: &Entry, job: Job, draft: &mut Draft, report: &mut Report<'_>) {
+        let at = service.key.span.clone();
+        if job.get("image").is_none() {
+            report
+                .refused(
+                    at,
+                    format!(
+                        "service `{}` has no `image`, and a job builds none",
+                        service.key.text
+                    ),
+                )
+                .help("build and push it, and name it under `image`");
+            return;
+        }
+        draft.add(job, &service.key.text, true, at, report);
+    }
+
+    /// A job with the service's own keys, as they are written.
+    fn job_of(&self, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) -> Job {
+        let line = report.line_of(service.key.span.start);
+        let mut job = Job::new(format!("line {line}: service {}", service.key.text));
+        for Entry { key, value } in entries(Some(&service.value)) {
+            let name = key.text.as_str();
+            match name {
+                _ if SILENT.contains(&name) => {}
+                // Said once, when there is no image.
+                "build" if service.value.get("image").is_none() => {}
+                _ if manifest::is_job_key(name) && !matches!(name, "triggers" | "x-scheduler") => {
+                    job.set(name, raw(value));
+                }
+                _ => {
+                    report.lost(
+                        key.span.clone(),
+                        format!(
+                            "`{}` of service `{}` is not carried over",
+                            shown(name),
+                            service.key.text
+                        ),
+                    );
+                }
+            }
+        }
+        for entry in entries(service.value.get("environment").map(|entry| &entry.value)) {
+            if names_secret(&entry.key.text) && scalar(&entry.value).is_some_and(|value| !value.contains('$'))
+            {
+                super::docker_line::warn_of_secret(&entry.key.text, entry.key.span.clone(), report);
+            }
+        }
+        self.other_labels(&mut job, service);
+        self.limits(&mut job, service, report);
+        self.resources(&mut job, service, draft);
+        job
+    }
+
+    /// Labels that belong to no scheduler.
+    fn other_labels(&self, job: &mut Job, service: &Entry) {
+        const TAKEN: [&str; 6] = [
+            "ofelia.",
+            "chadburn.",
+            "deck-chores.",
+            "swarm.cronjob.",
+            "com.docker.compose.",
+            "docker-scheduler.",
+        ];
+        for label in labels(service.value.get("labels").map(|entry| &entry.value)) {
+            if !TAKEN.iter().any(|prefix| label.name.starts_with(prefix)) {
+                job.put("labels", &label.name, super::draft::literal(&label.value));
+            }
+        }
+    }
+
+    /// `deploy.resources.limits`, in the words of a container.
+    fn limits(&self, job: &mut Job, service: &Entry, report: &mut Report<'_>) {
+        let deploy = service.value.get("deploy").map(|entry| &entry.value);
+        for Entry { key, value } in entries(deploy) {
+            match key.text.as_str() {
+                // What keeps a service from running by itself, and what this reads elsewhere.
+                "labels" | "mode" | "replicas" | "restart_policy" => {}
+                "resources" => {
+                    for Entry { key, value } in entries(Some(value)) {
+                        let known = key.text == "limits";
+                        for Entry { key: inner, value } in entries(Some(value)) {
+                            match (known, inner.text.as_str()) {
+                                (true, "cpus") => job.set("cpus", raw(value)),
+                                (true, "memory") => job.set("mem_limit", raw(value)),
+                                (true, "pids") => job.set("pids_limit", raw(value)),
+                                (_, name) => {
+                                    let message =
+                                        format!("`{}.{}` is not carried over", shown(&key.text), shown(name));
+                                    report.lost(inner.span.clone(), message);
+                                }
+                            }
+                        }
+                    }
+                }
+                name => {
+                    report.lost(
+                        key.span.clone(),
+                        format!("`deploy.{}` is not carried over", shown(name)),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Networks and volumes of the application, by their names on the engine.
+    fn resources(&self, job: &mut Job, service: &Entry, draft: &mut Draft) {
+        let networks = service.value.get("networks").map(|entry| &entry.value);
+        let has_mode = service.value.get("network_mode").is_some();
+        let mut used: Vec<String> = match networks.map(|node| &node.value) {
+            Some(Value::Seq(items)) => items.iter().filter_map(scalar).collect(),
+            Some(Value::Map(entries)) => entries.iter().map(|entry| entry.key.text.clone()).collect(),
+            _ => Vec::new(),
+        };
+        if used.is_empty() && !has_mode {
+            used.push(String::from("default"));
+            job.set("networks", Yaml::texts(["default"]));
+        }
+        for key in used {
+            let name = self.engine_name("networks", &key);
+            let resource = Yaml::map([("name", Yaml::Text(name)), ("external", Yaml::Bool(true))]);
+            draft.declare(false, &key, resource);
+        }
+        for key in volumes_used(&service.value) {
+            let Some(top) = self.root.get("volumes").and_then(|all| all.value.get(&key)) else {
+                continue;
+            };
+            let mut resource = vec![(
+                String::from("name"),
+                Yaml::Text(self.engine_name("volumes", &key)),
+            )];
+            if let Some(external) = top.value.get("external") {
+                resource.push((String::from("external"), raw(&external.value)));
+            }
+            draft.declare(true, &key, Yaml::Map(resource));
+        }
+    }
+
+    /// `name:` of a resource, else the project's prefix before its key.
+    fn engine_name(&self, section: &str, key: &str) -> String {
+        let top = self.root.get(section).and_then(|all| all.value.get(key));
+        let is_external = top
+            .and_then(|top| top.value.get("external"))
+            .is_some_and(|entry| scalar(&entry.value).as_deref() == Some("true"));
+        top.and_then(|top| top.value.get("name"))
+            .and_then(|entry| scalar(&entry.value))
+            .unwrap_or_else(|| {
+                if is_external {
+                    key.to_owned()
+                } else {
+                    format!("{}_{key}", self.project)
+                }
+            })
+    }
+}
+
+fn lost(label: &Label, report: &mut Report<'_>) {
+    report.lost(
+        label.at.clone(),
+        format!("label `{}` is not carried over", shown(&label.name)),
+    );
+}
+
+/// Keys of top-level volumes that a service mounts.
+fn volumes_used(service: &Node) -> Vec<String> {
+    let Some(Value::Seq(items)) = service.get("volumes").map(|entry| &entry.value.value) else {
+        return Vec::new();
+    };
+    items
+        .iter()
+        .filter_map(|item| match &item.value {
+            Value::Scalar(scalar) => {
+                let (source, _) = scalar.text.split_once(':')?;
+                (!source.starts_with(['/', '.', '~', '$'])).then(|| source.to_owned())
+            }
+            Value::Map(_) => scalar(&item.get("source")?.value),
+            Value::Seq(_) => None,
+        })
+        .collect()
+}
+
+fn labels_of_swarm(deploy: Option<&Node>) -> Vec<Label> {
+    labels(
+        deploy
+            .and_then(|node| node.get("labels"))
+            .map(|entry| &entry.value),
+    )
+}
+
+/// Labels in either form, with variables marked.
+fn labels(node: Option<&Node>) -> Vec<Label> {
+    let mut found: BTreeMap<String, Label> = BTreeMap::new();
+    let mut add = |name: &str, value: &str, at: &Range<usize>| {
+        let label = Label {
+            name: resolved(name),
+            value: resolved(value),
+            at: at.clone(),
+        };
+        found.insert(name.to_owned(), label);
+    };
+    match node.map(|node| &node.value) {
+        Some(Value::Map(entries)) => {
+            for Entry { key, value } in entries {
+                if let Some(text) = scalar(value) {
+                    add(&key.text, &text, &key.span);
+                }
+            }
+        }
+        Some(Value::Seq(items)) => {
+            for item in items {
+                if let Some(text) = scalar(item) {
+                    let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+                    add(name, value, &item.span);
+                }
+            }
+        }
+        Some(Value::Scalar(_)) | None => {}
+    }
+    let mut found: Vec<Label> = found.into_values().collect();
+    found.sort_by_key(|label| label.at.start);
+    found
+}
+
+/// `$$` is a dollar; `$NAME` and `${…}` are variables of Compose, which stay what they are.
+fn resolved(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('$', Some('$')) => {
+                chars.next();
+                out.push('$');
+            }
+            ('$', Some(next)) if *next == '{' || *next == '_' || next.is_ascii_alphabetic() => {
+                out.push(VARIABLE)
+            }
+            (c, _) => out.push(c),
+        }
+    }
+    out
+}
+
+pub(crate) fn entries(node: Option<&Node>) -> &[Entry] {
+    match node.map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries,
+        _ => &[],
+    }
+}
+
+/// A text, number or boolean as a text.
+pub(crate) fn scalar(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Scalar(scalar) if scalar.kind != Kind::Null => Some(match scalar.kind {
+            Kind::Bool(value) => value.to_string(),
+            _ => scalar.text.clone(),
+        }),
+        _ => None,
+    }
+}
+
+/// A value as it is written: variables and doubled dollars stay.
+pub(crate) fn raw(node: &Node) -> Yaml {
+    match &node.value {
+        Value::Seq(items) => Yaml::List(items.iter().map(raw).collect()),
+        Value::Map(entries) => Yaml::map(
+            entries
+                .iter()
+                .map(|entry| (entry.key.text.clone(), raw(&entry.value))),
+        ),
+        Value::Scalar(scalar) => match scalar.kind {
+            Kind::Null => Yaml::Null,
+            Kind::Bool(value) => Yaml::Bool(value),
+            Kind::Int(value) => Yaml::Int(value),
+            Kind::Float(_) | Kind::Text => Yaml::Text(scalar.text.replace('\0', "")),
+        },
+    }
+}

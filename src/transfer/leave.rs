@@ -1,0 +1,414 @@
+//! Moving out: jobs as CronJobs of Kubernetes, as jobs that Compose and the engine carry out themselves,
+//! or as a crontab that calls `docker-scheduler trigger`.
+//!
+//! What has no form there is told at the line of the manifest that asks for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::kubernetes::{self, Finding, Target, as_cron};
+use crate::manifest::reader::{Sink, code, parse};
+use crate::manifest::{Diagnostic, Severity, at_key};
+use crate::model::{Concurrency, DayMatch, History, Job, JobName, MissedFires, OnUnknown, Policy, Trigger, Triggers};
+
+use super::labels::{entries, raw};
+use super::yaml::{Yaml, comment, document};
+
+/// Where jobs go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    Kubernetes(Target),
+    /// One Compose file: jobs of one project.
+    Compose,
+    Crontab,
+}
+
+/// Jobs in another form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// Only jobs without errors are in it.
+    pub text: String,
+    pub jobs: usize,
+    /// On the manifests: errors are of jobs that have no form there, warnings what is different.
+    pub report: Vec<Diagnostic>,
+}
+
+/// `texts` are the manifests by the path that jobs name as their origin; `now` is for the coming turns
+/// of clocks.
+#[must_use]
+pub fn export(
+    jobs: &BTreeMap<JobName, Job>,
+    texts: &BTreeMap<&str, &str>,
+    to: &Destination,
+    now: Timestamp,
+) -> Exported {
+    let mut report = Vec::new();
+    let mut kept = Vec::new();
+    let names = clashes(jobs, to);
+    for job in jobs.values() {
+        let mut found = match to {
+            Destination::Kubernetes(_) => kubernetes::check(job, now),
+            Destination::Compose => check_for_compose(job),
+            Destination::Crontab => check_for_crontab(job),
+        };
+        if names.contains(&kubernetes::object_name(&job.name)) {
+            found.push(error(
+                "",
+                "another job has the same name there",
+                "rename one of them",
+            ));
+        }
+        if !found.iter().any(|finding| finding.is_error) {
+            kept.push(job);
+        }
+        report.extend(found.iter().map(|finding| placed(job, finding, texts)));
+    }
+    let text = match to {
+        Destination::Kubernetes(target) => of_kubernetes(&kept, target),
+        Destination::Compose => of_compose(&kept, texts),
+        Destination::Crontab => of_crontab(&kept),
+    };
+    Exported {
+        text,
+        jobs: kept.len(),
+        report,
+    }
+}
+
+/// What would stand in the way of a job on Kubernetes, for `validate`.
+#[must_use]
+pub fn check_for_kubernetes(
+    jobs: &BTreeMap<JobName, Job>,
+    texts: &BTreeMap<&str, &str>,
+    now: Timestamp,
+) -> Vec<Diagnostic> {
+    let to = Destination::Kubernetes(Target::default());
+    export(jobs, texts, &to, now).report
+}
+
+/// A finding at its line.
+fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
+    let severity = if finding.is_error {
+        Severity::Error
+    } else {
+        Severity::Warning
+    };
+    let code = if finding.is_error {
+        code::UNSUPPORTED
+    } else {
+        code::CHANGED
+    };
+    let file = job.origin.file.as_str();
+    let text = texts.get(file).copied().unwrap_or_default();
+    let message = format!("job `{}`: {}", job.name, finding.message);
+    let mut found = at_key(file, text, job.name.job(), finding.key, severity, code, &message);
+    found.help.clone_from(&finding.help);
+    found
+}
+
+/// Names in Kubernetes that two jobs would share.
+fn clashes(jobs: &BTreeMap<JobName, Job>, to: &Destination) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    if !matches!(to, Destination::Kubernetes(_)) {
+        return seen;
+    }
+    jobs.keys()
+        .map(kubernetes::object_name)
+        .filter(|name| !seen.insert(name.clone()))
+        .collect()
+}
+
+fn error(key: &'static str, message: impl Into<String>, help: &str) -> Finding {
+    Finding {
+        key,
+        is_error: true,
+        message: message.into(),
+        help: (!help.is_empty()).then(|| help.to_owned()),
+    }
+}
+
+fn of_kubernetes(jobs: &[&Job], target: &Target) -> String {
+    let objects = jobs.iter().flat_map(|job| kubernetes::objects(job, target));
+    let documents: Vec<String> = objects.map(|object| document(&Yaml::from(object))).collect();
+    documents.join("---\n")
+}
+
+/// What the engine's own jobs do not know.
+fn check_for_compose(job: &Job) -> Vec<Finding> {
+    let Job {
+        name: _,
+        origin: _,
+        triggers,
+        policy,
+        // A container has the same keys there.
+        container: _,
+        canonical: _,
+    } = job;
+    let Triggers { manual: _, schedule } = triggers;
+    let Policy {
+        concurrency,
+        missed_fires,
+        starting_deadline,
+        timeout,
+        success_exit_codes,
+        suspend,
+        history,
+        unknown_hold,
+        retries,
+        backoff: _, // says nothing without retries
+        on_unknown,
+        jitter,
+        group,
+    } = policy;
+    let mut found = Vec::new();
+    let mut none = |key: &'static str, is_set: bool| {
+        if is_set {
+            found.push(error(key, format!("the engine's own jobs have no `{key}`"), ""));
+        }
+    };
+    none("x-scheduler.starting_deadline", starting_deadline.is_some());
+    none("x-scheduler.timeout", timeout.is_some());
+    none(
+        "x-scheduler.success_exit_codes",
+        *success_exit_codes != BTreeSet::from([0]),
+    );
+    none("x-scheduler.suspend", *suspend);
+    none("x-scheduler.history", *history != History::default());
+    none("x-scheduler.unknown_hold", unknown_hold.is_some());
+    none("x-scheduler.retries", *retries > 0);
+    none("x-scheduler.on_unknown", *on_unknown != OnUnknown::Skip);
+    none("x-scheduler.jitter", jitter.is_some());
+    none("x-scheduler.group", group.is_some());
+    none("x-scheduler.missed_fires: all", *missed_fires == MissedFires::All);
+    let beside = matches!(concurrency, Concurrency::Allow | Concurrency::Replace);
+    none("x-scheduler.concurrency: allow|replace", beside);
+    if schedule.len() > 1 {
+        let message = "the engine's own jobs have one schedule";
+        found.push(error("triggers.schedule", message, "write a job for each"));
+    }
+    for trigger in schedule {
+        match (as_cron(trigger), trigger) {
+            (Err(refused), _) => found.push(error(
+                refused.key,
+                refused.message,
+                refused.help.unwrap_or_default(),
+            )),
+            (
+                Ok(_),
+                Trigger::Cron {
+                    day_match: Some(_), ..
+                },
+            ) => {
+                found.push(error(
+                    "triggers.schedule",
+                    "the engine's own jobs have no `day_match`",
+                    "",
+                ));
+            }
+            (Ok(_), _) => {}
+        }
+    }
+    found
+}
+
+/// Jobs of one project, with their keys as they are written.
+fn of_compose(jobs: &[&Job], texts: &BTreeMap<&str, &str>) -> String {
+    let Some(first) = jobs.first() else {
+        return String::new();
+    };
+    let mut written: Vec<(String, Yaml)> = Vec::new();
+    let mut shared: BTreeMap<&str, Vec<(String, Yaml)>> = BTreeMap::new();
+    let files: BTreeSet<&str> = jobs.iter().map(|job| job.origin.file.as_str()).collect();
+    for file in files {
+        let text = texts.get(file).copied().unwrap_or_default();
+        let Some(root) = parse(text, &mut Sink::new(file, text)) else {
+            continue;
+        };
+        for job in jobs.iter().filter(|job| job.origin.file == file) {
+            let keys = root.get("jobs").and_then(|all| all.value.get(job.name.job()));
+            let mut keys: Vec<(String, Yaml)> = entries(keys.map(|entry| &entry.value))
+                .iter()
+                .filter(|entry| !matches!(entry.key.text.as_str(), "triggers" | "x-scheduler"))
+                .map(|entry| (entry.key.text.clone(), raw(&entry.value)))
+                .collect();
+            keys.push((String::from("triggers"), triggers(job)));
+            written.push((job.name.job().to_owned(), Yaml::Map(keys)));
+        }
+        for section in ["configs", "networks", "secrets", "volumes"] {
+            for entry in entries(root.get(section).map(|entry| &entry.value)) {
+                let all = shared.entry(section).or_default();
+                if all.iter().all(|(known, _)| *known != entry.key.text) {
+                    all.push((entry.key.text.clone(), raw(&entry.value)));
+                }
+            }
+        }
+    }
+    let mut top = vec![
+        (String::from("name"), Yaml::text(first.name.project())),
+        (String::from("jobs"), Yaml::Map(written)),
+    ];
+    top.extend(
+        shared
+            .into_iter()
+            .map(|(section, all)| (section.to_owned(), Yaml::Map(all))),
+    );
+    let head = comment(
+        "exported from docker-scheduler: Compose 5.8 and Engine 29.10 carry these jobs out themselves",
+    );
+    format!("{head}\n{}", document(&Yaml::Map(top)))
+}
+
+fn triggers(job: &Job) -> Yaml {
+    let Triggers { manual, schedule } = &job.triggers;
+    let mut out = Vec::new();
+    if !manual || schedule.is_empty() {
+        out.push(("manual", Yaml::Bool(*manual)));
+    }
+    let overlap = match job.policy.concurrency {
+        Concurrency::Forbid => "forbid",
+        Concurrency::Queue => "queue",
+        // The check refuses these.
+        Concurrency::Allow | Concurrency::Replace => "forbid",
+    };
+    let missed = match job.policy.missed_fires {
+        MissedFires::One | MissedFires::All => "one",
+        MissedFires::Skip => "skip",
+    };
+    let schedule: Vec<Yaml> = schedule
+        .iter()
+        .filter_map(|trigger| as_cron(trigger).ok())
+        .map(|(expression, zone)| {
+            Yaml::map([
+                ("cron", Yaml::Text(plain_fields(&expression))),
+                ("timezone", Yaml::Text(zone)),
+                ("concurrency", Yaml::text(overlap)),
+                ("missed_fires", Yaml::text(missed)),
+            ])
+        })
+        .collect();
+    if !schedule.is_empty() {
+        out.push(("schedule", Yaml::List(schedule)));
+    }
+    Yaml::map(out)
+}
+
+/// Five fields of numbers: what every reader of cron takes.
+fn plain_fields(expression: &str) -> String {
+    const MONTHS: [&str; 12] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ];
+    const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+    let lower = expression.trim().to_ascii_lowercase();
+    let expanded = match lower.as_str() {
+        "@hourly" => "0 * * * *",
+        "@daily" | "@midnight" => "0 0 * * *",
+        "@weekly" => "0 0 * * 0",
+        "@monthly" => "0 0 1 * *",
+        "@yearly" | "@annually" => "0 0 1 1 *",
+        other => other,
+    };
+    let number = |names: &[&str], first: usize, text: &str| {
+        let mut text = text.to_owned();
+        for (at, name) in names.iter().enumerate() {
+            // A range up to Sunday ends at 7.
+            let value = at + first;
+            if first == 0 && at == 0 {
+                text = text.replace(&format!("-{name}"), "-7");
+            }
+            text = text.replace(name, &value.to_string());
+        }
+        text
+    };
+    let fields: Vec<String> = expanded
+        .split_whitespace()
+        .enumerate()
+        .map(|(at, field)| match at {
+            3 => number(&MONTHS, 1, field),
+            4 => number(&DAYS, 0, field),
+            _ => field.to_owned(),
+        })
+        .collect();
+    fields.join(" ")
+}
+
+/// A crontab only says when; everything else is the job's own.
+fn check_for_crontab(job: &Job) -> Vec<Finding> {
+    let Triggers { manual, schedule } = &job.triggers;
+    let mut found = Vec::new();
+    if !manual {
+        found.push(error(
+            "triggers.manual",
+            "`trigger` may not start it",
+            "write `manual: true`",
+        ));
+    }
+    if schedule.is_empty() {
+        found.push(error("triggers", "it has no schedule", ""));
+    }
+    if job.policy.suspend {
+        found.push(error("x-scheduler.suspend", "it is suspended", ""));
+    }
+    for trigger in schedule {
+        if let Err(refused) = as_cron(trigger) {
+            found.push(error(
+                refused.key,
+                refused.message,
+                refused.help.unwrap_or_default(),
+            ));
+        } else if !is_clear_to_cron(trigger) {
+            found.push(error(
+                "triggers.schedule",
+                "cron would take its day and its weekday in another way",
+                "name the days of one field alone",
+            ));
+        }
+    }
+    found
+}
+
+/// Whether cron combines day and weekday as the job says: both when one begins with a star, else either.
+fn is_clear_to_cron(trigger: &Trigger) -> bool {
+    let Trigger::Cron {
+        expression,
+        day_match: Some(day_match),
+        timezone: _,
+    } = trigger
+    else {
+        return true;
+    };
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    let [_, _, day, _, weekday] = fields[..] else {
+        return true;
+    };
+    let starred = day.starts_with('*') || weekday.starts_with('*');
+    day == "*" || weekday == "*" || (*day_match == DayMatch::All) == starred
+}
+
+fn of_crontab(jobs: &[&Job]) -> String {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for job in jobs {
+        for trigger in &job.triggers.schedule {
+            if let Ok((expression, zone)) = as_cron(trigger) {
+                lines.push((
+                    zone,
+                    format!("{expression} docker-scheduler trigger --wait {}", job.name),
+                ));
+            }
+        }
+    }
+    // Lines of one zone stand together: `CRON_TZ` holds for all that follow.
+    lines.sort();
+    let mut out =
+        String::from("# cron starts these jobs of docker-scheduler: let no `watch` start them too\n");
+    let mut current = None;
+    for (zone, line) in lines {
+        if current.as_ref() != Some(&zone) {
+            out.push_str(&format!("CRON_TZ={zone}\n"));
+            current = Some(zone);
+        }
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out
+}

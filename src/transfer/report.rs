@@ -1,0 +1,177 @@
+//! Everything that an import or an export could not carry over, each at its place in what was read.
+//!
+//! Errors are entries that became nothing; warnings are parts that a job lacks, or that are no longer
+//! quite what they were. Nothing is left out, however long the list gets.
+
+use std::ops::Range;
+
+use crate::manifest::Diagnostic;
+use crate::manifest::reader::{Sink, code};
+
+/// Collects the findings of one file.
+pub(crate) struct Report<'f> {
+    sink: Sink<'f>,
+    text: &'f str,
+    /// Bytes before the text that spans count from: a document in the middle of a file.
+    pub base: usize,
+}
+
+impl<'f> Report<'f> {
+    pub fn new(file: &'f str, text: &'f str) -> Report<'f> {
+        Report {
+            sink: Sink::whole(file, text),
+            text,
+            base: 0,
+        }
+    }
+
+    /// An entry that becomes no job.
+    pub fn refused(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        let span = self.shifted(span);
+        self.sink.error(code::NOT_CARRIED_OVER, span, message)
+    }
+
+    /// A part that the job lacks.
+    pub fn lost(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        let span = self.shifted(span);
+        self.sink.warning(code::LOST, span, message)
+    }
+
+    /// A part that is not quite what it was.
+    pub fn changed(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        let span = self.shifted(span);
+        self.sink.warning(code::CHANGED, span, message)
+    }
+
+    pub fn advice(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        let span = self.shifted(span);
+        self.sink.warning(code::ADVICE, span, message)
+    }
+
+    /// The file as a whole.
+    pub fn unreadable(&mut self, message: impl Into<String>) -> &mut Diagnostic {
+        self.sink.file_error(code::FILE, message)
+    }
+
+    /// The 1-based line of a place.
+    pub fn line_of(&self, byte: usize) -> u32 {
+        self.sink.line_of(self.base + byte)
+    }
+
+    /// Findings that a reader of a part of the text made, put at their place in the whole.
+    pub fn take_over(&mut self, found: Vec<Diagnostic>) {
+        for diagnostic in found {
+            let span = diagnostic.span.clone().unwrap_or(0..0);
+            let taken = self.lost(span, diagnostic.message);
+            taken.code = diagnostic.code;
+            taken.severity = diagnostic.severity;
+            taken.label = diagnostic.label;
+            taken.help = diagnostic.help;
+        }
+    }
+
+    /// In the order of the text. A line that seems to hold a secret is named, and not shown.
+    pub fn finish(self) -> Vec<Diagnostic> {
+        let text = self.text;
+        let mut found = self.sink.finish();
+        for diagnostic in &mut found {
+            let line = diagnostic
+                .span
+                .clone()
+                .and_then(|span| line_around(text, span.start));
+            if line.is_some_and(holds_secret) {
+                diagnostic.span = None;
+            }
+        }
+        found
+    }
+
+    fn shifted(&self, span: Range<usize>) -> Range<usize> {
+        span.start + self.base..span.end + self.base
+    }
+}
+
+fn line_around(text: &str, at: usize) -> Option<&str> {
+    let (before, after) = text.split_at_checked(at)?;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let end = at + after.find('\n').unwrap_or(after.len());
+    text.get(start..end)
+}
+
+/// Whether a variable of that name is likely to hold a secret.
+pub(crate) fn names_secret(name: &str) -> bool {
+    const PARTS: [&str; 9] = [
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "PWD",
+        "SECRET",
+        "TOKEN",
+        "APIKEY",
+        "API_KEY",
+        "CREDENTIAL",
+    ];
+    let name = name.to_ascii_uppercase();
+    // The shell's own PWD is a folder, and a file that holds a secret is no secret.
+    name != "PWD"
+        && name != "OLDPWD"
+        && !name.ends_with("_FILE")
+        && (PARTS.iter().any(|part| name.contains(part)) || name.ends_with("_KEY") || name.ends_with("_PASS"))
+}
+
+/// Whether a line gives a value to such a name.
+fn holds_secret(line: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    line.match_indices(['=', ':']).any(|(at, _)| {
+        let before = line[..at].trim_end_matches(['"', '\'', ' ']);
+        let start = before
+            .rfind(|c| !is_name(c))
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        names_secret(&before[start..])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_a_secret_is_named_and_not_shown() {
+        let text = "A=1\nDB_PASSWORD=hunter2\n";
+        let mut report = Report::new("crontab", text);
+        report.lost(0..1, "a");
+        report.lost(4..5, "b");
+        let found = report.finish();
+        assert_eq!(found[0].span, Some(0..1));
+        assert_eq!((found[1].span.clone(), found[1].line), (None, 2));
+    }
+
+    #[test]
+    fn names_of_secrets() {
+        for name in [
+            "DB_PASSWORD",
+            "token",
+            "AWS_SECRET_ACCESS_KEY",
+            "RESTIC_PASSWORD",
+            "SSH_KEY",
+        ] {
+            assert!(names_secret(name), "{name}");
+        }
+        for name in ["PWD", "POSTGRES_PASSWORD_FILE", "KEYBOARD", "PATH", ""] {
+            assert!(!names_secret(name), "{name}");
+        }
+        assert!(holds_secret("* * * * * docker run -e API_TOKEN=x y"));
+        assert!(holds_secret("      - name: \"DB_PASSWORD\" : x"));
+        assert!(!holds_secret("PATH=/bin"));
+    }
+
+    #[test]
+    fn nothing_is_left_out() {
+        let text = "x\n".repeat(500);
+        let mut report = Report::new("crontab", &text);
+        for line in 0..500 {
+            report.lost(2 * line..2 * line + 1, format!("{line}"));
+        }
+        assert_eq!(report.finish().len(), 500);
+    }
+}

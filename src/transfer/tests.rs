@@ -1,0 +1,343 @@
+//! Every import is loaded by the real reader of manifests, and compared with its golden form.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::draft::{literal, literals};
+use super::yaml::{Yaml, document};
+use super::{Destination, Exported, Imported, Options, Place, Source, export, import};
+use crate::kubernetes::Target;
+use crate::manifest::{self, Files, Loaded, ManifestFile, Settings, pictures};
+use crate::model::{Job, JobName};
+
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/import");
+
+/// The manifest as `validate` sees it, in a folder of its own.
+pub(crate) fn loaded(text: &str) -> Loaded {
+    let files = Files {
+        manifests: vec![ManifestFile {
+            path: "imported.yaml".to_owned(),
+            folder: PathBuf::from("/manifests"),
+            text: Ok(text.to_owned()),
+            dot_env: None,
+            env_files: Default::default(),
+            stale: false,
+        }],
+        paths: Default::default(),
+    };
+    manifest::load(&files, &Settings::default())
+}
+
+/// What is wrong with an imported manifest, less what another version of the reader will know.
+fn errors(text: &str) -> Vec<String> {
+    loaded(text)
+        .diagnostics
+        .iter()
+        .filter(|found| found.is_error() && found.code != "unsupported" && found.code != "missing-key")
+        .map(|found| format!("{}: {}", found.line, found.message))
+        .collect()
+}
+
+/// `# import: crontab --image busybox` in an input's first line.
+fn arguments(file: &Path, text: &str) -> (Source, Options) {
+    let line = text.lines().next().unwrap_or_default();
+    let (_, words) = line
+        .split_once("import: ")
+        .unwrap_or_else(|| panic!("{}: its first line says no `import: `", file.display()));
+    let mut words = words.split_whitespace();
+    let source = match words.next() {
+        Some("crontab") => Source::Crontab,
+        Some("ofelia") => Source::Ofelia,
+        Some("compose") => Source::Compose,
+        Some("kubernetes") => Source::Kubernetes,
+        other => panic!("{}: unknown source {other:?}", file.display()),
+    };
+    let mut options = Options::default();
+    let (mut service, mut project) = (None, None);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().expect("a value").to_owned();
+        match word {
+            "--system" => options.system = true,
+            "--project" => options.project = Some(value()),
+            "--timezone" => options.timezone = Some(value()),
+            "--image" => options.place = Some(Place::Image(value())),
+            "--exec-container" => options.place = Some(Place::Container(value())),
+            "--exec-service" => service = Some(value()),
+            "--exec-project" => project = Some(value()),
+            other => panic!("{}: unknown flag {other}", file.display()),
+        }
+    }
+    if let Some((service, project)) = service.zip(project) {
+        options.place = Some(Place::Service { service, project });
+    }
+    (source, options)
+}
+
+/// Manifest and report, as a person sees both.
+fn shown(name: &str, text: &str, imported: &Imported) -> String {
+    let texts = BTreeMap::from([(name, text)]);
+    format!(
+        "{}\n---\n\n{}",
+        imported.text,
+        pictures(&imported.report, &texts, "", false)
+    )
+}
+
+#[test]
+fn the_corpus_imports_as_it_is_written_down() {
+    let mut wrong = Vec::new();
+    let mut inputs: Vec<PathBuf> = fs::read_dir(CORPUS)
+        .expect("tests/import")
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_none_or(|ending| ending != "out"))
+        .collect();
+    inputs.sort();
+    assert!(inputs.len() > 1, "the corpus is there");
+    for input in inputs {
+        let text = fs::read_to_string(&input).expect("a text");
+        let name = input.file_name().unwrap().to_string_lossy().into_owned();
+        let (source, options) = arguments(&input, &text);
+        let imported = import(source, &name, &text, &options);
+        assert_eq!(
+            errors(&imported.text),
+            Vec::<String>::new(),
+            "{name}:\n{}",
+            imported.text
+        );
+        let out = input.with_file_name(format!("{name}.out"));
+        let now = shown(&name, &text, &imported);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&out, &now).expect("written");
+        } else if fs::read_to_string(&out).unwrap_or_default() != now {
+            wrong.push(format!("{name}:\n{now}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "BLESS=1 writes them anew:\n{}",
+        wrong.join("\n\n")
+    );
+}
+
+/// Texts that look like what is imported, and texts that do not.
+fn noise() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        "[-0-9*/,@a-z]{1,4}( [-0-9*/,a-z]{1,3}){4} [ -~]{0,40}",
+        "[A-Z_]{1,6} ?= ?[ -~]{0,12}",
+        "(\\*|0) \\* \\* \\* \\* (docker (exec|run) )?[-a-z=:/.$%'\" ]{0,40}",
+        "\\[job-(run|exec|local|service-run) \"[ -~]{0,8}\"\\]",
+        "(schedule|image|command|container|volume|environment|user) ?= ?[ -~]{0,20}",
+        "\\PC{0,30}",
+    ];
+    prop::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_a_manifest_that_loads_or_none(text in noise(), system: bool, placed: bool) {
+        let options = Options {
+            system,
+            place: placed.then(|| Place::Image("busybox".to_owned())),
+            ..Options::default()
+        };
+        for source in [Source::Crontab, Source::Ofelia, Source::Compose, Source::Kubernetes] {
+            let imported = import(source, "some/file.x", &text, &options);
+            prop_assert_eq!(errors(&imported.text), Vec::<String>::new(), "{}", imported.text);
+            prop_assert_eq!(imported.jobs == 0, imported.text.is_empty());
+        }
+    }
+}
+
+/// A manifest of one job that Kubernetes has an equal for.
+fn mappable() -> impl Strategy<Value = String> {
+    let word = || "[-a-zA-Z0-9_$()./ ]{1,12}";
+    let words = || prop::collection::vec(word(), 1..4);
+    let schedule = prop_oneof![
+        Just("30 2 * * *"),
+        Just("*/5 8-17 * * mon-fri"),
+        Just("@weekly"),
+        Just("0 0 1,15 * *"),
+    ];
+    let zone = prop_oneof![Just("UTC"), Just("Europe/Berlin"), Just("America/New_York")];
+    let container = (
+        prop::option::of(words()),
+        prop::option::of(words()),
+        prop::collection::btree_map("[A-Z_]{1,6}", word(), 0..3),
+        prop::collection::btree_map("[a-z]{1,6}", "[a-z0-9]{0,6}", 0..3),
+        prop::option::of(1_u32..70_000),
+        prop::option::of(1_u64..5_000),
+        prop::option::of(1_u32..9_999),
+    );
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let policy = (
+        0_u32..5,
+        0_u32..5,
+        prop::option::of(10_u32..9_999),
+        prop::option::of(1_u32..9_999),
+    );
+    (schedule, zone, container, flags, policy).prop_map(|(schedule, zone, container, flags, policy)| {
+        let (entrypoint, command, environment, labels, user, memory, cpus) = container;
+        let mut job = vec![("image".to_owned(), Yaml::text("registry.example.org/a/b:1.2"))];
+        let mut set = |key: &str, value: Option<Yaml>| job.extend(value.map(|value| (key.to_owned(), value)));
+        set("entrypoint", entrypoint.map(literals));
+        set("command", command.map(literals));
+        let pairs = |map: BTreeMap<String, String>| {
+            Yaml::map(map.into_iter().map(|(name, value)| (name, literal(&value))))
+        };
+        set("environment", Some(pairs(environment)));
+        set("labels", Some(pairs(labels)));
+        set("user", user.map(|user| Yaml::Text(format!("{user}:{user}"))));
+        set("mem_limit", memory.map(|kib| Yaml::Text(format!("{kib}k"))));
+        set(
+            "cpus",
+            cpus.map(|milli| Yaml::Text(format!("{}.{:03}", milli / 1000, milli % 1000))),
+        );
+        set("read_only", flags.0.then_some(Yaml::Bool(true)));
+        set("tty", flags.1.then_some(Yaml::Bool(true)));
+        set(
+            "tmpfs",
+            flags.2.then(|| Yaml::texts(["/run:size=16m", "/var/tmp"])),
+        );
+        set("cap_drop", flags.3.then(|| Yaml::texts(["ALL"])));
+        set(
+            "volumes",
+            flags
+                .3
+                .then(|| Yaml::texts(["data:/data:ro", "/anonymous", "data:/again"])),
+        );
+        set("extra_hosts", flags.1.then(|| Yaml::texts(["db:10.0.0.1"])));
+        set("stop_grace_period", flags.2.then(|| Yaml::text("20s")));
+        let entry = Yaml::map([("cron", Yaml::text(schedule)), ("timezone", Yaml::text(zone))]);
+        set(
+            "triggers",
+            Some(Yaml::map([("schedule", Yaml::List(vec![entry]))])),
+        );
+        let (succeeded, failed, deadline, timeout) = policy;
+        let kept = [
+            ("succeeded", Yaml::Int(succeeded.into())),
+            ("failed", Yaml::Int(failed.into())),
+        ];
+        let mut extension = vec![("history", Yaml::map(kept))];
+        let seconds = |seconds: u32| Yaml::Text(format!("{seconds}s"));
+        extension.extend(deadline.map(|deadline| ("starting_deadline", seconds(deadline))));
+        extension.extend(timeout.map(|timeout| ("timeout", seconds(timeout))));
+        set("x-scheduler", Some(Yaml::map(extension)));
+        let job = Yaml::map([("job", Yaml::Map(job))]);
+        let volumes = Yaml::map([("data", Yaml::map([("name", Yaml::text("app-data"))]))]);
+        document(&Yaml::map([
+            ("name", Yaml::text("p")),
+            ("jobs", job),
+            ("volumes", volumes),
+        ]))
+    })
+}
+
+/// The one job of a manifest, without what only says where it stands.
+fn only_job(text: &str) -> Job {
+    let loaded = loaded(text);
+    assert!(!loaded.has_errors(), "{:?}\n{text}", loaded.diagnostics);
+    let job = loaded.desired.jobs.into_values().next().expect("a job");
+    Job {
+        name: JobName::new("x", "x").unwrap(),
+        origin: Default::default(),
+        canonical: String::new(),
+        ..job
+    }
+}
+
+fn exported(text: &str, to: &Destination) -> Exported {
+    let loaded = loaded(text);
+    assert!(!loaded.has_errors(), "{:?}\n{text}", loaded.diagnostics);
+    let texts = BTreeMap::from([("imported.yaml", text)]);
+    export(
+        &loaded.desired.jobs,
+        &texts,
+        to,
+        "2026-11-23T00:00:00Z".parse().unwrap(),
+    )
+}
+
+proptest! {
+    #[test]
+    fn to_kubernetes_and_back_is_the_same_job(text in mappable()) {
+        let there = exported(&text, &Destination::Kubernetes(Target::default()));
+        prop_assert!(there.report.iter().all(|found| !found.is_error()), "{:?}", there.report);
+        let back = import(Source::Kubernetes, "cronjobs.yaml", &there.text, &Options::default());
+        prop_assert_eq!(&back.report, &Vec::new(), "{}", there.text);
+        prop_assert_eq!(only_job(&back.text), only_job(&text), "{}\n{}", there.text, back.text);
+    }
+
+    #[test]
+    fn a_crontab_starts_when_its_jobs_did(text in mappable()) {
+        let there = exported(&text, &Destination::Crontab);
+        let options = Options {
+            place: Some(Place::Image("docker-scheduler".to_owned())),
+            ..Options::default()
+        };
+        let back = import(Source::Crontab, "crontab", &there.text, &options);
+        let back = back.text.replace("  concurrency: allow\n", "");
+        prop_assert_eq!(only_job(&back).triggers, only_job(&text).triggers, "{}", there.text);
+    }
+
+    #[test]
+    fn compose_has_the_same_container_and_times(text in mappable()) {
+        // The engine's own jobs have none of our policies.
+        let text = text.split("    x-scheduler:").next().unwrap().to_owned() + &text[text.find("volumes:\n  data:").unwrap()..];
+        let there = exported(&text, &Destination::Compose);
+        prop_assert_eq!(&there.report, &Vec::new());
+        let (before, after) = (only_job(&text), only_job(&there.text));
+        prop_assert_eq!(&after.container, &before.container);
+        prop_assert_eq!(slots(&after), slots(&before));
+    }
+}
+
+/// The coming slots.
+fn slots(job: &Job) -> Vec<String> {
+    let schedule = crate::schedule::Schedule::compile(&job.triggers.schedule).unwrap();
+    let mut at = "2026-11-23T00:00:00Z".parse().unwrap();
+    (0..20)
+        .map_while(|_| {
+            let fire = schedule.next_after(at)?;
+            at = fire.slot.at();
+            Some(fire.slot.to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn exports_are_as_they_are_written_down() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/export");
+    let text = fs::read_to_string(format!("{folder}/shop.yaml")).expect("a manifest");
+    let target = Target {
+        namespace: Some("jobs".to_owned()),
+        instance: None,
+    };
+    let mut wrong = Vec::new();
+    for (name, to) in [
+        ("kubernetes", Destination::Kubernetes(target)),
+        ("compose", Destination::Compose),
+        ("crontab", Destination::Crontab),
+    ] {
+        let found = exported(&text, &to);
+        let texts = BTreeMap::from([("imported.yaml", text.as_str())]);
+        let now = format!(
+            "{}\n---\n\n{}",
+            found.text,
+            pictures(&found.report, &texts, "", false)
+        );
+        let out = PathBuf::from(format!("{folder}/shop.{name}.out"));
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&out, &now).expect("written");
+        } else if fs::read_to_string(&out).unwrap_or_default() != now {
+            wrong.push(format!("{name}:\n{now}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "BLESS=1 writes them anew:\n{}",
+        wrong.join("\n\n")
+    );
+}

@@ -1,0 +1,227 @@
+//! One source for what is said of the commands: the README's table, the manual pages and the
+//! completions come from the program's own help, and each example in it runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command as Process;
+
+use clap::Command;
+
+use crate::cli::{Ended, Program};
+use crate::shop;
+
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+const BEGIN: &str = "<!-- The table is written by `BLESS=1 cargo test --test it help`. -->\n";
+const END: &str = "<!-- End of the table. -->\n";
+
+fn tree() -> Command {
+    let mut root = docker_scheduler::cli::command();
+    root.build();
+    root
+}
+
+/// Every command below `command` that does something, with its path.
+fn leaves(command: &Command, path: &str) -> Vec<(String, Command)> {
+    let mut found = Vec::new();
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let path = format!("{path}{}", sub.get_name());
+        let inner = leaves(sub, &format!("{path} "));
+        if inner.is_empty() {
+            found.push((path, sub.clone()));
+        } else {
+            found.extend(inner);
+        }
+    }
+    found
+}
+
+fn table() -> String {
+    let mut table = String::from("| command | what it does |\n|---|---|\n");
+    for (path, command) in leaves(&tree(), "") {
+        let arguments: String = command.get_positionals().map(argument_words).collect();
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let aliases: String = command
+            .get_visible_aliases()
+            .map(|alias| format!(", `{alias}`"))
+            .collect();
+        let line = format!("| `{path}{arguments}`{aliases} | {about} |\n")
+            .replace("RUN|JOB", "RUN\\|JOB")
+            .replace("JOB|CONTAINER", "JOB\\|CONTAINER");
+        table.push_str(&line);
+    }
+    table
+}
+
+fn argument_words(argument: &clap::Arg) -> String {
+    let name = argument
+        .get_value_names()
+        .and_then(|names| names.first().map(ToString::to_string))
+        .unwrap_or_default();
+    let many = matches!(argument.get_action(), clap::ArgAction::Append)
+        || argument
+            .get_num_args()
+            .is_some_and(|range| range.max_values() > 1);
+    let many = if many { "..." } else { "" };
+    match (name.as_str(), argument.is_required_set()) {
+        // An image, and the command to run in it, are one list to the parser.
+        ("IMAGE", _) => " IMAGE [COMMAND...]".to_owned(),
+        (_, true) => format!(" {name}{many}"),
+        (_, false) => format!(" [{name}{many}]"),
+    }
+}
+
+#[test]
+fn the_readme_has_the_table_of_commands() {
+    let readme = fs::read_to_string(README).expect("README.md");
+    let (before, rest) = readme.split_once(BEGIN).expect("the table's beginning");
+    let (found, after) = rest.split_once(END).expect("the table's end");
+    let expected = table();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(README, format!("{before}{BEGIN}{expected}{END}{after}")).expect("write README.md");
+        return;
+    }
+    assert_eq!(found, expected, "BLESS=1 writes it anew");
+}
+
+/// The examples of a command's long help, as typed.
+fn examples(command: &Command) -> Vec<String> {
+    let help = command
+        .get_after_long_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    help.lines()
+        .filter_map(|line| line.strip_prefix("  docker-scheduler "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Each is carried out, on a ledger and without an engine: it may end with "no engine" or "no such
+/// directory", but never as wrong usage.
+#[test]
+fn every_example_of_the_help_runs() {
+    let mut seen = 0;
+    for (_, command) in leaves(&tree(), "") {
+        let examples = examples(&command);
+        for example in examples {
+            let program = Program::without_engine();
+            shop::fill(program.state.path());
+            let mut words = shlex::split(&example).unwrap_or_else(|| panic!("cannot split `{example}`"));
+            if let Some(redirection) = words.iter().position(|word| word == ">") {
+                words.truncate(redirection);
+            }
+            // `wait` and `logs -f` of what runs would go on for ever; a folder of the system is not ours.
+            let words: Vec<String> = words
+                .into_iter()
+                .map(|word| word.replace("/usr/local/", &format!("{}/", program.state.path().display())))
+                .collect();
+            let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ended = program.run(&arguments);
+            let said = format!("{example}\n{}", ended.stderr);
+            assert!(!ended.stderr.contains("--help` shows how to use it"), "{said}");
+            let code = ended.code.unwrap_or(-1);
+            assert!([0, 1, 3, 4, 125].contains(&code), "{code}: {said}");
+            let reads_the_ledger = [
+                "ls",
+                "history",
+                "inspect",
+                "next",
+                "completions",
+                "man",
+                "version",
+            ];
+            if reads_the_ledger.contains(&arguments[0]) {
+                assert_eq!(code, 0, "{said}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "only {seen} examples");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let program = Program::without_engine();
+    let folder = program.state.path().join("man");
+    program.run(&["man", "--dir", &folder.display().to_string()]).ok();
+    let mut pages: Vec<(String, String)> = leaves(&tree(), "docker-scheduler ")
+        .into_iter()
+        .map(|(path, command)| {
+            (
+                path.replace(' ', "-"),
+                command.get_about().map(ToString::to_string).unwrap_or_default(),
+            )
+        })
+        .collect();
+    pages.push(("docker-scheduler".into(), "Containers on a schedule".into()));
+    for (name, about) in pages {
+        let page = fs::read_to_string(folder.join(format!("{name}.1")))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(
+            page.contains(".SH NAME") && page.contains(".SH OPTIONS"),
+            "{name}"
+        );
+        let words = about.split(' ').next().expect("a word");
+        assert!(page.contains(words), "{name}: {about}");
+    }
+    let list = program.run(&["man", "list", "images"]).ok();
+    assert_eq!(
+        list,
+        fs::read_to_string(folder.join("docker-scheduler-list-images.1")).expect("its page")
+    );
+    assert!(list.contains("docker\\-scheduler\\-list\\-images"), "{list}");
+    let plan = program.run(&["man", "plan"]).ok();
+    assert!(
+        plan.contains("Examples:") && plan.contains("\\-\\-detailed\\-exitcode"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_shell_takes_its_completions() {
+    let program = Program::without_engine();
+    for (shell, mark) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef docker-scheduler"),
+        ("fish", "complete -c docker-scheduler"),
+    ] {
+        let script = program.run(&["completions", shell]).ok();
+        assert!(
+            script.contains(mark) && script.contains("cancel"),
+            "{shell}: {script}"
+        );
+    }
+    let script = program.state.path().join("completions");
+    fs::write(&script, program.run(&["completions", "bash"]).ok()).expect("written");
+    let complete = format!(
+        "source {}; F=$(complete -p docker-scheduler | sed 's/.*-F \\([^ ]*\\).*/\\1/'); COMP_WORDS=(docker-scheduler can); COMP_CWORD=1; $F docker-scheduler can docker-scheduler; echo \"${{COMPREPLY[@]}}\"",
+        script.display()
+    );
+    let bash = Process::new("bash")
+        .args(["-c", &complete])
+        .output()
+        .expect("bash");
+    let bash = Ended::of(bash);
+    assert_eq!((bash.stdout.trim(), bash.code), ("cancel", Some(0)), "{bash:?}");
+}
+
+/// What `--help` says of each command, whole.
+#[test]
+fn help_of_every_command() {
+    let program = Program::without_engine();
+    let mut names: Vec<String> = leaves(&tree(), "").into_iter().map(|(path, _)| path).collect();
+    names.push("list".into());
+    for path in names {
+        let arguments: Vec<&str> = path.split(' ').chain(["--help"]).collect();
+        let text = program.run(&arguments).ok();
+        // The global options are the same in each.
+        let text = text
+            .split("Global options:")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        insta::with_settings!({snapshot_suffix => path.replace(' ', "-"), omit_expression => true}, {
+            insta::assert_snapshot!(text);
+        });
+    }
+    assert!(Path::new(README).exists());
+}

@@ -1,0 +1,196 @@
+//! Runs whose container is not theirs alone, on a real engine: one container started again for each
+//! slot, and commands in a container that somebody else runs.
+
+use serde_json::{Value, json};
+
+use crate::rig::{IMAGE, Rig};
+use crate::scheduler::{Scheduler, wait_for, wait_until};
+
+/// A job that runs every two seconds; `body` is its keys but the triggers.
+fn manifest(project: &str, job: &str, body: &str, options: &str) -> String {
+    format!(
+        "name: {project}\njobs:\n  {job}:\n{body}    triggers: {{manual: true}}\n    x-scheduler: {{{options}}}\n"
+    )
+}
+
+fn reusing(project: &str, script: &str) -> String {
+    let body = format!(
+        "    image: {IMAGE}\n    pull_policy: never\n    network_mode: none\n    command: [\"/bin/sh\", \"-c\", {}]\n",
+        serde_json::to_string(script).unwrap()
+    );
+    manifest(project, "report", &body, "every: 2s, container: reuse")
+}
+
+/// A command in the container of the service `app`.
+fn inside(project: &str, script: &str, options: &str) -> String {
+    let body = format!(
+        "    command: [\"/bin/sh\", \"-c\", {}]\n",
+        serde_json::to_string(script).unwrap()
+    );
+    manifest(
+        project,
+        "cron",
+        &body,
+        &format!("exec: {{service: app}}, {options}"),
+    )
+}
+
+/// A container of the service `app` of that project, as Compose would have made it; its ID.
+fn service(rig: &Rig, project: &str) -> String {
+    let body = json!({
+        "Image": IMAGE,
+        "Cmd": ["/bin/sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.2; done"],
+        "Labels": {
+            "com.docker.compose.project": project,
+            "com.docker.compose.service": "app",
+            "com.docker.compose.container-number": "1",
+        },
+        "HostConfig": {"NetworkMode": "none"},
+    });
+    let path = format!("/containers/create?name={project}-app-1");
+    let (status, answer) = rig.post(&path, &body.to_string());
+    assert_eq!(status, 201, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let id = answer["Id"].as_str().unwrap().to_owned();
+    start(rig, &id);
+    id
+}
+
+fn start(rig: &Rig, id: &str) {
+    let (status, answer) = rig.post(&format!("/containers/{id}/start"), "");
+    assert!(matches!(status, 204 | 304), "{answer}");
+}
+
+fn is_running(rig: &Rig, id: &str) -> bool {
+    let (_, answer) = rig.get(&format!("/containers/{id}/json"));
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    answer["State"]["Running"] == true
+}
+
+fn with_outcome(scheduler: &Scheduler<'_>, outcome: &str) -> Vec<Value> {
+    let mut runs = scheduler.history();
+    runs.retain(|run| run["outcome"] == outcome);
+    // Oldest first.
+    runs.reverse();
+    runs
+}
+
+fn logs(scheduler: &Scheduler<'_>, run: &Value) -> String {
+    scheduler.ok(&["logs", run["run"].as_str().unwrap()])
+}
+
+#[test]
+fn one_container_runs_slot_after_slot_and_keeps_its_files() {
+    let scheduler = Scheduler::new(Rig::shared(), "reuse");
+    let script = "echo x >> /count; echo this is run $$(wc -l < /count); sleep 1";
+    scheduler.manifest("a.yaml", &reusing("again", script));
+    let watching = scheduler.watch();
+    wait_until("two runs", || with_outcome(&scheduler, "succeeded").len() >= 2);
+    wait_until("a third is on its way", || {
+        !with_outcome(&scheduler, "running").is_empty()
+    });
+    // Killed in a run: the next scheduler reads its end.
+    watching.kill9();
+    let watching = scheduler.watch();
+    wait_until("four runs", || with_outcome(&scheduler, "succeeded").len() >= 4);
+    assert_eq!(watching.term(), 0);
+    let runs = with_outcome(&scheduler, "succeeded");
+    for (number, run) in runs.iter().enumerate() {
+        assert_eq!(run["container"], runs[0]["container"], "{runs:#?}");
+        assert_eq!(logs(&scheduler, run), format!("this is run {}\n", number + 1));
+    }
+    let containers = scheduler.containers();
+    assert_eq!(containers.len(), 1, "{containers:#?}");
+    assert_eq!(containers[0]["Names"][0], "/reuse.again.report");
+    wait_until("it is at rest", || {
+        scheduler.containers_of("report", "exited").len() == 1
+    });
+    scheduler.ok(&["prune"]);
+    assert_eq!(
+        scheduler.containers().len(),
+        1,
+        "prune leaves it for its next slot"
+    );
+    scheduler.manifest("a.yaml", &reusing("again", "true another"));
+    let plan = scheduler.ok(&["plan"]);
+    assert!(
+        plan.contains("the files that earlier runs left in its container are lost"),
+        "{plan}"
+    );
+    let by_hand = scheduler.ok(&["trigger", "again.report", "--wait"]);
+    assert!(by_hand.starts_with("reuse.again.report.m-"), "{by_hand}");
+    scheduler.ok(&["down"]);
+    assert!(scheduler.containers().is_empty());
+}
+
+#[test]
+fn a_command_runs_in_a_service_and_leaves_it_alone() {
+    let rig = Rig::shared();
+    let scheduler = Scheduler::new(rig, "exec");
+    let target = service(rig, "inside");
+    let script = "echo $$SCHEDULER_JOB in $$(hostname); echo oh >&2; exit 4";
+    scheduler.manifest(
+        "a.yaml",
+        &inside("inside", script, "every: 2s, success_exit_codes: [4]"),
+    );
+    let watching = scheduler.watch();
+    let run = wait_for("it has run", || with_outcome(&scheduler, "succeeded").pop());
+    assert_eq!(
+        (&run["exit_code"], &run["container"]),
+        (&json!(4), &json!(target))
+    );
+    assert_eq!(
+        logs(&scheduler, &run),
+        format!("inside.cron in {}\n", &target[..12])
+    );
+
+    scheduler.manifest(
+        "a.yaml",
+        &inside("inside", "echo begun; sleep 300", "every: 2s, timeout: 2s"),
+    );
+    let run = wait_for("it is stopped", || with_outcome(&scheduler, "timed_out").pop());
+    assert_eq!(logs(&scheduler, &run), "begun\n");
+
+    // A silent command outlives a killed scheduler, and its end is learned.
+    scheduler.manifest("a.yaml", &inside("inside", "sleep 6; exit 9", "every: 2s"));
+    wait_until("it runs", || {
+        let running = with_outcome(&scheduler, "running");
+        let begun = with_outcome(&scheduler, "succeeded").len() + with_outcome(&scheduler, "timed_out").len();
+        !running.is_empty() && begun > 0 && scheduler.ok(&["plan"]).contains("no changes")
+    });
+    watching.kill9();
+    let watching = scheduler.watch();
+    let run = wait_for("its end is learned", || with_outcome(&scheduler, "failed").pop());
+    assert_eq!(run["exit_code"], 9, "{run:#?}");
+
+    scheduler.manifest("a.yaml", &inside("inside", "no-such-program", "every: 1h"));
+    assert_eq!(watching.term(), 0);
+    scheduler.ok(&["prune"]);
+    scheduler.ok(&["down"]);
+    assert!(is_running(rig, &target), "the service is not ours to end");
+    let (status, answer) = rig.post(&format!("/containers/{target}/kill"), "");
+    assert_eq!(status, 204, "{answer}");
+}
+
+#[test]
+fn a_command_whose_engine_dies_is_unknown_and_a_stopped_service_is_waited_for() {
+    let rig = Rig::start();
+    let scheduler = Scheduler::new(&rig, "exec-dies");
+    let target = service(&rig, "dying");
+    scheduler.manifest("a.yaml", &inside("dying", "sleep 300", "every: 2s"));
+    let watching = scheduler.watch();
+    wait_until("it runs", || !with_outcome(&scheduler, "running").is_empty());
+    rig.kill9();
+    rig.up();
+    let run = wait_for("nobody knows", || with_outcome(&scheduler, "unknown").pop());
+    let reason = run["reason"].as_str().unwrap();
+    assert!(reason.contains("no longer knows of the command"), "{reason}");
+    watching.says("is not running");
+    let jobs = scheduler.json(&["ls", "--format", "json"]);
+    assert_eq!(jobs[0]["state"], "not-armed", "{jobs:#?}");
+    start(&rig, &target);
+    wait_until("it runs again", || {
+        !with_outcome(&scheduler, "running").is_empty()
+    });
+    assert_eq!(watching.term(), 0);
+}
