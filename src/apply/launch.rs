@@ -24,8 +24,8 @@ use crate::engine::{ContainerState, CreateRequest, EngineError};
 use crate::event::What;
 use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Settle, Shared, Terms};
 use crate::model::{
-    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, PullPolicy, Reason, RunId, RunTrigger, Slot,
-    Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, PullPolicy, Reason, RunId, RunTrigger,
+    Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 

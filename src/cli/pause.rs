@@ -111,7 +111,9 @@ fn chosen(app: &App, wanted: &[String]) -> Result<(Ledger, BTreeSet<JobName>), C
     let mut jobs = BTreeSet::new();
     for text in wanted {
         if text.contains(['*', '?']) {
-            let glob: Glob = text.parse().map_err(|error| CommandError::usage(format!("{error}")))?;
+            let glob: Glob = text
+                .parse()
+                .map_err(|error| CommandError::usage(format!("{error}")))?;
             jobs.extend(matching(&glob, text, &known)?);
         } else {
             let name: NameArg = text

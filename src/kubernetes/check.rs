@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Backoff, Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, OnUnknown, Policy, PullPolicy, Tmpfs, Trigger,
-    Triggers,
+    Backoff, Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, OnUnknown, Place, Policy,
+    PullPolicy, Tmpfs, Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -142,7 +142,11 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
         "`forbid`, `allow` and `replace` have one",
     );
     found.none("x-scheduler.jitter", jitter.is_some(), "");
-    found.none("x-scheduler.group", group.is_some(), "a quota of the namespace is nearest to it");
+    found.none(
+        "x-scheduler.group",
+        group.is_some(),
+        "a quota of the namespace is nearest to it",
+    );
     if *backoff != Backoff::default() {
         let message = "Kubernetes waits 10 s before the first further attempt, then twice as long each time";
         found.warning("x-scheduler.backoff", message, "");
@@ -191,6 +195,7 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
 
 fn container(spec: &ContainerSpec, found: &mut Findings) {
     let ContainerSpec {
+        place,
         image: _,
         pull_policy,
         entrypoint: _,
@@ -215,6 +220,19 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         stop_signal,
         stop_grace_period: _,
     } = spec;
+    match place {
+        Place::Fresh => {}
+        Place::Reuse => found.error(
+            "x-scheduler.container",
+            "Kubernetes makes a new pod for each run",
+            "leave out `container: reuse`",
+        ),
+        Place::Exec(_) => found.error(
+            "x-scheduler.exec",
+            "a CronJob cannot run a command in a pod that runs already",
+            "",
+        ),
+    }
     found.none(
         "pull_policy",
         matches!(pull_policy, PullPolicy::Every(_)),

@@ -196,6 +196,7 @@ fn job_template(job: &Job, metadata: &Metadata, secret: &str) -> Value {
 
 fn pod(job: &Job, secret: &str) -> Value {
     let ContainerSpec {
+        place: _,
         image,
         pull_policy,
         entrypoint,

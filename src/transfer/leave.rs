@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use crate::kubernetes::{self, Finding, Target, as_cron};
 use crate::manifest::reader::{Sink, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
-use crate::model::{Concurrency, DayMatch, History, Job, JobName, MissedFires, OnUnknown, Policy, Trigger, Triggers};
+use crate::model::{
+    Concurrency, DayMatch, History, Job, JobName, MissedFires, OnUnknown, Policy, Trigger, Triggers,
+};
 
 use super::labels::{entries, raw};
 use super::yaml::{Yaml, comment, document};
