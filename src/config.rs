@@ -29,6 +29,8 @@ pub struct Config {
     pub arm: Arm,
     pub policy: Rules,
     pub limits: Limits,
+    /// How many containers of a group run at once; a group that is not listed runs one.
+    pub groups: BTreeMap<String, u32>,
 }
 
 /// Whether the container of a job's next slot is created ahead of time.
@@ -46,6 +48,8 @@ pub struct Limits {
     pub starts: u32,
     /// Armed containers.
     pub armed: u32,
+    /// Containers that run at once, of all jobs together; `None`: as many as are due.
+    pub running: Option<u32>,
 }
 
 impl Default for Limits {
@@ -55,6 +59,7 @@ impl Default for Limits {
         Limits {
             starts: 4,
             armed: 500,
+            running: None,
         }
     }
 }
@@ -71,14 +76,16 @@ impl Default for Config {
             arm: Arm::Always,
             policy: Rules::default(),
             limits: Limits::default(),
+            groups: BTreeMap::new(),
         }
     }
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "arm",
     "context",
     "engine",
+    "groups",
     "host",
     "instance",
     "interpolate",
@@ -157,6 +164,7 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         }
         "policy" => config.policy = policy(sink, value),
         "limits" => config.limits = limits(sink, value),
+        "groups" => config.groups = groups(sink, value),
         name if name.starts_with("x-") => {}
         _ => unknown_key(sink, key, "the operator's file", &KEYS, &LATER_KEYS),
     }
@@ -298,7 +306,18 @@ fn limits(sink: &mut Sink<'_>, node: &Node) -> Limits {
         match name {
             "starts" => out.starts = at_least_one(sink, value, name).unwrap_or(out.starts),
             "armed" => out.armed = values::count(sink, value, name).unwrap_or(out.armed),
-            _ => unknown_key(sink, key, "`limits`", &["armed", "starts"], &[]),
+            "running" => out.running = at_least_one(sink, value, name),
+            _ => unknown_key(sink, key, "`limits`", &["armed", "running", "starts"], &[]),
+        }
+    }
+    out
+}
+
+fn groups(sink: &mut Sink<'_>, node: &Node) -> BTreeMap<String, u32> {
+    let mut out = BTreeMap::new();
+    for Entry { key, value } in values::optional_mapping(sink, node, "groups").unwrap_or_default() {
+        if let Some(limit) = at_least_one(sink, value, &key.text) {
+            out.insert(key.text.clone(), limit);
         }
     }
     out
@@ -338,7 +357,8 @@ mod tests {
     fn every_key_is_read() {
         let text = "instance: lab\nhost: unix:///run/docker.sock\nengine: docker\nstate: /var/lib/x\n\
                     timezone: Europe/Berlin\ninterpolate: [HOME]\narm: never\n\
-                    policy: {allow_privileged: true, bind_roots: [/srv], exec: [cloud]}\nlimits: {starts: 2, armed: 9}\n";
+                    policy: {allow_privileged: true, bind_roots: [/srv], exec: [cloud]}\nlimits: {starts: 2, armed: 9, running: 3}\n\
+                    groups: {backups: 2}\n";
         let (config, found) = parse("config.yaml", text);
         assert_eq!(found, []);
         assert_eq!(
@@ -357,7 +377,12 @@ mod tests {
                     exec: vec!["cloud".parse().unwrap()],
                     ..Rules::default()
                 },
-                limits: Limits { starts: 2, armed: 9 },
+                limits: Limits {
+                    starts: 2,
+                    armed: 9,
+                    running: Some(3),
+                },
+                groups: BTreeMap::from([("backups".to_owned(), 2)]),
             }
         );
         let environment = [("HOME", "/root"), ("SECRET", "s")].map(|(k, v)| (k.to_owned(), v.to_owned()));

@@ -62,6 +62,15 @@ pub enum What {
         outcome: Outcome,
         reason: String,
     },
+    /// A slot waits for its turn.
+    Waits {
+        slot: Slot,
+    },
+    /// No further attempt follows that run after all.
+    GivenUp {
+        run: RunId,
+        why: String,
+    },
     StopRequested {
         run: RunId,
         why: String,
@@ -124,10 +133,12 @@ impl What {
             | What::Armed { .. }
             | What::Started { .. }
             | What::Pulling { .. }
+            | What::Waits { .. }
             | What::EngineBack { .. }
             | What::NeverRan { .. } => Level::Info,
             What::ManifestsChanged { .. }
             | What::StopRequested { .. }
+            | What::GivenUp { .. }
             | What::Fencing { .. }
             | What::ClockJumped { .. }
             | What::ClockSkew { .. }
@@ -198,6 +209,8 @@ impl fmt::Display for What {
             } => {
                 write!(f, "{outcome} {count} slots from {slot} on: {reason}")
             }
+            What::Waits { slot } => write!(f, "slot {slot} waits for its turn"),
+            What::GivenUp { run, why } => write!(f, "no further attempt after {run}: {why}"),
             What::StopRequested { run, why } => write!(f, "stopping {run}: {why}"),
             What::Removed { container, cause } => write!(f, "removed {container}: {cause}"),
             What::Fencing { run } => write!(

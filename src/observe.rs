@@ -300,6 +300,8 @@ fn records_from_labels(
             baseline: now,
             settled: now,
             recorded_ahead: BTreeSet::new(),
+            held: Vec::new(),
+            pauses: Vec::new(),
             arm_failure: None,
             armed: BTreeMap::new(),
             removed: false,

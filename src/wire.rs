@@ -38,10 +38,12 @@ pub struct Slot {
     pub timezone: String,
     /// `"gap"`: shifted out of a gap; `"fold"`: the clock shows this time twice.
     pub note: Option<&'static str>,
+    /// When it is to start: later than its slot where `jitter` spreads starts.
+    pub due_at: Timestamp,
 }
 
 impl Shape for Slot {
-    const FIELDS: &'static [&'static str] = &["v", "job", "slot", "local", "timezone", "note"];
+    const FIELDS: &'static [&'static str] = &["v", "job", "slot", "local", "timezone", "note", "due_at"];
 }
 
 /// A run, or a slot that never became one (`history`).
@@ -123,6 +125,9 @@ impl From<&model::Run> for Run {
             within: _,
             held_until: _,
             stop_requested: _,
+            stop_reason: _,
+            retry_at: _,
+            group: _,
             image,
             spec_hash: _,
             origin,
@@ -422,6 +427,9 @@ mod tests {
             within: Default::default(),
             held_until: None,
             stop_requested: None,
+            stop_reason: None,
+            retry_at: None,
+            group: None,
             image: Some("postgres:16".into()),
             spec_hash: None,
             origin: Origin {
@@ -477,6 +485,7 @@ mod tests {
             local: "2026-11-23T02:30:00+01:00".into(),
             timezone: "Europe/Berlin".into(),
             note: Some("gap"),
+            due_at: at("2026-11-23T01:30:00Z"),
         });
         assert_fields(&Image {
             v: VERSION,

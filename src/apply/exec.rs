@@ -18,9 +18,9 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use super::claim::still_ours;
-use super::launch::{Launched, environment_of, masked_spec, settle_slot, wait_until};
+use super::launch::{Launched, environment_of, masked_spec, terms};
 use super::settle::{
-    LOG_LIMIT_BYTES, LOOK_AGAIN, START_WINDOW, finish_now, hold_from_now, policy_of, stop_reason,
+    LOG_LIMIT_BYTES, LOOK_AGAIN, START_WINDOW, finish_now, hold_from_now, policy_of, retry_at, stop_reason,
 };
 use super::{ApplyError, Context, LaneReport, owner};
 use crate::engine::target::find_target;
@@ -57,7 +57,7 @@ pub(super) async fn run(
     let Some(target) = launch.spec.exec_target() else {
         return Err(ApplyError::CannotArm("it has no container to run in".to_owned()));
     };
-    wait_until(context, launch.due_at).await;
+    context.wait_until(launch.due_at).await;
     let place = context
         .starts
         .acquire()
@@ -85,17 +85,15 @@ pub(super) async fn run(
         container,
         due_at: launch.due_at,
         intent: intent.clone(),
-        exclusive: launch.exclusive,
+        terms: terms(launch),
     };
     match context.ledger.intend_exec(&new)? {
         Intended::New => {}
-        Intended::AlreadyRecorded(_) => {
-            settle_slot(context, launch)?;
-            return Ok(Launched::AlreadyRecorded);
-        }
+        Intended::AlreadyRecorded(_) => return Ok(Launched::AlreadyRecorded),
         Intended::Active(run) => return Ok(Launched::Active(run.id)),
+        Intended::Full { cap, by } => return Ok(Launched::Full { cap, by }),
+        Intended::NotItsTurn => return Ok(Launched::NotItsTurn),
     }
-    settle_slot(context, launch)?;
     report.progress = true;
     let started = context.engine.start_exec(&exec, launch.spec.tty).await;
     drop(place);
@@ -381,7 +379,7 @@ fn conclude(
         return end(context, run, outcome, None, None, None, None);
     }
     if let Some(asked) = run.stop_requested {
-        let outcome = (asked, stop_reason(asked, &policy));
+        let outcome = (asked, stop_reason(run, asked, &policy));
         return end(context, run, outcome, Some(code), finished_at, None, note);
     }
     if code == LOST_SIGHT && last.is_none() {
@@ -411,7 +409,7 @@ fn shown(context: &Context, run: &Run, words: &str) -> Result<String, ApplyError
 /// The engine knows nothing of it any more. Where the target has run on all the time, so may it.
 async fn lost(context: &Context, run: &Run, note: Option<String>) -> Result<(), ApplyError> {
     if let Some(asked) = run.stop_requested {
-        let outcome = (asked, stop_reason(asked, &policy_of(context, &run.job)?));
+        let outcome = (asked, stop_reason(run, asked, &policy_of(context, &run.job)?));
         return end(context, run, outcome, None, None, None, None);
     }
     let target = match &run.container {
@@ -446,14 +444,16 @@ fn end(
     if run.outcome == Some(Outcome::Unknown) && outcome == Outcome::Unknown {
         return Ok(context.ledger.release(&run.id)?);
     }
+    let at = context.clock.now();
     let finish = Finish {
         outcome,
         reason: reason.to_string(),
         exit_code,
         started_at: None,
         finished_at,
-        at: context.clock.now(),
+        at,
         held_until,
+        retry_at: retry_at(context, run, outcome, at)?,
         note,
     };
     finish_now(context, run, finish)

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
@@ -22,10 +22,10 @@ use super::{ApplyError, Context, LaneReport, exec, record_unknown, remove, settl
 use crate::engine::target::{Program, find_program};
 use crate::engine::{ContainerState, CreateRequest, EngineError};
 use crate::event::What;
-use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Shared};
+use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Settle, Shared, Terms};
 use crate::model::{
-    ArmFailure, Before, ContainerSpec, ContainerStatus, Intent, PullPolicy, Reason, RunId, RunTrigger, Slot,
-    Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, PullPolicy, Reason, RunId, RunTrigger,
+    Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -92,6 +92,9 @@ pub(super) async fn start(
                 run,
             });
         }
+        Launched::Full { cap, by } => return Err(ApplyError::AtLimit { cap, by }),
+        // The next plan sees what came before it.
+        Launched::NotItsTurn => return Ok(()),
     }
     report.progress = true;
     Ok(())
@@ -131,7 +134,11 @@ pub async fn launch_now(
                 run,
             })
         }
-        Launched::Vanished | Launched::NotOurs => Err(ApplyError::CannotArm(format!(
+        Launched::Full { cap, by } => {
+            remove(context, &launch.job, &target, None, "a limit is reached").await?;
+            Err(ApplyError::AtLimit { cap, by })
+        }
+        Launched::Vanished | Launched::NotOurs | Launched::NotItsTurn => Err(ApplyError::CannotArm(format!(
             "container {} was removed or started by somebody else before its start",
             target.name
         ))),
@@ -194,8 +201,15 @@ pub enum Launched {
     NotOurs,
     /// No reply: `settle` finds out.
     Unconfirmed,
-    /// `forbid`: that run is active.
+    /// That run of the job is active, or is to have another attempt.
     Active(RunId),
+    /// That limit is reached, by these runs.
+    Full {
+        cap: Cap,
+        by: Vec<RunId>,
+    },
+    /// An earlier slot waits, no further attempt is wanted, or the job is paused.
+    NotItsTurn,
 }
 
 /// Keeps the job's arming failure in the ledger, where plans see it, until an arming succeeds.
@@ -215,7 +229,8 @@ fn note_arming(
             ApplyError::Ledger(_)
             | ApplyError::TakenOver { .. }
             | ApplyError::TakenAway(_)
-            | ApplyError::Active { .. },
+            | ApplyError::Active { .. }
+            | ApplyError::AtLimit { .. },
         ) => return Ok(()),
         Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_) | ApplyError::CannotStop(_))) => {
             error.to_string()
@@ -578,7 +593,8 @@ async fn start_target(
     trigger: RunTrigger,
     target: &Target,
 ) -> Result<Launched, ApplyError> {
-    wait_until(context, launch.due_at).await;
+    // Never early, also when the wake was.
+    context.wait_until(launch.due_at).await;
     let place = context
         .starts
         .acquire()
@@ -624,29 +640,49 @@ async fn start_target(
         container: target.id.clone(),
         due_at: launch.due_at,
         intent: intent.clone(),
-        exclusive: launch.exclusive,
-        shared: launch.reuses().then(|| Shared {
-            id: launch.name.clone(),
-            slot: launch.slot,
-            attempt: launch.attempt,
-            trigger,
-            origin: launch.origin.clone(),
-            before: Before {
-                started_at: state.started_at,
-                finished_at: state.finished_at,
-            },
-        }),
+        terms: terms(launch),
+        shared: launch.reuses().then(|| shared(launch, trigger, &state)),
     };
     match context.ledger.intend(&new)? {
         Intended::New => {}
-        Intended::AlreadyRecorded(_) => {
-            settle_slot(context, launch)?;
-            return Ok(Launched::AlreadyRecorded);
-        }
+        Intended::AlreadyRecorded(_) => return Ok(Launched::AlreadyRecorded),
         Intended::Active(run) => return Ok(Launched::Active(run.id)),
+        Intended::Full { cap, by } => return Ok(Launched::Full { cap, by }),
+        Intended::NotItsTurn => return Ok(Launched::NotItsTurn),
     }
-    settle_slot(context, launch)?;
     start_once(context, launch, target, &intent, place).await
+}
+
+fn shared(launch: &Launch, trigger: RunTrigger, state: &ContainerState) -> Shared {
+    Shared {
+        id: launch.name.clone(),
+        slot: launch.slot,
+        attempt: launch.attempt,
+        trigger,
+        origin: launch.origin.clone(),
+        before: Before {
+            started_at: state.started_at,
+            finished_at: state.finished_at,
+        },
+    }
+}
+
+/// On which terms the ledger may let it start.
+pub(super) fn terms(launch: &Launch) -> Terms {
+    let settle = launch
+        .settled
+        .zip(launch.slot)
+        .map(|(planned_from, slot)| Settle {
+            job: launch.job.clone(),
+            planned_from,
+            until: slot.at(),
+        });
+    Terms {
+        exclusive: launch.exclusive,
+        caps: launch.caps.clone(),
+        group: launch.group.clone(),
+        settle,
+    }
 }
 
 /// Whether a reused container is as our last start left it. Any other start of it becomes known, so
@@ -659,27 +695,6 @@ fn is_as_left(context: &Context, target: &Target, state: &ContainerState) -> Res
     }
     let at_rest = matches!(state.status, ContainerStatus::Created | ContainerStatus::Exited);
     Ok(known && at_rest)
-}
-
-pub(super) fn settle_slot(context: &Context, launch: &Launch) -> Result<(), ApplyError> {
-    if let Some(slot) = launch.slot {
-        context.ledger.settle(&launch.job, slot.at())?;
-    }
-    Ok(())
-}
-
-/// Never early, also when the wake was.
-pub(super) async fn wait_until(context: &Context, due: Timestamp) {
-    loop {
-        let left = due.duration_since(context.clock.now());
-        if left <= SignedDuration::ZERO {
-            return;
-        }
-        let step = Duration::try_from(left)
-            .unwrap_or_default()
-            .min(Duration::from_secs(1));
-        context.sleep(step).await;
-    }
 }
 
 /// The one start request that this intent allows.

@@ -20,18 +20,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::engine::{EngineError, Removal, SharedEngine};
 use crate::event::{Event, What};
-use crate::ledger::{JobUpsert, Ledger, LedgerError, Settle};
+use crate::ledger::{Held, JobUpsert, Ledger, LedgerError, NewHeld, Settle};
 use crate::model::{
-    ArmFailure, ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId,
+    ArmFailure, Cap, ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId,
     Within,
 };
-use crate::plan::{Action, Cause, Launch, NotRun, Plan, Step, Target, describe_cause};
+use crate::plan::{Action, Cause, Hold, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
 pub use settle::wait_for_end;
 
@@ -97,6 +97,14 @@ pub enum ApplyError {
     CannotStop(String),
     #[error("job {job} has an active run: {run}")]
     Active { job: JobName, run: RunId },
+    /// The operator's limit on what runs at once is reached.
+    #[error("{cap}; now {}", names(by))]
+    AtLimit { cap: Cap, by: Vec<RunId> },
+}
+
+fn names(by: &[RunId]) -> String {
+    let names: Vec<&str> = by.iter().map(RunId::as_str).collect();
+    names.join(", ")
 }
 
 /// What came of one lane's steps.
@@ -118,6 +126,18 @@ impl Context {
             job: job.cloned(),
             what,
         });
+    }
+
+    /// Until that moment, in steps: the clock may be set meanwhile.
+    pub(crate) async fn wait_until(&self, at: Timestamp) {
+        loop {
+            let left = at.duration_since(self.clock.now());
+            if left <= SignedDuration::ZERO {
+                return;
+            }
+            let step = Duration::try_from(left).unwrap_or_default();
+            self.sleep(step.min(Duration::from_secs(1))).await;
+        }
     }
 
     pub(crate) async fn sleep(&self, how_long: Duration) {
@@ -162,6 +182,8 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             // The records of an edited schedule's past belong to the old row: they come first.
             Action::See(sight) => sights.push((step, sight)),
             Action::Record(not_run) => record(context, &step.job, not_run)?,
+            Action::Hold(hold) => self::hold(context, &step.job, hold)?,
+            Action::GiveUp { run, why } => give_up(context, &step.job, run, why)?,
             Action::NoteTarget(problem) => note_target(context, &step.job, problem.as_deref())?,
             Action::Forget => {
                 context.ledger.remove_job(&step.job, plan.at)?;
@@ -220,6 +242,59 @@ fn note_target(context: &Context, job: &JobName, problem: Option<&str>) -> Resul
 }
 
 fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), ApplyError> {
+    let (row, settle) = row_of(context, job, not_run);
+    let new = context.ledger.record_all(&[row], settle.as_ref())?;
+    if new > 0 {
+        say_not_run(context, job, not_run);
+    }
+    Ok(())
+}
+
+/// A slot waits for its turn; where the ledger finds no place, it is recorded.
+fn hold(context: &Context, job: &JobName, hold: &Hold) -> Result<(), ApplyError> {
+    let Hold {
+        line,
+        most,
+        otherwise,
+    } = hold;
+    let (row, settle) = row_of(context, job, otherwise);
+    let new = NewHeld {
+        line: *line,
+        most: *most,
+        otherwise: row,
+    };
+    match context.ledger.hold(&new, settle.as_ref())? {
+        Held::New => context.say(Some(job), What::Waits { slot: otherwise.slot }),
+        Held::Full => say_not_run(context, job, otherwise),
+        Held::Known => {}
+    }
+    Ok(())
+}
+
+fn give_up(context: &Context, job: &JobName, run: &RunId, why: &Reason) -> Result<(), ApplyError> {
+    let why = why.to_string();
+    if context
+        .ledger
+        .give_up_retry(run, &format!("no further attempt: {why}"))?
+    {
+        let run = run.clone();
+        context.say(Some(job), What::GivenUp { run, why });
+    }
+    Ok(())
+}
+
+fn say_not_run(context: &Context, job: &JobName, not_run: &NotRun) {
+    let what = What::NotRun {
+        slot: not_run.slot,
+        count: not_run.series.map_or(1, |(_, count)| count),
+        outcome: not_run.outcome,
+        reason: not_run.reason.to_string(),
+    };
+    context.say(Some(job), what);
+}
+
+/// The ledger's row of a slot that never ran, and where the job's pointer goes with it.
+fn row_of(context: &Context, job: &JobName, not_run: &NotRun) -> (crate::ledger::NotRun, Option<Settle>) {
     let NotRun {
         name,
         slot,
@@ -246,23 +321,12 @@ fn record(context: &Context, job: &JobName, not_run: &NotRun) -> Result<(), Appl
         spec_hash: None,
     };
     let last = series.map_or(*slot, |(last, _)| last);
-    let settle = Settle {
+    let settle = settled.map(|planned_from| Settle {
         job: job.clone(),
-        planned_from: *settled,
+        planned_from,
         until: last.at(),
-    };
-    let new = context.ledger.record_all(&[row], Some(&settle))?;
-    if new > 0 {
-        let count = series.map_or(1, |(_, count)| count);
-        let what = What::NotRun {
-            slot: *slot,
-            count,
-            outcome: *outcome,
-            reason: reason.to_string(),
-        };
-        context.say(Some(job), what);
-    }
-    Ok(())
+    });
+    (row, settle)
 }
 
 /// One lane's steps, in order. A failed one does not keep the next from being tried, unless the
@@ -279,9 +343,11 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
                     ApplyError::CannotArm(_)
                     | ApplyError::TakenAway(_)
                     | ApplyError::CannotStop(_)
-                    | ApplyError::Active { .. } => false,
+                    | ApplyError::Active { .. }
+                    | ApplyError::AtLimit { .. } => false,
                 };
-                if !matches!(error, ApplyError::CannotArm(_)) {
+                // Another process took the place meanwhile: the next plan says who.
+                if !matches!(error, ApplyError::CannotArm(_) | ApplyError::AtLimit { .. }) {
                     let word = step.action.word();
                     context.say(
                         Some(&step.job),
@@ -317,8 +383,12 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
             container,
             grace,
             outcome,
+            reason,
         } => {
-            let why = describe_cause(step);
+            let (why, reason) = (describe_cause(step), reason.as_ref().map(Reason::to_string));
+            context
+                .ledger
+                .request_stop_because(run, *outcome, reason.as_deref())?;
             stop(context, &step.job, run, container, *grace, *outcome, why).await?;
             report.progress = true;
             settle::settle(context, run, report).await
@@ -340,9 +410,13 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
             report.progress = true;
             Ok(())
         }
-        Action::Update | Action::See(_) | Action::Forget | Action::Record(_) | Action::NoteTarget(_) => {
-            Ok(())
-        }
+        Action::Update
+        | Action::See(_)
+        | Action::Forget
+        | Action::Record(_)
+        | Action::Hold(_)
+        | Action::NoteTarget(_)
+        | Action::GiveUp { .. } => Ok(()),
     }
 }
 
@@ -436,6 +510,11 @@ async fn delete(context: &Context, container: &str) -> Result<Removal, ApplyErro
 /// A slot whose container turned out to have been started by somebody else.
 fn record_unknown(context: &Context, launch: &Launch, reason: &Reason) -> Result<(), ApplyError> {
     let Some(slot) = launch.slot else { return Ok(()) };
+    if let Some(before) = launch.attempt.checked_sub(1) {
+        // The slot has its outcome; a person has made what would have been the next attempt.
+        let run = ContainerName::of_slot(&context.instance, &launch.job, slot, before);
+        return give_up(context, &launch.job, &run, reason);
+    }
     let not_run = NotRun {
         name: launch.name.clone(),
         slot,
@@ -443,7 +522,7 @@ fn record_unknown(context: &Context, launch: &Launch, reason: &Reason) -> Result
         outcome: Outcome::Unknown,
         reason: reason.clone(),
         origin: launch.origin.clone(),
-        settled: Timestamp::MIN,
+        settled: launch.settled,
     };
     record(context, &launch.job, &not_run)
 }

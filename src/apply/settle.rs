@@ -134,7 +134,7 @@ async fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
         };
         let outcome = match run.stop_requested {
             Some(asked) => {
-                let reason = stop_reason(asked, &policy_of(context, &run.job)?);
+                let reason = stop_reason(run, asked, &policy_of(context, &run.job)?);
                 name_who_asked(context, run, (asked, reason))?
             }
             None => (Outcome::Unknown, Reason::Lost),
@@ -171,7 +171,7 @@ async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result
 fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) -> (Outcome, Reason) {
     let code = state.exit_code;
     if let Some(asked) = run.stop_requested {
-        return (asked, stop_reason(asked, policy));
+        return (asked, stop_reason(run, asked, policy));
     }
     // A daemon that comes back reports 255 (or 137) for jobs that may have ended well.
     if restarted && (code == 255 || code == 137) {
@@ -204,7 +204,10 @@ fn name_who_asked(
 }
 
 /// Why we asked for its end.
-pub(super) fn stop_reason(asked: Outcome, policy: &Policy) -> Reason {
+pub(super) fn stop_reason(run: &Run, asked: Outcome, policy: &Policy) -> Reason {
+    if let Some(reason) = &run.stop_reason {
+        return Reason::Other(reason.clone());
+    }
     match (asked, policy.timeout) {
         (Outcome::TimedOut, Some(timeout)) => Reason::Timeout {
             after_secs: timeout.as_secs(),
@@ -238,14 +241,17 @@ fn finish_held(
     let finished_at = state.and_then(|state| state.finished_at);
     // A daemon that died inside the start knows no StartedAt, but may have seen the end.
     let ran = (started_at.is_some() || finished_at.is_some()) && outcome != Outcome::StartFailed;
+    let at = context.clock.now();
+    let retry_at = retry_at(context, run, outcome, at)?;
     let finish = Finish {
         outcome,
         reason: reason.to_string(),
         exit_code: state.filter(|_| ran).map(|state| state.exit_code),
         started_at,
         finished_at,
-        at: context.clock.now(),
+        at,
         held_until,
+        retry_at,
         note,
     };
     finish_now(context, run, finish)
@@ -272,6 +278,21 @@ pub(super) fn finish_now(context: &Context, run: &Run, finish: Finish) -> Result
         context.say(Some(&run.job), what);
     }
     Ok(())
+}
+
+/// When another attempt at the run's slot is due, if its policy asks for one after that outcome. A
+/// manual run has no slot: whoever started it decides.
+pub(super) fn retry_at(
+    context: &Context,
+    run: &Run,
+    outcome: Outcome,
+    at: Timestamp,
+) -> Result<Option<Timestamp>, ApplyError> {
+    if run.slot.is_none() || outcome.is_success() {
+        return Ok(None);
+    }
+    let pause = policy_of(context, &run.job)?.pause_before_next(outcome, run.attempt);
+    Ok(pause.map(|pause| at.saturating_add(pause).unwrap_or(Timestamp::MAX)))
 }
 
 pub(super) fn policy_of(context: &Context, job: &JobName) -> Result<Policy, ApplyError> {
@@ -673,6 +694,7 @@ pub(super) async fn adopt(
             finished_at: state.finished_at,
             at,
             held_until: None,
+            retry_at: None,
             note,
         }),
     };
@@ -733,6 +755,7 @@ pub(super) async fn adopt_unseen(
             finished_at: None,
             at,
             held_until: Some(hold_from_now(context, job)?),
+            retry_at: None,
             note: None,
         }),
     };

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -14,7 +15,7 @@ use crate::config::{Arm, Config};
 use crate::engine::{Observe, SharedEngine};
 use crate::ledger::Ledger;
 use crate::manifest;
-use crate::model::{Arming, Instance, JobName, Policy, Trigger, Triggers};
+use crate::model::{Arming, Caps, Instance, JobName, Pause, Policy, Trigger, Triggers};
 
 use super::args::NameArg;
 use super::declared::{self, Manifests};
@@ -38,6 +39,10 @@ pub struct Known {
     pub schedule: Vec<Trigger>,
     /// It has no coming slots, whatever its schedule says.
     pub suspended: bool,
+    /// Its starts are spread over this time after their slots.
+    pub jitter: Option<Duration>,
+    /// When a person wants no starts.
+    pub pauses: Vec<Pause>,
 }
 
 impl Known {
@@ -45,6 +50,8 @@ impl Known {
         Known {
             schedule: triggers.schedule,
             suspended: policy.suspend,
+            jitter: policy.jitter,
+            pauses: Vec::new(),
         }
     }
 }
@@ -106,6 +113,15 @@ impl App {
         match self.config.arm {
             Arm::Always => Arming::Nearest(self.config.limits.armed as usize),
             Arm::Never => Arming::Never,
+        }
+    }
+
+    /// The operator's limits on what runs at once.
+    #[must_use]
+    pub fn caps(&self) -> Caps {
+        Caps {
+            running: self.config.limits.running,
+            groups: self.config.groups.clone(),
         }
     }
 
@@ -189,7 +205,11 @@ impl App {
                 .map_err(|error| state::of_ledger("read the jobs", &error))?;
             let declared = jobs.into_iter().filter(|(_, record)| !record.removed);
             return Ok(declared
-                .map(|(name, record)| (name, Known::new(record.triggers, &record.policy)))
+                .map(|(name, record)| {
+                    let mut known = Known::new(record.triggers, &record.policy);
+                    known.pauses = record.pauses;
+                    (name, known)
+                })
                 .collect());
         }
         let dir = declared::directory(dir, None)?;

@@ -1,7 +1,7 @@
 //! `apply`: one pass. Settle what ended, start what is due, arm, return.
 
 use crate::apply::{self as carry, ApplyError, wait_for_end};
-use crate::model::{Desired, Outcome, Removals, RunId};
+use crate::model::{ContainerName, Desired, Outcome, Removals, Run, RunId};
 use crate::plan::{plan, render};
 use crate::source;
 
@@ -19,7 +19,8 @@ const ROUNDS: usize = 5;
 
 /// Bring Docker in line with the manifests once: settle what ended, start what is due, arm, return
 ///
-/// Timeouts need `--wait` or a running `watch`: nobody else is there to stop a container.
+/// Timeouts and retries need `--wait` or a running `watch`: nobody else is there to stop a container, or
+/// to start it once more.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -62,11 +63,19 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         return Err(error.hint("`apply --allow-mass-removal` removes them"));
     }
     remember(&session, &dir)?;
-    let ended_well = if args.wait {
-        wait(&session, &desired, &started).await?
-    } else {
-        true
-    };
+    let mut ended_well = true;
+    let (mut started, mut failures) = (started, failures);
+    while args.wait && !started.is_empty() {
+        let (well, again) = wait(&session, &desired, &started).await?;
+        ended_well &= well;
+        let Some(retry_at) = again.iter().filter_map(|run| run.retry_at).min() else {
+            break;
+        };
+        session.context.wait_until(retry_at).await;
+        let (next, failed) = rounds(app, &session, &desired).await?;
+        (started, failures) = (next, failures + failed);
+        ended_well &= add_successors(app, &session, &again, &mut started)?;
+    }
     Ok(if failures == 0 && ended_well {
         Exit::OK
     } else {
@@ -118,27 +127,69 @@ async fn rounds(
     Ok((started, failures))
 }
 
-/// Follows runs to their end; whether all of them succeeded.
-async fn wait(session: &Session, desired: &Desired, started: &[RunId]) -> Result<bool, CommandError> {
+/// The attempts that follow those, also where a `watch` beside us was first; whether there is one for
+/// each.
+fn add_successors(
+    app: &App,
+    session: &Session,
+    again: &[Run],
+    started: &mut Vec<RunId>,
+) -> Result<bool, CommandError> {
+    let mut all = true;
+    for run in again {
+        let Some(slot) = run.slot else { continue };
+        let next = ContainerName::of_slot(&app.instance(), &run.job, slot, run.attempt + 1);
+        let ledger = session.ledger();
+        let read = |id| {
+            ledger
+                .run(id)
+                .map_err(|error| of_ledger("read the ledger", &error))
+        };
+        if read(&next)?.is_some() {
+            if !started.contains(&next) {
+                started.push(next);
+            }
+        } else if read(&run.id)?.is_some_and(|run| run.retry_at.is_some()) {
+            // Its time has not come yet.
+            started.push(run.id.clone());
+        } else {
+            all = false;
+        }
+    }
+    Ok(all)
+}
+
+/// Follows runs to their end; whether all of them ended well that are not tried again, and those that
+/// are.
+async fn wait(
+    session: &Session,
+    desired: &Desired,
+    started: &[RunId],
+) -> Result<(bool, Vec<Run>), CommandError> {
     let ends = started.iter().map(async |id| {
         let run = session.context.ledger.run(id)?;
         let job = run.and_then(|run| desired.jobs.get(&run.job));
         wait_for_end(&session.context, id, job.and_then(|job| job.policy.timeout)).await
     });
     let mut ended_well = true;
+    let mut again = Vec::new();
     for ended in futures_util::future::join_all(ends).await {
         let Some(run) = ended.map_err(|error| of_apply("wait for a run", &error))? else {
             talk("a start never reached the engine; its slot is due again");
             ended_well = false;
             continue;
         };
-        ended_well &= run.outcome == Some(Outcome::Succeeded);
         talk(&format!(
             "{} {}: {}",
             run.outcome.map_or("running", Outcome::as_str),
             run.id,
             run.reason
         ));
+        if run.retry_at.is_some() {
+            again.push(run);
+        } else {
+            ended_well &= run.outcome == Some(Outcome::Succeeded);
+        }
     }
-    Ok(ended_well)
+    Ok((ended_well, again))
 }

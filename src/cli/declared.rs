@@ -37,6 +37,7 @@ impl Manifests {
             loaded,
         };
         manifests.loaded.desired.arming = app.arming();
+        manifests.loaded.desired.caps = app.caps();
         Ok(manifests)
     }
 
@@ -139,6 +140,7 @@ impl Reader {
         })?;
         let previous = Desired {
             arming: app.arming(),
+            caps: app.caps(),
             ..Desired::default()
         };
         Ok(Reader {
@@ -171,6 +173,7 @@ impl Reader {
         let mut desired = current.loaded.desired;
         desired.removals = source::guard(known, &desired, state_of(&current.files));
         desired.arming = self.previous.arming;
+        desired.caps = self.previous.caps.clone();
         let held = self.hold(&mut desired, &mut report);
         self.previous = desired.clone();
         Declared {

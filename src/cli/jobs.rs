@@ -2,7 +2,7 @@
 //!
 //! Read from the ledger alone: what is declared and not yet applied is shown by `plan`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -102,6 +102,8 @@ pub struct View {
     pub record: JobRecord,
     pub newest: Option<Run>,
     pub active: Vec<Run>,
+    /// Another attempt at a slot is to come.
+    pub retrying: bool,
 }
 
 /// Every job of the ledger, in the order of names.
@@ -113,7 +115,11 @@ pub fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
     let snapshot = ledger.snapshot().map_err(failed)?;
     let mut newest: BTreeMap<JobName, Run> = BTreeMap::new();
     let mut active: BTreeMap<JobName, Vec<Run>> = BTreeMap::new();
+    let mut retrying = BTreeSet::new();
     for run in snapshot.runs {
+        if run.retry_at.is_some() {
+            retrying.insert(run.job.clone());
+        }
         if run.outcome.is_none() || run.held_until.is_some() {
             active.entry(run.job.clone()).or_default().push(run.clone());
         }
@@ -127,6 +133,7 @@ pub fn views(ledger: &Ledger, all: bool) -> Result<Vec<View>, CommandError> {
         .map(|record| View {
             newest: newest.remove(&record.name),
             active: active.remove(&record.name).unwrap_or_default(),
+            retrying: retrying.contains(&record.name),
             record,
         })
         .collect())
@@ -192,7 +199,7 @@ pub fn shape(view: &View, now: Timestamp) -> wire::Job {
         trigger: trigger_words(record),
         timezone: timezone(record),
         state: state(view, now),
-        paused: false,
+        paused: record.pause_at(now).is_some(),
         suspended: record.policy.suspend,
         last_outcome: newest.as_ref().map(|run| wire::outcome_word(run.outcome)),
         last_exit_code: newest.as_ref().and_then(|run| run.exit_code),
@@ -212,8 +219,14 @@ fn state(view: &View, now: Timestamp) -> &'static str {
         "unknown"
     } else if record.removed {
         "removed"
+    } else if record.pause_at(now).is_some() {
+        "paused"
     } else if record.policy.suspend {
         "suspended"
+    } else if view.retrying {
+        "retrying"
+    } else if !record.held.is_empty() {
+        "queued"
     } else if record.arm_failure.is_some() {
         "not-armed"
     } else if is_armed(record) {
@@ -235,7 +248,11 @@ fn next_slot(record: &JobRecord, now: Timestamp) -> Option<Slot> {
         return None;
     }
     let schedule = Schedule::compile(&record.triggers.schedule).ok()?;
-    schedule.next_after(now).map(|fire| fire.slot)
+    let resumed = match record.pause_at(now) {
+        Some(pause) => pause.until?,
+        None => now,
+    };
+    schedule.next_after(resumed).map(|fire| fire.slot)
 }
 
 fn trigger_words(record: &JobRecord) -> String {
@@ -243,12 +260,13 @@ fn trigger_words(record: &JobRecord) -> String {
         .triggers
         .schedule
         .iter()
-        .map(|trigger| match trigger {
-            Trigger::Cron { expression, .. } => expression.clone(),
+        .filter_map(|trigger| match trigger {
+            Trigger::Except { .. } => None,
+            Trigger::Cron { expression, .. } => Some(expression.clone()),
             Trigger::Every { period } => {
                 let seconds = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
                 let end = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-                format!("every {}", until_words(Timestamp::UNIX_EPOCH, end))
+                Some(format!("every {}", until_words(Timestamp::UNIX_EPOCH, end)))
             }
         })
         .collect();
@@ -262,7 +280,7 @@ fn trigger_words(record: &JobRecord) -> String {
 fn timezone(record: &JobRecord) -> Option<String> {
     record.triggers.schedule.iter().find_map(|trigger| match trigger {
         Trigger::Cron { timezone, .. } => Some(timezone.clone()),
-        Trigger::Every { .. } => None,
+        Trigger::Every { .. } | Trigger::Except { .. } => None,
     })
 }
 
@@ -298,7 +316,7 @@ mod tests {
 
     use super::super::fixture;
     use super::*;
-    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Policy, Triggers};
+    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Pause, Policy, Triggers};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -324,12 +342,15 @@ mod tests {
                 baseline: at("2026-11-22T00:00:00Z"),
                 settled: at("2026-11-22T00:00:00Z"),
                 recorded_ahead: Default::default(),
+                held: Vec::new(),
+                pauses: Vec::new(),
                 arm_failure: None,
                 armed: BTreeMap::new(),
                 removed: false,
             },
             newest: None,
             active: Vec::new(),
+            retrying: false,
         }
     }
 
@@ -409,6 +430,22 @@ mod tests {
         );
         assert_eq!(state_of(&|job| job.record.policy.suspend = true), "suspended");
         assert_eq!(state_of(&|job| job.record.removed = true), "removed");
+        assert_eq!(state_of(&|job| job.retrying = true), "retrying");
+        let pause = |until: &str| {
+            vec![Pause {
+                from: at("2026-11-22T00:00:00Z"),
+                until: Some(at(until)),
+                by: "ann".into(),
+            }]
+        };
+        assert_eq!(
+            state_of(&|job| job.record.pauses = pause("2026-11-23T00:00:00Z")),
+            "paused"
+        );
+        assert_eq!(
+            state_of(&|job| job.record.pauses = pause("2026-11-22T12:00:00Z")),
+            "waiting"
+        );
         assert_eq!(
             state_of(&|job| {
                 let mut held = run(Some(Outcome::Unknown));

@@ -38,6 +38,7 @@ mod next;
 mod operator;
 mod ours;
 mod output;
+mod pause;
 mod plan;
 mod plugin;
 mod prune;
@@ -113,6 +114,8 @@ enum Command {
     Wait(wait::Args),
     Cancel(cancel::Args),
     Ack(ack::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Down(down::Args),
     Import(import::Args),
     Export(export::Args),
@@ -217,6 +220,8 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Wait(args) => wait::run(args, app).await,
         Command::Cancel(args) => cancel::run(args, app).await,
         Command::Ack(args) => ack::run(args, app),
+        Command::Pause(args) => pause::pause(args, app),
+        Command::Resume(args) => pause::resume(args, app),
         Command::Down(args) => down::run(args, app).await,
         Command::Import(args) => import::run(args, app).await,
         Command::Export(args) => export::run(args, app),

@@ -3,12 +3,14 @@
 //! Pure reading: no engine, and for `--cron` no manifest either.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{JobName, Slot, Trigger};
 use crate::schedule::{
-    CronError, Fire, Schedule, ScheduleError, check_timezone, explain_trigger, in_words, parse_cron,
+    self as schedule, CronError, Fire, Schedule, ScheduleError, check_timezone, explain_trigger, in_words,
+    parse_cron, until_words,
 };
 use crate::wire::{self, Shape as _};
 
@@ -131,7 +133,7 @@ fn of_expression(
     let schedule = Schedule::compile(&triggers).map_err(|error| not_compiled(&error))?;
     let rows = coming(&schedule, from, args.number)
         .iter()
-        .map(|fire| row(None, fire, now))
+        .map(|fire| row(None, fire, fire.slot.at(), now))
         .collect::<Result<_, _>>()?;
     Ok((format!("{}\n\n", sentence(&triggers)), listing(COLUMNS, rows)))
 }
@@ -148,15 +150,16 @@ fn of_jobs(
         let name = app.resolve_job(name, jobs.keys())?;
         jobs.retain(|known, _| *known == name);
         if let Some(known) = jobs.get(&name) {
-            headline = format!("{name}: {}\n\n", sentence_of(known));
+            headline = format!("{name}: {}\n\n", sentence_of(known, now));
         }
     }
-    let fires = coming_of_all(&jobs, from, args.number)?;
+    let instance = app.instance();
+    let fires = coming_of_all(instance.as_str(), &jobs, from, args.number)?;
     let one = args.job.is_some();
     let rows = fires
         .iter()
-        .map(|(job, fire)| {
-            let mut row = row(Some(job), fire, now)?;
+        .map(|(job, fire, due_at)| {
+            let mut row = row(Some(job), fire, *due_at, now)?;
             if !one {
                 row.cells.insert(0, job.to_string());
             }
@@ -182,16 +185,17 @@ fn coming(schedule: &Schedule, from: Timestamp, number: u32) -> Vec<Fire> {
     fires
 }
 
-/// The first `number` slots of all jobs together.
+/// The first `number` slots of all jobs together, and when each of them starts.
 fn coming_of_all(
+    instance: &str,
     jobs: &BTreeMap<JobName, Known>,
     from: Timestamp,
     number: u32,
-) -> Result<Vec<(JobName, Fire)>, CommandError> {
+) -> Result<Vec<(JobName, Fire, Timestamp)>, CommandError> {
     let mut heads: BTreeMap<(Slot, &JobName), (Schedule, Fire)> = BTreeMap::new();
     for (name, known) in jobs.iter().filter(|(_, known)| !known.suspended) {
         let schedule = Schedule::compile(&known.schedule).map_err(|error| not_compiled(&error))?;
-        if let Some(fire) = schedule.next_after(from) {
+        if let Some(fire) = next_unpaused(&schedule, known, from) {
             heads.insert((fire.slot, name), (schedule, fire));
         }
     }
@@ -200,12 +204,31 @@ fn coming_of_all(
         let Some(((slot, name), (schedule, fire))) = heads.pop_first() else {
             break;
         };
-        if let Some(next) = schedule.next_after(slot.at()) {
+        let known = &jobs[name];
+        let following = schedule.next_after(slot.at()).map(|next| next.slot);
+        let delay = known.jitter.map_or(Duration::ZERO, |jitter| {
+            schedule::jitter(instance, &name.to_string(), slot, jitter, following)
+        });
+        let due_at = slot.at().saturating_add(delay).unwrap_or(Timestamp::MAX);
+        if let Some(next) = next_unpaused(&schedule, known, slot.at()) {
             heads.insert((next.slot, name), (schedule, next));
         }
-        fires.push((name.clone(), fire));
+        fires.push((name.clone(), fire, due_at));
     }
     Ok(fires)
+}
+
+/// The first slot after that moment that no pause covers.
+fn next_unpaused(schedule: &Schedule, known: &Known, after: Timestamp) -> Option<Fire> {
+    let mut after = after;
+    loop {
+        let fire = schedule.next_after(after)?;
+        let Some(pause) = known.pauses.iter().find(|pause| pause.covers(fire.slot.at())) else {
+            return Some(fire);
+        };
+        let resumed = pause.until?.saturating_sub(SignedDuration::from_nanos(1));
+        after = fire.slot.at().max(resumed.unwrap_or(Timestamp::MAX));
+    }
 }
 
 fn listing(columns: &'static [Column], rows: Vec<Row>) -> Listing {
@@ -216,7 +239,16 @@ fn listing(columns: &'static [Column], rows: Vec<Row>) -> Listing {
     }
 }
 
-fn row(job: Option<&JobName>, fire: &Fire, now: Timestamp) -> Result<Row, CommandError> {
+fn row(job: Option<&JobName>, fire: &Fire, due_at: Timestamp, now: Timestamp) -> Result<Row, CommandError> {
+    let mut note = fire.note_words().unwrap_or_default().to_owned();
+    if due_at > fire.slot.at() {
+        let spread = format!("starts {} later (jitter)", until_words(fire.slot.at(), due_at));
+        note = if note.is_empty() {
+            spread
+        } else {
+            format!("{note}; {spread}")
+        };
+    }
     let shape = wire::Slot {
         v: wire::VERSION,
         job: job.map(JobName::to_string),
@@ -224,25 +256,28 @@ fn row(job: Option<&JobName>, fire: &Fire, now: Timestamp) -> Result<Row, Comman
         local: fire.local_rfc3339(),
         timezone: fire.timezone.to_string(),
         note: fire.note.map(|note| note.as_str()),
+        due_at,
     };
     Ok(Row {
         key: fire.slot.to_string(),
-        cells: vec![
-            fire.local_words(),
-            in_words(now, fire.slot.at()),
-            fire.note_words().unwrap_or_default().to_owned(),
-        ],
+        cells: vec![fire.local_words(), in_words(now, due_at), note],
         json: to_json(&shape)?,
     })
 }
 
-fn sentence_of(known: &Known) -> String {
-    let sentence = sentence(&known.schedule);
+fn sentence_of(known: &Known, now: Timestamp) -> String {
+    let mut sentence = sentence(&known.schedule);
     if known.suspended {
-        format!("{sentence}; suspended")
-    } else {
-        sentence
+        sentence.push_str("; suspended");
     }
+    if let Some(pause) = known.pauses.iter().find(|pause| pause.covers(now)) {
+        let by = printable(&pause.by);
+        let until = pause
+            .until
+            .map_or_else(|| "`resume`".to_owned(), |until| format!("{until:.0}"));
+        sentence.push_str(&format!("; paused by {by} until {until}"));
+    }
+    sentence
 }
 
 /// What the triggers mean, in English.
@@ -290,6 +325,7 @@ mod tests {
         Known {
             schedule: expressions.iter().map(|text| trigger(text, "UTC")).collect(),
             suspended,
+            ..Known::default()
         }
     }
 
@@ -301,10 +337,10 @@ mod tests {
             ("shop.manual".parse().unwrap(), known(&[], false)),
             ("shop.suspended".parse().unwrap(), known(&["* * * * *"], true)),
         ]);
-        let fires = coming_of_all(&jobs, "2026-11-23T00:00:00Z".parse().unwrap(), 4).unwrap();
+        let fires = coming_of_all("default", &jobs, "2026-11-23T00:00:00Z".parse().unwrap(), 4).unwrap();
         let seen: Vec<String> = fires
             .iter()
-            .map(|(job, fire)| format!("{job} {}", fire.slot))
+            .map(|(job, fire, _)| format!("{job} {}", fire.slot))
             .collect();
         assert_eq!(
             seen,
@@ -329,10 +365,10 @@ mod tests {
         let schedule = Schedule::compile(&[trigger("30 2 * * *", "Europe/Berlin")]).unwrap();
         let from = "2027-03-27T12:00:00Z".parse().unwrap();
         let fires = coming(&schedule, from, 1);
-        let row = row(None, &fires[0], from).unwrap();
+        let row = row(None, &fires[0], fires[0].slot.at(), from).unwrap();
         assert_eq!(
             row.json,
-            r#"{"v":1,"job":null,"slot":"2027-03-28T01:30:00Z","local":"2027-03-28T03:30:00+02:00","timezone":"Europe/Berlin","note":"gap"}"#
+            r#"{"v":1,"job":null,"slot":"2027-03-28T01:30:00Z","local":"2027-03-28T03:30:00+02:00","timezone":"Europe/Berlin","note":"gap","due_at":"2027-03-28T01:30:00Z"}"#
         );
         assert_eq!(row.cells[1], "in 13h 30m");
     }

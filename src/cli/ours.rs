@@ -123,7 +123,8 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
     let timeout = declared.as_ref().and_then(|job| job.policy.timeout);
     let exclusive = declared
         .as_ref()
-        .is_none_or(|job| job.policy.concurrency == Concurrency::Forbid);
+        .is_none_or(|job| job.policy.concurrency != Concurrency::Allow);
+    let group = declared.as_ref().and_then(|job| job.policy.group.clone());
     let launch = Launch {
         job: run.job.clone(),
         name: manual_name(&app.instance(), &run.job),
@@ -135,6 +136,9 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         spec,
         origin: run.origin.clone(),
         exclusive,
+        caps: app.caps().of(group.as_deref()),
+        group,
+        settled: None,
     };
     let new = launch_now(&session.context, &launch, RunTrigger::Rerun)
         .await

@@ -159,7 +159,9 @@ pub fn of_apply(what: &str, error: &ApplyError) -> CommandError {
         ApplyError::Ledger(error) => of_ledger(what, error),
         ApplyError::TakenOver { .. } => CommandError::new(ErrorKind::Refused, error.to_string()),
         ApplyError::Active { .. } => CommandError::new(ErrorKind::Refused, error.to_string())
-            .hint("its `concurrency` is `forbid`; wait for it, or stop it"),
+            .hint("only `concurrency: allow` starts a run beside another; wait for it, or stop it"),
+        ApplyError::AtLimit { .. } => CommandError::new(ErrorKind::Refused, error.to_string())
+            .hint("the operator's file sets this limit (`limits`, `groups`); wait for a place"),
         ApplyError::CannotArm(_) | ApplyError::CannotStop(_) | ApplyError::TakenAway(_) => {
             CommandError::failed(format!("failed to {what}")).caused_by(error.to_string())
         }

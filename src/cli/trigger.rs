@@ -108,9 +108,10 @@ pub fn launch_of(context: &Context, job: &Job, app: &App) -> Launch {
         spec_hash: spec_hash(&job.container),
         pull: job.container.pull_policy,
         origin: job.origin.clone(),
-        exclusive: match job.policy.concurrency {
-            Concurrency::Forbid => true,
-        },
+        exclusive: job.policy.concurrency != Concurrency::Allow,
+        caps: app.caps().of(job.policy.group.as_deref()),
+        group: job.policy.group.clone(),
+        settled: None,
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, Place, Policy, PullPolicy, Tmpfs,
-    Trigger, Triggers,
+    Backoff, Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, OnUnknown, Place, Policy,
+    PullPolicy, Tmpfs, Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -126,17 +126,45 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
         suspend: _,
         history: _,
         unknown_hold,
+        retries: _,
+        backoff,
+        on_unknown,
+        jitter,
+        group,
     } = policy;
+    let concurrent = match concurrency {
+        Concurrency::Queue => false,
+        Concurrency::Forbid | Concurrency::Allow | Concurrency::Replace => true,
+    };
+    found.none(
+        "x-scheduler.concurrency",
+        !concurrent,
+        "`forbid`, `allow` and `replace` have one",
+    );
+    found.none("x-scheduler.jitter", jitter.is_some(), "");
+    found.none(
+        "x-scheduler.group",
+        group.is_some(),
+        "a quota of the namespace is nearest to it",
+    );
+    if *backoff != Backoff::default() {
+        let message = "Kubernetes waits 10 s before the first further attempt, then twice as long each time";
+        found.warning("x-scheduler.backoff", message, "");
+    }
+    if *on_unknown != OnUnknown::Skip {
+        found.warning("x-scheduler.on_unknown", "it has no meaning in Kubernetes", "");
+    }
     match concurrency {
         Concurrency::Forbid if schedules > 1 => found.warning(
             "triggers.schedule",
             "each schedule is a CronJob of its own: runs of two of them may be active at once",
             "",
         ),
-        Concurrency::Forbid => {}
+        Concurrency::Forbid | Concurrency::Queue | Concurrency::Allow | Concurrency::Replace => {}
     }
     match missed_fires {
         MissedFires::One => {}
+        MissedFires::All => found.none("x-scheduler.missed_fires", true, "`one` has one"),
         MissedFires::Skip if starting_deadline.is_none() => found.warning(
             "x-scheduler.missed_fires",
             "`skip` becomes a starting deadline of 10 s: a start that is later for any reason is skipped",

@@ -148,16 +148,24 @@ fn cron_spec(policy: &Policy) -> Map<String, Value> {
         suspend,
         history,
         unknown_hold: _,
+        retries: _, // of the Job, not of the CronJob
+        backoff: _,
+        on_unknown: _,
+        jitter: _,
+        group: _,
     } = policy;
     let History { succeeded, failed } = history;
     let mut spec = Map::new();
     let overlap = match concurrency {
-        Concurrency::Forbid => "Forbid",
+        // The check refuses to queue.
+        Concurrency::Forbid | Concurrency::Queue => "Forbid",
+        Concurrency::Allow => "Allow",
+        Concurrency::Replace => "Replace",
     };
     spec.insert("concurrencyPolicy".into(), json!(overlap));
     let deadline = starting_deadline.map(|deadline| deadline.as_secs());
     let deadline = match missed_fires {
-        MissedFires::One => deadline,
+        MissedFires::One | MissedFires::All => deadline,
         MissedFires::Skip => deadline.or(Some(10)),
     };
     if let Some(seconds) = deadline {
@@ -175,7 +183,7 @@ fn cron_spec(policy: &Policy) -> Map<String, Value> {
 fn job_template(job: &Job, metadata: &Metadata, secret: &str) -> Value {
     let mut spec = Map::new();
     // Its default is 6.
-    spec.insert("backoffLimit".into(), json!(0));
+    spec.insert("backoffLimit".into(), json!(job.policy.retries));
     if let Some(timeout) = job.policy.timeout {
         spec.insert("activeDeadlineSeconds".into(), json!(timeout.as_secs()));
     }

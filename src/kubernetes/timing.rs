@@ -17,6 +17,11 @@ pub(crate) struct Refused {
 /// periods count from midnight UTC of 1970.
 pub(crate) fn as_cron(trigger: &Trigger) -> Result<(String, String), Refused> {
     match trigger {
+        Trigger::Except { .. } => Err(Refused {
+            key: "x-scheduler.except",
+            message: String::from("days without slots have no form in five fields"),
+            help: None,
+        }),
         Trigger::Every { period } => match fields_of(*period) {
             Some(fields) => Ok((fields, String::from("UTC"))),
             None => Err(Refused {

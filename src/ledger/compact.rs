@@ -46,6 +46,7 @@ impl Ledger {
     pub(super) fn compact_to(&self, at: Timestamp, kept_per_job: u32) -> Result<usize> {
         let mut deleted = 0;
         self.write(|tx| release_old_holds(tx, at))?;
+        self.write(|tx| super::pauses::forget_ended(tx, days_before(at, CROWD_KEPT_DAYS)))?;
         for job in self.read(|tx| strings(tx, "SELECT DISTINCT job FROM runs"))? {
             let before = self.read(|tx| cutoff(tx, &job, at, kept_per_job))?;
             loop {
@@ -120,7 +121,8 @@ fn delete_runs(tx: &Transaction<'_>, job: &str, before: Timestamp) -> std::resul
              SELECT seq FROM runs
              WHERE job = ?1 AND last_due_at < ?2
                AND last_due_at < coalesce((SELECT settled FROM jobs WHERE name = ?1), ?2)
-               AND outcome IS NOT NULL AND held_until IS NULL AND (container IS NULL OR container_gone = 1)
+               AND outcome IS NOT NULL AND held_until IS NULL AND retry_at IS NULL
+               AND (container IS NULL OR container_gone = 1)
                AND seq <> (SELECT seq FROM runs WHERE job = ?1 ORDER BY last_due_at DESC, seq DESC LIMIT 1)
              ORDER BY last_due_at LIMIT ?3)
          RETURNING id",

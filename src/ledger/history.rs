@@ -36,11 +36,11 @@ const FIND_LIMIT: u32 = 100;
 /// In the order that [`run_of`] reads.
 pub(super) const COLUMNS: &str = "id, job, slot, attempt, trigger_kind, outcome, reason, exit_code, due_at, intent, \
      started_at, finished_at, recorded_at, container, container_gone, held_until, stop_requested, image, spec_hash, \
-     origin, slot_last, count, note, reused, exec";
+     origin, slot_last, count, note, reused, exec, stop_reason, retry_at, job_group";
 
 impl Ledger {
-    /// Every run without outcome, with a container that is not gone, or with a hold that was not
-    /// released; and each job's newest. Oldest first.
+    /// Every run without outcome, with a container that is not gone, with a hold that was not
+    /// released, or with another attempt to come; and each job's newest. Oldest first.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -236,6 +236,8 @@ fn to_plan_sql() -> String {
         "SELECT {COLUMNS} FROM runs WHERE seq IN (
              SELECT seq FROM runs WHERE open = 1
              UNION
+             SELECT seq FROM runs INDEXED BY runs_retry WHERE retry_at IS NOT NULL
+             UNION
              SELECT (SELECT seq FROM runs WHERE job = jobs.name ORDER BY last_due_at DESC, seq DESC LIMIT 1) FROM jobs
          ) ORDER BY last_due_at, seq"
     )
@@ -305,5 +307,8 @@ pub(super) fn run_of(row: &Row<'_>) -> rusqlite::Result<Run> {
             (None, Some(exec)) => Within::Exec(exec),
             (None, None) => Within::Own,
         },
+        stop_reason: row.get(25)?,
+        retry_at: moment(26)?,
+        group: row.get(27)?,
     })
 }

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction};
 
 use crate::model::{
-    ArmFailure, ArmedRecord, ContainerName, JobName, JobRecord, Origin, Policy, Slot, Triggers,
+    ArmFailure, ArmedRecord, ContainerName, JobName, JobRecord, Origin, Policy, Reason, Slot, Triggers,
 };
 
-use super::Ledger;
 use super::error::{Fault, LedgerError, Result};
 use super::sql::{At, Json};
+use super::{Ledger, held};
 
 /// A declared job, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,17 +98,21 @@ impl Ledger {
                      WHERE name = ?1",
                 )?
                 .execute((name, At(at)))?;
+            tx.prepare_cached("UPDATE runs SET retry_at = NULL WHERE job = ?1 AND retry_at IS NOT NULL")?
+                .execute([name])?;
             known(name, changed)
         })
     }
 
     /// For `down`: every job counts as removed, so that its next sight is a first sight and starts
-    /// nothing of the time between. History stays.
+    /// nothing of the time between; what waited for its turn ends as missed. History stays.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub fn forget_baselines(&self) -> Result<()> {
         self.write(|tx| {
+            held::miss_all(tx, &Reason::Removed.to_string())?;
+            tx.execute("UPDATE runs SET retry_at = NULL WHERE retry_at IS NOT NULL", [])?;
             tx.execute(
                 "UPDATE jobs SET removed_at = coalesce(removed_at, settled), arm_failed_at = NULL, arm_retry_at = NULL,
                      arm_attempts = NULL, arm_detail = NULL, arm_spec_hash = NULL",
@@ -218,6 +222,7 @@ pub(super) fn all(tx: &Transaction<'_>) -> std::result::Result<BTreeMap<JobName,
     }
     add_armed(tx, &mut jobs)?;
     add_recorded_ahead(tx, &mut jobs)?;
+    held::add(tx, &mut jobs)?;
     Ok(jobs)
 }
 
@@ -234,6 +239,8 @@ fn record_of(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         baseline,
         settled,
         recorded_ahead: BTreeSet::new(),
+        held: Vec::new(),
+        pauses: Vec::new(),
         arm_failure: arm_failure_of(row)?,
         armed: BTreeMap::new(),
         removed: row.get::<_, Option<At>>(8)?.is_some(),

@@ -22,10 +22,12 @@ mod compact;
 mod containers;
 mod error;
 mod files;
+mod held;
 mod history;
 mod jobs;
 mod lock;
 pub mod logs;
+mod pauses;
 mod runs;
 mod schema;
 mod sql;
@@ -53,10 +55,11 @@ use sql::At;
 
 pub use containers::{ContainerRow, ContainerState, NewContainer};
 pub use error::{LedgerError, Result};
+pub use held::{Held, NewHeld};
 pub use history::{HistoryQuery, JobFilter};
 pub use jobs::JobUpsert;
 pub use lock::WatchLock;
-pub use runs::{Adopted, Finish, Intended, NewExec, NewIntent, NotRun, Settle, Shared};
+pub use runs::{Adopted, Finish, Intended, NewExec, NewIntent, NotRun, Settle, Shared, Terms};
 
 /// How long a call waits for another process's transaction. Ours take milliseconds, so that a
 /// longer wait means a stopped process, not a busy one.

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, Transaction};
 
-use crate::model::{Before, Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
+use crate::model::{Before, Cap, Intent, JobName, Origin, Outcome, Run, RunId, RunTrigger, Slot};
 
 use super::containers::{self, ContainerRow, ContainerState, NewContainer};
 use super::error::{Fault, LedgerError, Result};
 use super::history::{self, COLUMNS, run_of};
 use super::sql::{At, Json, at, count};
-use super::{Ledger, jobs};
+use super::{Ledger, held, jobs, pauses};
 
 /// A start that is about to be requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +19,24 @@ pub struct NewIntent {
     pub container: String,
     pub due_at: Timestamp,
     pub intent: Intent,
-    /// `forbid`: not while another run of the job is active. Decided in the same transaction, so
-    /// that two processes cannot both find the job free.
-    pub exclusive: bool,
+    pub terms: Terms,
     /// Of a reused container, which is not named after its run.
     pub shared: Option<Shared>,
+}
+
+/// On which terms a start may be requested. Decided in the same transaction as the intent, so that two
+/// processes cannot both find the job free.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Not while another run of the job is active, or another attempt of one is to come.
+    pub exclusive: bool,
+    /// Limits on what runs at once.
+    pub caps: Vec<Cap>,
+    /// The group whose limit it counts for.
+    pub group: Option<String>,
+    /// Where the job's pointer moves to; `None` for what lies behind it: a slot that has waited, a
+    /// further attempt, a manual run.
+    pub settle: Option<Settle>,
 }
 
 /// The run of a container that is started again and again.
@@ -48,8 +61,7 @@ pub struct NewExec {
     pub container: String,
     pub due_at: Timestamp,
     pub intent: Intent,
-    /// As in [`NewIntent`].
-    pub exclusive: bool,
+    pub terms: Terms,
 }
 
 /// Whether the start may be requested.
@@ -61,6 +73,11 @@ pub enum Intended {
     AlreadyRecorded(Box<Run>),
     /// The intent was exclusive, and this other run of the job is active: no request.
     Active(Box<Run>),
+    /// That limit is reached, by these runs: no request.
+    Full { cap: Cap, by: Vec<RunId> },
+    /// An earlier slot of the job waits for its turn, the attempt before this one is not to be
+    /// followed by another, or a person has paused the job: no request.
+    NotItsTurn,
 }
 
 /// Where a job's pointer moves to: every slot up to there has its record.
@@ -131,6 +148,9 @@ pub struct Finish {
     pub at: Timestamp,
     /// Of an `unknown` run that may still be running: how long it holds its job.
     pub held_until: Option<Timestamp>,
+    /// When another attempt at the slot is due. Dropped for a manual run, for a job that is no
+    /// longer declared, and where there is a later attempt already.
+    pub retry_at: Option<Timestamp>,
     pub note: Option<String>,
 }
 
@@ -147,7 +167,7 @@ impl Ledger {
             container,
             due_at,
             intent,
-            exclusive,
+            terms,
             shared,
         } = intent;
         self.write(|tx| {
@@ -156,9 +176,10 @@ impl Ledger {
                 return Err(LedgerError::not_usable(nonce, "it was made for another kind of runs").into());
             }
             if let Some(shared) = shared {
-                return intend_again(tx, &row, container, *due_at, intent, *exclusive, shared);
+                return intend_again(tx, &row, container, *due_at, intent, terms, shared);
             }
             if let Some(run) = in_the_way(tx, &row, container)? {
+                move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(run)));
             }
             row.check_id(tx, container)?;
@@ -172,8 +193,9 @@ impl Ledger {
                     return Err(LedgerError::not_usable(nonce, "its start was intended before").into());
                 }
             }
-            if *exclusive && let Some(run) = active(tx, &row.job, intent.at)? {
-                return Ok(Intended::Active(Box::new(run)));
+            let attempt = Attempt::of(&row.job, row.slot, row.attempt);
+            if let Some(refused) = refused(tx, &attempt, intent.at, terms)? {
+                return Ok(refused);
             }
             tx.prepare_cached("UPDATE containers SET state = 'intended', container = ?2 WHERE nonce = ?1")?
                 .execute((nonce, container))?;
@@ -195,9 +217,11 @@ impl Ledger {
                     image: Some(&row.image_id),
                     spec_hash: Some(&row.spec_hash),
                     origin: &row.origin,
+                    group: terms.group.as_deref(),
                 },
                 None,
             )?;
+            attempt.is_made(tx, terms)?;
             Ok(Intended::New)
         })
     }
@@ -214,14 +238,16 @@ impl Ledger {
             container,
             due_at,
             intent,
-            exclusive,
+            terms,
         } = new;
         self.write(|tx| {
             if let Some(found) = occupied(tx, &run.name, &run.job, run.slot, None, run.attempt)? {
+                move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(found)));
             }
-            if *exclusive && let Some(found) = active(tx, &run.job, intent.at)? {
-                return Ok(Intended::Active(Box::new(found)));
+            let attempt = Attempt::of(&run.job, run.slot, run.attempt);
+            if let Some(refused) = refused(tx, &attempt, intent.at, terms)? {
+                return Ok(refused);
             }
             containers::insert(tx, run)?;
             // There is no container that could be started for it.
@@ -244,9 +270,11 @@ impl Ledger {
                     image: Some(&run.image_id),
                     spec_hash: Some(&run.spec_hash),
                     origin: &run.origin,
+                    group: terms.group.as_deref(),
                 },
                 None,
             )?;
+            attempt.is_made(tx, terms)?;
             Ok(Intended::New)
         })
     }
@@ -254,27 +282,37 @@ impl Ledger {
     /// Proof was found that an intended start never happened, and the container was removed
     /// without force: the intent is taken back, so that the attempt may be made anew with another
     /// container, and the job's pointer goes back before the slot, which is due again. `false` when
-    /// the run has an outcome, or no intent of ours: that stays.
+    /// the run has an outcome, or no intent of ours: that stays. A further attempt is due again, too,
+    /// and moves no pointer.
     ///
     /// # Errors
     /// When the ledger knows no such run.
     pub fn never_ran(&self, run: &RunId) -> Result<bool> {
         self.write(|tx| {
-            let found: Option<(String, JobName, Option<Slot>)> = tx
+            let found: Option<(String, JobName, Option<Slot>, u32, At)> = tx
                 .prepare_cached(
-                    "SELECT nonce, job, slot FROM runs
+                    "SELECT nonce, job, slot, attempt, due_at FROM runs
                      WHERE id = ?1 AND outcome IS NULL AND intent IS NOT NULL",
                 )?
-                .query_row([run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .query_row([run], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })
                 .optional()?;
-            let Some((nonce, job, slot)) = found else {
+            let Some((nonce, job, slot, attempt, due_at)) = found else {
                 return changed_or_known(tx, run, 0);
             };
             tx.prepare_cached("DELETE FROM runs WHERE id = ?1")?
                 .execute([run])?;
             containers::discard(tx, &nonce)?;
-            if let Some(slot) = slot {
-                jobs::unsettle(tx, &job, slot)?;
+            match (slot, attempt.checked_sub(1)) {
+                (None, _) => {}
+                (Some(slot), None) => jobs::unsettle(tx, &job, slot)?,
+                (Some(slot), Some(before)) => {
+                    tx.prepare_cached(
+                        "UPDATE runs SET retry_at = ?4 WHERE job = ?1 AND slot = ?2 AND attempt = ?3",
+                    )?
+                    .execute((&job, slot, before, due_at))?;
+                }
             }
             Ok(true)
         })
@@ -300,11 +338,7 @@ impl Ledger {
             for slot in slots {
                 new += usize::from(record(tx, slot)?);
             }
-            if let Some(settle) = settle
-                && jobs::settled(tx, &settle.job)? >= settle.planned_from
-            {
-                jobs::settle(tx, &settle.job, settle.until)?;
-            }
+            move_pointer(tx, settle)?;
             Ok(new)
         })
     }
@@ -355,6 +389,7 @@ impl Ledger {
                     image: image.as_deref(),
                     spec_hash: spec_hash.as_deref(),
                     origin,
+                    group: None,
                 },
                 finish.as_ref(),
             )?;
@@ -385,13 +420,37 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn request_stop(&self, run: &RunId, outcome: Outcome) -> Result<bool> {
+        self.request_stop_because(run, outcome, None)
+    }
+
+    /// The same, with the reason that its end will have, where the outcome alone does not say it.
+    ///
+    /// # Errors
+    /// As [`Ledger::request_stop`].
+    pub fn request_stop_because(&self, run: &RunId, outcome: Outcome, reason: Option<&str>) -> Result<bool> {
         self.write(|tx| {
             let changed = tx
                 .prepare_cached(
-                    "UPDATE runs SET stop_requested = ?2
+                    "UPDATE runs SET stop_requested = ?2, stop_reason = ?3
                      WHERE id = ?1 AND outcome IS NULL AND stop_requested IS NULL",
                 )?
-                .execute((run, outcome))?;
+                .execute((run, outcome, reason))?;
+            changed_or_known(tx, run, changed)
+        })
+    }
+
+    /// That attempt is the last one of its slot after all. `false` when none was to come.
+    ///
+    /// # Errors
+    /// When the ledger knows no such run.
+    pub fn give_up_retry(&self, run: &RunId, note: &str) -> Result<bool> {
+        self.write(|tx| {
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE runs SET retry_at = NULL, note = coalesce(note || '; ', '') || ?2
+                     WHERE id = ?1 AND retry_at IS NOT NULL",
+                )?
+                .execute((run, note))?;
             changed_or_known(tx, run, changed)
         })
     }
@@ -431,6 +490,7 @@ impl Ledger {
     pub fn give_back(&self, job: &JobName, now: Timestamp) -> Result<usize> {
         let now = Slot::new(now);
         self.write(|tx| {
+            held::forget_after(tx, job, now)?;
             let gone = tx
                 .prepare_cached(
                     "DELETE FROM runs
@@ -442,7 +502,7 @@ impl Ledger {
             let cut = tx
                 .prepare_cached(
                     "UPDATE runs
-                     SET count = max(1, count * (?2 - slot) / max(1, slot_last - slot)),
+                     SET count = 1 + (count - 1) * (?2 - slot) / max(1, slot_last - slot),
                          slot_last = ?2, last_due_at = ?3
                      WHERE job = ?1 AND slot <= ?2 AND slot_last > ?2",
                 )?
@@ -502,13 +562,20 @@ fn write_finish(tx: &Transaction<'_>, run: &RunId, finish: &Finish) -> std::resu
         finished_at,
         at: recorded_at,
         held_until,
+        retry_at,
         note,
     } = finish;
     let held_until = held_until.filter(|_| *outcome == Outcome::Unknown);
+    let retry_at = if retry_at.is_some() && may_be_followed(tx, run)? {
+        *retry_at
+    } else {
+        None
+    };
     let changed = tx
         .prepare_cached(
             "UPDATE runs SET outcome = ?2, reason = ?3, exit_code = ?4, started_at = coalesce(?5, started_at),
-                 finished_at = ?6, recorded_at = ?7, held_until = ?8, note = coalesce(?9, note)
+                 finished_at = ?6, recorded_at = ?7, held_until = ?8, note = coalesce(?9, note),
+                 retry_at = ?10
              WHERE id = ?1
                AND (outcome IS NULL OR (outcome = 'unknown' AND held_until IS NOT NULL AND ?2 <> 'unknown'))",
         )?
@@ -522,11 +589,39 @@ fn write_finish(tx: &Transaction<'_>, run: &RunId, finish: &Finish) -> std::resu
             At(*recorded_at),
             at(held_until),
             note,
+            at(retry_at),
         ))?;
     if let (1.., Some(started_at)) = (changed, started_at) {
         note_start(tx, run, *started_at)?;
     }
     changed_or_known(tx, run, changed)
+}
+
+/// Whether another attempt may come after that run: it is a slot's, no later attempt exists, and its
+/// job is declared.
+fn may_be_followed(tx: &Transaction<'_>, run: &RunId) -> std::result::Result<bool, Fault> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT 1 FROM runs JOIN jobs ON jobs.name = runs.job
+             WHERE id = ?1 AND slot IS NOT NULL AND removed_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.job = runs.job
+                               AND later.slot = runs.slot AND later.attempt > runs.attempt)",
+        )?
+        .exists([run])?)
+}
+
+pub(super) fn move_pointer(tx: &Transaction<'_>, settle: Option<&Settle>) -> std::result::Result<(), Fault> {
+    if let Some(settle) = settle
+        && jobs::settled(tx, &settle.job)? >= settle.planned_from
+    {
+        jobs::settle(tx, &settle.job, settle.until)?;
+    }
+    Ok(())
+}
+
+/// Whether this slot's attempt has a record, or a series covers it.
+pub(super) fn has_record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
+    Ok(occupied(tx, &slot.id, &slot.job, slot.slot, slot.slot_last, slot.attempt)?.is_some())
 }
 
 /// Of a reused container, the newest start that is known to be ours.
@@ -548,7 +643,7 @@ fn intend_again(
     container: &str,
     due_at: Timestamp,
     intent: &Intent,
-    exclusive: bool,
+    terms: &Terms,
     shared: &Shared,
 ) -> std::result::Result<Intended, Fault> {
     let Shared {
@@ -560,6 +655,7 @@ fn intend_again(
         before,
     } = shared;
     if let Some(run) = occupied(tx, id, &row.job, *slot, None, *attempt)? {
+        move_pointer(tx, terms.settle.as_ref())?;
         return Ok(Intended::AlreadyRecorded(Box::new(run)));
     }
     row.check_id(tx, container)?;
@@ -567,12 +663,12 @@ fn intend_again(
         return Err(LedgerError::not_usable(&row.nonce, "it was discarded").into());
     }
     let in_it = history::newest_in(tx, container)?.filter(|run| run.outcome.is_none());
-    let beside = match exclusive {
-        true => active(tx, &row.job, intent.at)?,
-        false => None,
-    };
-    if let Some(run) = in_it.or(beside) {
+    if let Some(run) = in_it {
         return Ok(Intended::Active(Box::new(run)));
+    }
+    let made = Attempt::of(&row.job, *slot, *attempt);
+    if let Some(refused) = refused(tx, &made, intent.at, terms)? {
+        return Ok(refused);
     }
     tx.prepare_cached("UPDATE containers SET state = 'armed', container = ?2 WHERE nonce = ?1")?
         .execute((&row.nonce, container))?;
@@ -594,13 +690,15 @@ fn intend_again(
             image: Some(&row.image_id),
             spec_hash: Some(&row.spec_hash),
             origin,
+            group: terms.group.as_deref(),
         },
         None,
     )?;
+    made.is_made(tx, terms)?;
     Ok(Intended::New)
 }
 
-fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
+pub(super) fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
     let NotRun {
         id,
         job,
@@ -628,6 +726,7 @@ fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Faul
         finished_at: None,
         at: *at,
         held_until: None,
+        retry_at: None,
         note: None,
     };
     insert(
@@ -648,6 +747,7 @@ fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Faul
             image: image.as_deref(),
             spec_hash: spec_hash.as_deref(),
             origin,
+            group: None,
         },
         Some(&finish),
     )?;
@@ -672,6 +772,7 @@ struct NewRun<'a> {
     image: Option<&'a str>,
     spec_hash: Option<&'a str>,
     origin: &'a Origin,
+    group: Option<&'a str>,
 }
 
 /// Whose the container is.
@@ -690,11 +791,11 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
         "INSERT INTO runs (id, job, project, slot, slot_last, count, attempt, trigger_kind, due_at, last_due_at,
                            intent, started_at, nonce, container, image, spec_hash, origin,
                            outcome, reason, recorded_at, exit_code, finished_at, held_until, note, container_gone,
-                           reused, exec)
+                           job_group, reused, exec)
          VALUES (:id, :job, :project, :slot, :slot_last, :count, :attempt, :trigger_kind, :due_at, :last_due_at,
                  :intent, :started_at, :nonce, :container, :image, :spec_hash, :origin,
                  :outcome, :reason, :recorded_at, :exit_code, :finished_at, :held_until, :note,
-                 :container_gone, :reused, :exec)",
+                 :container_gone, :job_group, :reused, :exec)",
     )?
     .execute(rusqlite::named_params! {
         ":id": new.id,
@@ -721,6 +822,7 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
         ":finished_at": at(finish.and_then(|finish| finish.finished_at)),
         ":held_until": at(finish.filter(|f| f.outcome == Outcome::Unknown).and_then(|f| f.held_until)),
         ":note": finish.and_then(|finish| finish.note.as_deref()),
+        ":job_group": new.group,
         ":container_gone": !matches!(new.within, InsertWithin::Own),
         ":reused": match new.within {
             InsertWithin::Reused(before) => Some(Json(before)),
@@ -731,6 +833,9 @@ fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> st
             InsertWithin::Own | InsertWithin::Reused(_) => None,
         },
     })?;
+    if let Some(slot) = new.slot {
+        held::release(tx, new.job, slot, new.series.map_or(slot, |(last, _)| last))?;
+    }
     Ok(())
 }
 
@@ -765,18 +870,107 @@ fn in_the_way(
     }
 }
 
-/// A run of the job that is active at that moment.
-fn active(tx: &Transaction<'_>, job: &JobName, at: Timestamp) -> std::result::Result<Option<Run>, Fault> {
+/// One attempt at a slot, or a manual run.
+struct Attempt<'a> {
+    job: &'a JobName,
+    slot: Option<Slot>,
+    number: u32,
+}
+
+impl<'a> Attempt<'a> {
+    fn of(job: &'a JobName, slot: Option<Slot>, number: u32) -> Attempt<'a> {
+        Attempt { job, slot, number }
+    }
+
+    /// The attempt before has its successor, and the job's pointer moves.
+    fn is_made(&self, tx: &Transaction<'_>, terms: &Terms) -> std::result::Result<(), Fault> {
+        tx.prepare_cached(
+            "UPDATE runs SET retry_at = NULL
+             WHERE job = ?1 AND slot = ?2 AND attempt < ?3 AND retry_at IS NOT NULL",
+        )?
+        .execute((self.job, self.slot, self.number))?;
+        move_pointer(tx, terms.settle.as_ref())
+    }
+
+    /// First attempts go in the order in which their slots wait; a further one follows an attempt
+    /// that asks for it, and no other; and none goes while a person has the job paused.
+    fn is_its_turn(&self, tx: &Transaction<'_>, at: Timestamp) -> std::result::Result<bool, Fault> {
+        let Some(slot) = self.slot else { return Ok(true) };
+        if pauses::in_force(tx, self.job, at)? {
+            return Ok(false);
+        }
+        let Some(before) = self.number.checked_sub(1) else {
+            return Ok(held::first(tx, self.job)?.is_none_or(|first| first >= slot));
+        };
+        Ok(tx
+            .prepare_cached(
+                "SELECT 1 FROM runs WHERE job = ?1 AND slot = ?2 AND attempt = ?3 AND retry_at IS NOT NULL",
+            )?
+            .exists((self.job, slot, before))?)
+    }
+}
+
+/// Why an attempt may not be made at that moment, if so.
+fn refused(
+    tx: &Transaction<'_>,
+    attempt: &Attempt<'_>,
+    at: Timestamp,
+    terms: &Terms,
+) -> std::result::Result<Option<Intended>, Fault> {
+    if terms.exclusive
+        && let Some(run) = active(tx, attempt, at)?
+    {
+        return Ok(Some(Intended::Active(Box::new(run))));
+    }
+    if !attempt.is_its_turn(tx, at)? {
+        return Ok(Some(Intended::NotItsTurn));
+    }
+    for cap in &terms.caps {
+        let by = running(tx, cap, at)?;
+        if by.len() >= cap.limit as usize {
+            let cap = cap.clone();
+            return Ok(Some(Intended::Full { cap, by }));
+        }
+    }
+    Ok(None)
+}
+
+/// Another run of the job that is active at that moment, or that is to have another attempt: not the
+/// one whose next attempt this is.
+fn active(
+    tx: &Transaction<'_>,
+    attempt: &Attempt<'_>,
+    at: Timestamp,
+) -> std::result::Result<Option<Run>, Fault> {
     let mut open = tx.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM runs WHERE job = ?1 AND (outcome IS NULL OR held_until IS NOT NULL)"
+        "SELECT {COLUMNS} FROM runs
+         WHERE job = ?1 AND seq IN (SELECT seq FROM runs WHERE open = 1
+                                    UNION SELECT seq FROM runs INDEXED BY runs_retry WHERE retry_at IS NOT NULL)"
     ))?;
-    for run in open.query_map([job], run_of)? {
+    for run in open.query_map([attempt.job], run_of)? {
         let run = run?;
-        if run.is_active(at) {
+        let before = attempt.slot.is_some() && run.slot == attempt.slot && run.attempt < attempt.number;
+        if run.is_active(at) || (run.retry_at.is_some() && !before) {
             return Ok(Some(run));
         }
     }
     Ok(None)
+}
+
+/// What counts for that limit at that moment.
+fn running(tx: &Transaction<'_>, cap: &Cap, at: Timestamp) -> std::result::Result<Vec<RunId>, Fault> {
+    let mut open = tx.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM runs
+         WHERE open = 1 AND (outcome IS NULL OR held_until IS NOT NULL) AND (?1 IS NULL OR job_group = ?1)"
+    ))?;
+    let mut by = Vec::new();
+    for run in open.query_map([&cap.group], run_of)? {
+        let run = run?;
+        if run.is_active(at) {
+            by.push(run.id);
+        }
+    }
+    Ok(by)
 }
 
 fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {

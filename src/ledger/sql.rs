@@ -11,7 +11,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::{ContainerName, GapKind, JobName, Outcome, RunTrigger, Slot};
+use crate::model::{ContainerName, GapKind, JobName, Line, Outcome, RunTrigger, Slot};
 
 /// A moment, kept to the nanosecond.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +127,25 @@ impl FromSql for GapKind {
             "engine_unreachable" => Ok(GapKind::EngineUnreachable),
             "clock_jumped" => Ok(GapKind::ClockJumped),
             other => Err(unreadable(format!("`{other}` is not a kind of gap"))),
+        }
+    }
+}
+
+impl ToSql for Line {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(match self {
+            Line::Queue => "queue",
+            Line::Backlog => "backlog",
+        }))
+    }
+}
+
+impl FromSql for Line {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Line> {
+        match value.as_str()? {
+            "queue" => Ok(Line::Queue),
+            "backlog" => Ok(Line::Backlog),
+            other => Err(unreadable(format!("`{other}` is not a line"))),
         }
     }
 }

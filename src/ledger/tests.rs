@@ -90,7 +90,7 @@ fn intent_of(nonce: &str, container: &str) -> NewIntent {
                 pid_started: 100,
             }),
         },
-        exclusive: false,
+        terms: Terms::default(),
     }
 }
 
@@ -130,6 +130,7 @@ fn finish(outcome: Outcome) -> Finish {
         finished_at: Some(time("2026-11-23T01:31:00.999999999Z")),
         at: time("2026-11-23T01:31:01Z"),
         held_until: None,
+        retry_at: None,
         note: None,
     }
 }
@@ -148,6 +149,14 @@ fn running(ledger: &Ledger, nonce: &str, container: &str, at: Slot) -> RunId {
         Intended::New
     );
     new.name
+}
+
+/// Another attempt is to follow that run.
+fn to_be_followed(ledger: &Ledger, run: &RunId) {
+    let changed = ledger
+        .lock()
+        .execute("UPDATE runs SET retry_at = due_at WHERE id = ?1", [run]);
+    assert_eq!(changed.unwrap(), 1);
 }
 
 #[test]
@@ -284,6 +293,8 @@ fn a_job_comes_back_as_it_was_declared() {
             baseline: declared.baseline,
             settled: declared.baseline,
             recorded_ahead: BTreeSet::new(),
+            held: Vec::new(),
+            pauses: Vec::new(),
             arm_failure: None,
             armed: BTreeMap::new(),
             removed: false,
@@ -458,6 +469,9 @@ fn an_intended_run_tells_all_of_itself() {
             within: crate::model::Within::Own,
             held_until: None,
             stop_requested: None,
+            stop_reason: None,
+            retry_at: None,
+            group: None,
             image: Some("sha256:00".into()),
             spec_hash: Some("v1:a".into()),
             origin: origin(),
@@ -482,7 +496,7 @@ fn a_container_is_intended_once_and_so_is_a_slot() {
     let id = running(&ledger, "n1", "c1", slot(NIGHT));
     let repeated = |intended: Intended| match intended {
         Intended::AlreadyRecorded(run) => assert_eq!(run.id, id),
-        Intended::New | Intended::Active(_) => panic!("a second start"),
+        other => panic!("a second start: {other:?}"),
     };
     repeated(ledger.intend(&intent_of("n1", "c1")).unwrap());
     // Another container for the same slot, after a prune.
@@ -502,10 +516,15 @@ fn a_container_is_intended_once_and_so_is_a_slot() {
         .unwrap();
     repeated(ledger.intend(&intent_of("n3", "c1")).unwrap());
     assert!(ledger.created("n3", "c1").is_err());
-    // The next attempt is another one.
+    // The next attempt is another one, and follows only one that asks for it.
     ledger
         .creating(&new_container("n4", "shop.backup", slot(NIGHT), 1))
         .unwrap();
+    assert_eq!(
+        ledger.intend(&intent_of("n4", "c4")).unwrap(),
+        Intended::NotItsTurn
+    );
+    to_be_followed(&ledger, &id);
     assert_eq!(ledger.intend(&intent_of("n4", "c4")).unwrap(), Intended::New);
 }
 
@@ -519,7 +538,10 @@ fn an_exclusive_intent_waits_for_the_jobs_active_run() {
         .unwrap();
     ledger.created("n2", "c2").unwrap();
     let exclusive = NewIntent {
-        exclusive: true,
+        terms: Terms {
+            exclusive: true,
+            ..Terms::default()
+        },
         ..intent_of("n2", "c2")
     };
     let Intended::Active(active) = ledger.intend(&exclusive).unwrap() else {
@@ -1011,6 +1033,7 @@ fn runs_are_found_by_name_container_and_prefix() {
     ledger
         .creating(&new_container("n2", "shop.backup", slot(NIGHT), 1))
         .unwrap();
+    to_be_followed(&ledger, &id);
     ledger.intend(&intent_of("n2", "abc9")).unwrap();
     let found = |text: &str| ledger.find_runs(text).unwrap().len();
     assert_eq!(ledger.find_runs(id.as_str()).unwrap()[0].attempt, 0);

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::{Concurrency, DayMatch, History, MissedFires, Policy, Trigger, Triggers};
+use crate::model::{
+    Backoff, Concurrency, DayMatch, ExceptDays, History, MissedFires, OnUnknown, Policy, Trigger, Triggers,
+};
 use crate::schedule;
 
 use super::diagnostic::{Sink, code};
@@ -27,6 +29,12 @@ pub(crate) struct Extension {
     pub history_failed: Option<u32>,
     pub unknown_hold: Option<Duration>,
     pub day_match: Option<DayMatch>,
+    pub retries: Option<u32>,
+    pub backoff: Option<Backoff>,
+    pub on_unknown: Option<OnUnknown>,
+    pub jitter: Option<Duration>,
+    pub except: Option<Vec<ExceptDays>>,
+    pub group: Option<String>,
     /// `container: reuse`.
     pub reuse: Option<bool>,
     pub exec: Option<ExecKey>,
@@ -80,6 +88,12 @@ impl Extension {
                 "history" => history(sink, value, &mut out),
                 "unknown_hold" => out.unknown_hold = whole_seconds(sink, value, "unknown_hold"),
                 "day_match" => out.day_match = day_match(sink, value),
+                "retries" => out.retries = retries(sink, value),
+                "backoff" => out.backoff = backoff(sink, value),
+                "on_unknown" => out.on_unknown = on_unknown(sink, value),
+                "jitter" => out.jitter = whole_seconds(sink, value, "jitter"),
+                "except" => out.except = except(sink, value),
+                "group" => out.group = group(sink, value),
                 "exec" if level == Level::File => {
                     sink.error(code::VALUE, key.span.clone(), "`exec` belongs to one job")
                         .help("write it under `x-scheduler` of the job");
@@ -123,6 +137,11 @@ impl Extension {
                     .unwrap_or(default.history.failed),
             },
             unknown_hold: self.unknown_hold.or(file.unknown_hold),
+            retries: self.retries.or(file.retries).unwrap_or(default.retries),
+            backoff: self.backoff.or(file.backoff).unwrap_or(default.backoff),
+            on_unknown: self.on_unknown.or(file.on_unknown).unwrap_or(default.on_unknown),
+            jitter: self.jitter.or(file.jitter),
+            group: self.group.clone().or_else(|| file.group.clone()),
         }
     }
 }
@@ -162,6 +181,13 @@ pub(crate) fn triggers(
     }
     out.schedule
         .extend(own.every.map(|period| Trigger::Every { period }));
+    let except = own.except.as_ref().or(file.except.as_ref());
+    if let Some(days) = except.filter(|days| !days.is_empty() && !out.schedule.is_empty()) {
+        out.schedule.push(Trigger::Except {
+            days: days.clone(),
+            timezone: zone,
+        });
+    }
     if !out.manual && out.schedule.is_empty() && !had_errors && !sink.has_errors() {
         sink.warning(code::ADVICE, entry.key.span.clone(), "this job can never start")
             .help("give it a `schedule`, `x-scheduler.every` or `manual: true`");
@@ -302,31 +328,29 @@ pub(crate) fn timezone(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
     }
 }
 
-/// Whether a word of a policy can be used where it stands.
+/// Where a word of a policy may stand.
 #[derive(Debug, Clone, Copy)]
 enum Support<T> {
-    Yes(T),
-    /// Designed, and not carried out by this version.
-    Later,
-    /// The same, and Compose refuses it in a schedule entry.
-    LaterUnderExtension,
+    Anywhere(T),
+    /// Compose refuses it in a schedule entry.
+    UnderExtension(T),
 }
 
 fn concurrency(sink: &mut Sink<'_>, node: &Node, in_entry: bool) -> Option<Concurrency> {
     let words = [
-        ("forbid", Support::Yes(Concurrency::Forbid)),
-        ("queue", Support::Later),
-        ("allow", Support::LaterUnderExtension),
-        ("replace", Support::LaterUnderExtension),
+        ("forbid", Support::Anywhere(Concurrency::Forbid)),
+        ("queue", Support::Anywhere(Concurrency::Queue)),
+        ("allow", Support::UnderExtension(Concurrency::Allow)),
+        ("replace", Support::UnderExtension(Concurrency::Replace)),
     ];
     supported(sink, node, "concurrency", &words, in_entry)
 }
 
 fn missed_fires(sink: &mut Sink<'_>, node: &Node, in_entry: bool) -> Option<MissedFires> {
     let words = [
-        ("one", Support::Yes(MissedFires::One)),
-        ("skip", Support::Yes(MissedFires::Skip)),
-        ("all", Support::LaterUnderExtension),
+        ("one", Support::Anywhere(MissedFires::One)),
+        ("skip", Support::Anywhere(MissedFires::Skip)),
+        ("all", Support::UnderExtension(MissedFires::All)),
     ];
     supported(sink, node, "missed_fires", &words, in_entry)
 }
@@ -344,24 +368,115 @@ fn supported<T: Copy>(
         Value::Seq(_) | Value::Map(_) => String::new(),
     };
     match word {
-        Support::Yes(value) => return Some(value),
-        Support::LaterUnderExtension if in_entry => sink
-            .error(
+        Support::UnderExtension(_) if in_entry => {
+            sink.error(
                 code::VALUE,
                 node.span.clone(),
                 format!("Compose refuses `{what}: {text}` in a schedule entry"),
             )
             .help(format!(
                 "it belongs under `x-scheduler` of the job: `{what}: {text}`"
-            )),
-        Support::Later | Support::LaterUnderExtension => sink.error(
-            code::UNSUPPORTED,
-            node.span.clone(),
-            format!("`{what}: {text}` is known, but not supported yet"),
-        ),
-    };
-    None
+            ));
+            None
+        }
+        Support::Anywhere(value) | Support::UnderExtension(value) => Some(value),
+    }
 }
+
+/// More attempts than this at one slot are a loop, not a policy.
+const MOST_RETRIES: u32 = 100;
+
+fn retries(sink: &mut Sink<'_>, node: &Node) -> Option<u32> {
+    let retries = count(sink, node, "retries")?;
+    if retries > MOST_RETRIES {
+        sink.error(
+            code::VALUE,
+            node.span.clone(),
+            format!("`retries` is at most {MOST_RETRIES}"),
+        )
+        .help("a job that must be tried for ever wants a schedule of its own: `every: 5m`");
+        return None;
+    }
+    Some(retries)
+}
+
+/// `10s`, or a mapping with `initial` and `max`.
+fn backoff(sink: &mut Sink<'_>, node: &Node) -> Option<Backoff> {
+    let default = Backoff::default();
+    let Value::Map(_) = &node.value else {
+        let initial = whole_seconds(sink, node, "backoff")?;
+        let longest = default.longest.max(initial);
+        return Some(Backoff { initial, longest });
+    };
+    let (mut initial, mut longest) = (None, None);
+    for Entry { key, value } in values::fields(sink, node, "backoff", &keys::BACKOFF) {
+        match key.text.as_str() {
+            "initial" => initial = whole_seconds(sink, value, "initial"),
+            "max" => longest = whole_seconds(sink, value, "max").map(|max| (max, value)),
+            _ => {}
+        }
+    }
+    let first = initial.unwrap_or(default.initial);
+    if let Some((max, node)) = longest
+        && max < first
+    {
+        sink.error(
+            code::VALUE,
+            node.span.clone(),
+            format!("`max` is shorter than the first pause of {}s", first.as_secs()),
+        );
+    }
+    Some(Backoff {
+        initial: first,
+        longest: longest.map_or(default.longest.max(first), |(max, _)| max),
+    })
+}
+
+fn on_unknown(sink: &mut Sink<'_>, node: &Node) -> Option<OnUnknown> {
+    let words = [("skip", OnUnknown::Skip), ("rerun", OnUnknown::Rerun)];
+    values::word(sink, node, "on_unknown", &words)
+}
+
+fn except(sink: &mut Sink<'_>, node: &Node) -> Option<Vec<ExceptDays>> {
+    let mut days = Vec::new();
+    for item in values::list(sink, node, "except")? {
+        let text = values::filled_text(sink, item, "except[]")?;
+        match schedule::parse_days(&text) {
+            Ok(found) => days.push(found),
+            Err(why) => {
+                sink.error(code::VALUE, item.span.clone(), format!("`except`: {why}")).help(
+                    "a day (`2026-12-25`), days (`2026-12-24..2026-12-26`), or each year (`12-25`, `12-24..01-02`)",
+                );
+            }
+        }
+    }
+    if !schedule::leaves_days(&days) {
+        sink.error(
+            code::VALUE,
+            node.span.clone(),
+            "`except` leaves no day of the year: the job would never start",
+        )
+        .help("to stop a job use `suspend: true`");
+        return None;
+    }
+    Some(days)
+}
+
+fn group(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
+    let name = values::filled_text(sink, node, "group")?;
+    let fits = name.len() <= MOST_GROUP_NAME
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !fits {
+        sink.error(code::NAME, node.span.clone(), "this is not the name of a group")
+            .help("a name is made of at most 64 letters, digits, `-`, `_` and `.`, such as `backups`");
+        return None;
+    }
+    Some(name)
+}
+
+const MOST_GROUP_NAME: usize = 64;
 
 fn every(sink: &mut Sink<'_>, node: &Node) -> Option<Duration> {
     let period = values::duration(sink, node, "every")?;

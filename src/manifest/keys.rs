@@ -489,7 +489,12 @@ const DAY_MATCH: Row = row(
 );
 
 /// `x-scheduler` keys that have a meaning for one job and as the default of a file.
-const SCHEDULER_ROWS: [Row; 11] = [
+const SCHEDULER_ROWS: [Row; 17] = [
+    row(
+        "backoff",
+        PAUSES,
+        "The pause before another attempt; each is twice as long as the one before.",
+    ),
     row(
         "concurrency",
         Word(&["forbid", "queue", "allow", "replace"]),
@@ -502,15 +507,36 @@ const SCHEDULER_ROWS: [Row; 11] = [
     ),
     DAY_MATCH,
     row(
+        "except",
+        List(&Like(EXCEPT)),
+        "Days without slots: `2026-12-25`, `2026-12-24..2026-12-26`, each year `12-25`.",
+    ),
+    row(
+        "group",
+        Like(GROUP),
+        "Jobs of one group share the operator's limit for it; without one, they run one at a time.",
+    ),
+    row(
         "history",
         Keys(&HISTORY),
         "How many finished containers are kept; records and logs live on.",
+    ),
+    row(
+        "jitter",
+        Duration,
+        "Starts are spread over this time after their slots.",
     ),
     row(
         "missed_fires",
         Word(&["one", "skip", "all"]),
         "What happens to slots that were due while the scheduler was down.",
     ),
+    row(
+        "on_unknown",
+        Word(&["skip", "rerun"]),
+        "What follows a run of which nobody can say how it ended.",
+    ),
+    row("retries", Count, "Further attempts after a definite failure."),
     row("starting_deadline", Duration, "How late a slot may still start."),
     row(
         "success_exit_codes",
@@ -545,7 +571,14 @@ const JOB_SCHEDULER_ROWS: [Row; 2] = [
     ),
 ];
 
-const SCHEDULER_LATER: [&str; 5] = ["backoff", "jitter", "notify", "on_unknown", "retries"];
+/// What [`crate::schedule::parse_days`] reads, as far as an expression can say it.
+const EXCEPT: &str = r"^\s*(\d{4}-)?\d{2}-\d{2}\s*(\.\.\s*(\d{4}-)?\d{2}-\d{2}\s*)?$";
+const GROUP: &str = "^[A-Za-z0-9._-]{1,64}$";
+
+/// `10s`, or the first pause and the longest.
+const PAUSES: Shape = Either(&[Duration, Keys(&BACKOFF)]);
+
+const SCHEDULER_LATER: [&str; 1] = ["notify"];
 
 /// `x-scheduler` of a job. The reader uses it for a file's defaults as well, to say more than "unknown".
 pub(crate) static JOB_SCHEDULER: Section = Section {
@@ -563,6 +596,18 @@ pub(crate) static FILE_SCHEDULER: Section = Section {
     of: "`x-scheduler`",
     rows: &[&SCHEDULER_ROWS],
     later: &SCHEDULER_LATER,
+    later_is_for_services: false,
+    required: &[],
+};
+
+pub(crate) static BACKOFF: Section = Section {
+    id: "backoff",
+    of: "`backoff`",
+    rows: &[&[
+        row("initial", Duration, "The first pause: `10s`."),
+        row("max", Duration, "The longest pause: `5m`."),
+    ]],
+    later: &[],
     later_is_for_services: false,
     required: &[],
 };

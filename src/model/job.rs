@@ -9,10 +9,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ExecTarget, ImageRef, JobName, Place};
+use super::{ExecTarget, ImageRef, JobName, Outcome, Place};
 
 /// One entry under `jobs:`, ready to be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,44 @@ pub enum Trigger {
     },
     /// A slot each `period`, anchored to the Unix epoch; whole seconds, at least one.
     Every { period: Duration },
+    /// Days on which the other rules yield no slots: by the calendar of the zone that a cron rule is
+    /// written for, and of `timezone` for a period.
+    Except {
+        days: Vec<ExceptDays>,
+        /// IANA name; never empty.
+        timezone: String,
+    },
+}
+
+/// Days without slots, the first and the last of them included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ExceptDays {
+    Dates {
+        first: Date,
+        last: Date,
+    },
+    /// Month and day; a range may go over the end of the year.
+    EachYear {
+        first: (i8, i8),
+        last: (i8, i8),
+    },
+}
+
+/// As in a manifest: `2026-12-25`, `2026-12-24..2026-12-26`, `12-25`, `12-24..01-02`.
+impl fmt::Display for ExceptDays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ExceptDays::Dates { first, last } if first == last => write!(f, "{first}"),
+            ExceptDays::Dates { first, last } => write!(f, "{first}..{last}"),
+            ExceptDays::EachYear { first, last } => {
+                write!(f, "{:02}-{:02}", first.0, first.1)?;
+                if first != last {
+                    write!(f, "..{:02}-{:02}", last.0, last.1)?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// What two restricted day fields of a cron expression mean together.
@@ -88,6 +127,14 @@ pub struct Policy {
     pub history: History,
     /// How long an `unknown` run that may still be running holds its job.
     pub unknown_hold: Option<Duration>,
+    /// Further attempts at a slot after a definite failure.
+    pub retries: u32,
+    pub backoff: Backoff,
+    pub on_unknown: OnUnknown,
+    /// Starts are spread over this time after their slots.
+    pub jitter: Option<Duration>,
+    /// Jobs of one group share the operator's limit for it.
+    pub group: Option<String>,
 }
 
 impl Default for Policy {
@@ -101,6 +148,11 @@ impl Default for Policy {
             suspend: false,
             history: History::default(),
             unknown_hold: None,
+            retries: 0,
+            backoff: Backoff::default(),
+            on_unknown: OnUnknown::Skip,
+            jitter: None,
+            group: None,
         }
     }
 }
@@ -113,6 +165,61 @@ impl Policy {
             .or(self.timeout)
             .unwrap_or(Duration::from_secs(3600))
     }
+
+    /// How long after its end an attempt is followed by another one, if it is. Only a definite
+    /// failure is; an `unknown` end is when the job says that it may run twice, once at least.
+    #[must_use]
+    pub fn pause_before_next(&self, outcome: Outcome, attempt: u32) -> Option<Duration> {
+        let more = match outcome {
+            Outcome::Failed | Outcome::TimedOut | Outcome::StartFailed => self.retries,
+            Outcome::Unknown if self.on_unknown == OnUnknown::Rerun => self.retries.max(1),
+            Outcome::Unknown
+            | Outcome::Succeeded
+            | Outcome::Cancelled
+            | Outcome::Skipped
+            | Outcome::Missed
+            | Outcome::Suspended
+            | Outcome::Dropped => 0,
+        };
+        (attempt < more).then(|| self.backoff.pause(attempt))
+    }
+}
+
+/// Pauses between attempts: each twice as long as the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backoff {
+    pub initial: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff {
+            initial: Duration::from_secs(10),
+            longest: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Backoff {
+    /// The pause after that attempt; they count from 0.
+    #[must_use]
+    pub fn pause(&self, attempt: u32) -> Duration {
+        self.initial
+            .saturating_mul(2u32.saturating_pow(attempt))
+            .min(self.longest)
+    }
+}
+
+/// What follows a run of which nobody can say how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// Nothing: it may have done its work.
+    Skip,
+    /// Another attempt, as soon as the first one holds its job no longer: for jobs that may do their
+    /// work twice.
+    Rerun,
 }
 
 /// What happens to a slot that is due while an earlier run of its job is active.
@@ -121,6 +228,12 @@ impl Policy {
 pub enum Concurrency {
     /// It is skipped.
     Forbid,
+    /// It waits for the end, one slot at a time; a further one is skipped.
+    Queue,
+    /// It starts beside it.
+    Allow,
+    /// It is started after the earlier run was stopped and its end confirmed.
+    Replace,
 }
 
 /// What happens to slots that were due while the scheduler was down.
@@ -131,6 +244,8 @@ pub enum MissedFires {
     One,
     /// None is started.
     Skip,
+    /// All are started, one after the other.
+    All,
 }
 
 /// How many finished containers of a job are kept; records and logs outlive them.

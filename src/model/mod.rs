@@ -15,16 +15,17 @@ mod run;
 mod slot;
 mod stamp;
 
-pub use desired::{Arming, Desired, Removals};
+pub use desired::{Arming, Cap, Caps, Desired, Removals};
 pub use glob::Glob;
 pub use job::{
-    Concurrency, ContainerSpec, DayMatch, History, Job, Logging, MissedFires, Mount, MountKind,
-    NetworkAttachment, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers, Ulimit,
+    Backoff, Concurrency, ContainerSpec, DayMatch, ExceptDays, History, Job, Logging, MissedFires, Mount,
+    MountKind, NetworkAttachment, OnUnknown, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers,
+    Ulimit,
 };
 pub use names::{ContainerName, ImageRef, Instance, InvalidName, JobName, RunId, validate_container_ref};
 pub use observed::{
-    ArmFailure, ArmedRecord, Claim, Container, ContainerStatus, EngineFacts, Gap, GapKind, ImageState,
-    JobRecord, Lane, Observed,
+    ArmFailure, ArmedRecord, Claim, Container, ContainerStatus, EngineFacts, Gap, GapKind, HeldSlot,
+    ImageState, JobRecord, Lane, Line, Observed, Pause,
 };
 pub use outcome::{Outcome, Reason};
 pub use place::{Before, ExecTarget, Place, TargetState, Which, Within};

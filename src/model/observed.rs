@@ -160,6 +160,14 @@ impl ContainerStatus {
     }
 }
 
+impl JobRecord {
+    /// The pause in which that moment lies.
+    #[must_use]
+    pub fn pause_at(&self, at: Timestamp) -> Option<&Pause> {
+        self.pauses.iter().find(|pause| pause.covers(at))
+    }
+}
+
 /// What the ledger keeps of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobRecord {
@@ -177,12 +185,49 @@ pub struct JobRecord {
     pub settled: Timestamp,
     /// Recorded slots after "now": a clock that jumped back must not repeat them.
     pub recorded_ahead: BTreeSet<Slot>,
+    /// Slots up to `settled` that have no record yet, because they wait for their turn; ascending.
+    pub held: Vec<HeldSlot>,
+    /// Times in which a person wants, or wanted, no starts; those that still explain something.
+    pub pauses: Vec<Pause>,
     /// The last failed attempt to arm, until one succeeds.
     pub arm_failure: Option<ArmFailure>,
     /// Containers that this ledger made for slots and has not started, by name.
     pub armed: BTreeMap<ContainerName, ArmedRecord>,
     /// Removed from the manifests; kept for its history.
     pub removed: bool,
+}
+
+/// A slot that waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldSlot {
+    pub slot: Slot,
+    pub line: Line,
+}
+
+/// What a slot waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// `concurrency: queue`.
+    Queue,
+    /// `missed_fires: all`.
+    Backlog,
+}
+
+/// A time in which a person wants no starts of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    pub from: Timestamp,
+    /// `None`: until it is resumed.
+    pub until: Option<Timestamp>,
+    /// Who said so.
+    pub by: String,
+}
+
+impl Pause {
+    #[must_use]
+    pub fn covers(&self, at: Timestamp) -> bool {
+        self.from <= at && self.until.is_none_or(|until| at < until)
+    }
 }
 
 /// An armed container as the ledger recorded it.

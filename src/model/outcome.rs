@@ -104,6 +104,26 @@ pub enum Reason {
         since: Timestamp,
     },
     UnknownRunMayStillRun,
+    /// Another attempt at an earlier slot is still to come.
+    RetryPending {
+        at: Timestamp,
+    },
+    /// `concurrency: queue`: another slot waits already.
+    QueueFull,
+    /// `missed_fires: all`: as many as are kept wait already.
+    BacklogFull,
+    /// It waited for its turn.
+    Waited,
+    /// `concurrency: replace`.
+    Replaced {
+        by: Slot,
+    },
+    /// The operator's limit on containers that run at once was reached; its words.
+    NoPlace(String),
+    /// A person paused the job.
+    Paused {
+        by: String,
+    },
     SchedulerDown,
     EngineUnreachable,
     NewerSlotDue {
@@ -134,6 +154,8 @@ pub enum Reason {
     Removed,
     /// Its schedule was edited before anybody looked at it.
     ScheduleEdited,
+    /// Its policy was edited.
+    PolicyEdited,
     /// A container of this job runs that no run of ours started.
     StrayRunning(String),
     /// The job is gone from the manifests, and removals are held; the text says why.
@@ -156,6 +178,13 @@ impl fmt::Display for Reason {
             Reason::CancelledBy(who) => write!(f, "cancelled by {who}"),
             Reason::PreviousRunActive { since } => write!(f, "previous run active since {since}"),
             Reason::UnknownRunMayStillRun => f.write_str("unknown run may still be running"),
+            Reason::RetryPending { at } => write!(f, "another attempt at an earlier slot is due at {at:.0}"),
+            Reason::QueueFull => f.write_str("queue full"),
+            Reason::BacklogFull => f.write_str("the backlog is full"),
+            Reason::Waited => f.write_str("it waited for its turn"),
+            Reason::Replaced { by } => write!(f, "replaced by slot {by}"),
+            Reason::NoPlace(why) => write!(f, "no place before its deadline: {why}"),
+            Reason::Paused { by } => write!(f, "paused by {by}"),
             Reason::SchedulerDown => f.write_str("the scheduler was down"),
             Reason::EngineUnreachable => f.write_str("the engine was unreachable"),
             Reason::NewerSlotDue { newer } => write!(f, "superseded by the newer slot {newer}"),
@@ -177,6 +206,7 @@ impl fmt::Display for Reason {
             }
             Reason::Removed => f.write_str("the job was removed"),
             Reason::ScheduleEdited => f.write_str("the schedule was edited"),
+            Reason::PolicyEdited => f.write_str("the policy was edited"),
             Reason::StrayRunning(name) => write!(f, "container {name} of this job runs, not started by us"),
             Reason::RemovalsHeld(why) => write!(f, "no longer declared, and not removed: {why}"),
             Reason::Other(text) => f.write_str(text),

@@ -96,6 +96,12 @@ pub struct Run {
     pub held_until: Option<Timestamp>,
     /// We asked for its end (timeout, down): the outcome that its exit will get.
     pub stop_requested: Option<Outcome>,
+    /// Why, where the outcome alone does not say it.
+    pub stop_reason: Option<String>,
+    /// Another attempt at its slot is due then.
+    pub retry_at: Option<Timestamp>,
+    /// The group whose limit it counts for.
+    pub group: Option<String>,
     pub image: Option<String>,
     pub spec_hash: Option<String>,
     pub origin: Origin,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{
-    ContainerName, ContainerSpec, Instance, JobName, Lane, Origin, Outcome, Place, Policy, PullPolicy,
-    Reason, RunId, Slot, Triggers,
+    Cap, ContainerName, ContainerSpec, Instance, JobName, Lane, Line, Origin, Outcome, Place, Policy,
+    PullPolicy, Reason, RunId, Slot, Triggers,
 };
 
 /// The difference between what is declared and what is there, and what follows.
@@ -72,6 +72,8 @@ pub enum Action {
         container: String,
         grace: Option<Duration>,
         outcome: Outcome,
+        /// What its end is recorded with, where the outcome alone does not say it.
+        reason: Option<Reason>,
     },
     /// Remove a container that is not running.
     Remove { target: Target, run: Option<RunId> },
@@ -83,6 +85,10 @@ pub enum Action {
     Forget,
     /// Slots that never became runs.
     Record(Box<NotRun>),
+    /// A slot that has to wait for its turn.
+    Hold(Box<Hold>),
+    /// The attempt that failed is the last one of its slot.
+    GiveUp { run: RunId, why: Reason },
     /// Why a job's command could not be run in its container now; `None`: it could.
     NoteTarget(Option<String>),
     /// Read a run's result, or find out what became of it.
@@ -112,6 +118,8 @@ impl Action {
             Action::See(_)
             | Action::Forget
             | Action::Record(_)
+            | Action::Hold(_)
+            | Action::GiveUp { .. }
             | Action::NoteTarget(_)
             | Action::Settle { .. } => true,
         }
@@ -130,9 +138,13 @@ impl Action {
             | Action::Remove { run: Some(_), .. }
             | Action::Settle { .. }
             | Action::Adopt { .. } => Some(Lane::Run),
-            Action::Update | Action::See(_) | Action::Forget | Action::Record(_) | Action::NoteTarget(_) => {
-                None
-            }
+            Action::Update
+            | Action::See(_)
+            | Action::Forget
+            | Action::Record(_)
+            | Action::Hold(_)
+            | Action::NoteTarget(_)
+            | Action::GiveUp { .. } => None,
         }
     }
 
@@ -149,6 +161,8 @@ impl Action {
             Action::See(_) => "see",
             Action::Forget => "forget",
             Action::Record(_) => "record",
+            Action::Hold(_) => "hold",
+            Action::GiveUp { .. } => "give up",
             Action::NoteTarget(_) => "note",
             Action::Settle { .. } => "settle",
         }
@@ -177,8 +191,14 @@ pub struct Launch {
     pub spec_hash: String,
     pub pull: PullPolicy,
     pub origin: Origin,
-    /// `forbid`: not beside another active run of this job.
+    /// Not beside another active run of this job, nor before another attempt that is to come.
     pub exclusive: bool,
+    /// Limits on what runs at once that hold for it.
+    pub caps: Vec<Cap>,
+    pub group: Option<String>,
+    /// Up to where the job's slots had their records when this was planned; `None` for what moves no
+    /// pointer: a slot that has waited, a further attempt, a manual run.
+    pub settled: Option<Timestamp>,
 }
 
 impl Launch {
@@ -223,8 +243,19 @@ pub struct NotRun {
     pub reason: Reason,
     pub origin: Origin,
     /// Up to where the job's slots had their records when this was planned: an older slot that was
-    /// given back since must not be passed over.
-    pub settled: Timestamp,
+    /// given back since must not be passed over. `None`: this moves no pointer, because the slot has
+    /// waited, or an older one is not decided yet.
+    pub settled: Option<Timestamp>,
+}
+
+/// A slot that has to wait for its turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hold {
+    pub line: Line,
+    /// As many slots of the job may wait.
+    pub most: u32,
+    /// What it is recorded as when there is no place, which the ledger decides.
+    pub otherwise: NotRun,
 }
 
 /// Why something is done.
@@ -257,10 +288,19 @@ pub enum Cause {
     TimedOut {
         timeout: Duration,
     },
+    /// `concurrency: replace`.
+    Replaced {
+        by: Slot,
+    },
+    /// Another attempt at a slot; why the one before it ended.
+    Retry {
+        after: String,
+    },
     /// Its end was asked for before, and it still runs.
     StopAsked,
     JobRemoved,
     JobSuspended,
+    JobPaused,
     /// More finished containers than `history` keeps.
     Retention,
     Superseded,
@@ -319,6 +359,37 @@ pub enum WaitCause {
     RemovalsHeld {
         why: String,
     },
+    /// An attempt failed, and another one is to come.
+    RetryPending {
+        run: RunId,
+        at: Timestamp,
+    },
+    /// A slot waits for its turn.
+    Queued {
+        slot: Slot,
+        line: Line,
+        behind: Vec<RunId>,
+    },
+    /// An earlier run is being stopped for this slot.
+    Replacing {
+        run: RunId,
+        slot: Slot,
+    },
+    /// A limit on what runs at once is reached.
+    AtLimit {
+        slot: Slot,
+        cap: Cap,
+        by: Vec<RunId>,
+    },
+    /// A slot has come, and its start is spread.
+    Jitter {
+        slot: Slot,
+        until: Timestamp,
+    },
+    Paused {
+        by: String,
+        until: Option<Timestamp>,
+    },
     Suspended,
     BeyondArmLimit {
         limit: usize,
@@ -343,6 +414,12 @@ impl WaitCause {
             WaitCause::TargetNotReady { .. } => "TargetNotReady",
             WaitCause::ReplacedAfterRun => "ReplacedAfterRun",
             WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
+            WaitCause::RetryPending { .. } => "RetryPending",
+            WaitCause::Queued { .. } => "Queued",
+            WaitCause::Replacing { .. } => "Replacing",
+            WaitCause::AtLimit { .. } => "AtLimit",
+            WaitCause::Jitter { .. } => "Jitter",
+            WaitCause::Paused { .. } => "Paused",
             WaitCause::Suspended => "Suspended",
             WaitCause::BeyondArmLimit { .. } => "BeyondArmLimit",
             WaitCause::BadSchedule { .. } => "BadSchedule",
@@ -363,6 +440,12 @@ impl WaitCause {
             | WaitCause::BadSchedule { .. } => true,
             WaitCause::PreviousRunActive { .. }
             | WaitCause::BeingArmed { .. }
+            | WaitCause::RetryPending { .. }
+            | WaitCause::Queued { .. }
+            | WaitCause::Replacing { .. }
+            | WaitCause::AtLimit { .. }
+            | WaitCause::Jitter { .. }
+            | WaitCause::Paused { .. }
             | WaitCause::ReplacedAfterRun
             | WaitCause::Suspended
             | WaitCause::BeyondArmLimit { .. } => false,
@@ -387,9 +470,12 @@ impl Cause {
             Cause::SlotPassed => "SlotPassed",
             Cause::Due { .. } => "Due",
             Cause::TimedOut { .. } => "TimedOut",
+            Cause::Replaced { .. } => "Replaced",
+            Cause::Retry { .. } => "Retry",
             Cause::StopAsked => "StopAsked",
             Cause::JobRemoved => "JobRemoved",
             Cause::JobSuspended => "JobSuspended",
+            Cause::JobPaused => "JobPaused",
             Cause::Retention => "Retention",
             Cause::Superseded => "Superseded",
             Cause::GivenUp => "GivenUp",

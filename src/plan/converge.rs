@@ -134,6 +134,8 @@ pub(super) fn arm(
         if view.suspended() {
             draft.wait(WaitCause::Suspended);
             remove_all(&idle, &Cause::JobSuspended, draft);
+        } else if view.paused().is_some() {
+            remove_all(&idle, &Cause::JobPaused, draft);
         } else {
             remove_all(&idle, &Cause::ScheduleChanged, draft);
         }
@@ -146,7 +148,7 @@ pub(super) fn arm(
         remove_all(&idle, &Cause::BeyondArmLimit, draft);
         return;
     }
-    let armed = view.container_for(fire.slot).filter(|armed| {
+    let armed = view.container_for(fire.slot, 0).filter(|armed| {
         // One that a person started is found out when its slot is due.
         !looks_unstarted(&armed.status) || view.is_current(armed, job, &hash)
     });
@@ -212,7 +214,7 @@ fn arm_reused(
         return;
     };
     let current = view
-        .container_for(fire.slot)
+        .container_for(fire.slot, 0)
         .is_some_and(|container| view.is_current(container, job, &hash));
     if current {
         missing_parts(view, job)
@@ -298,6 +300,9 @@ fn arm_cause(
     }
     if record.policy.suspend {
         return Cause::Resumed;
+    }
+    if view.paused().is_some() {
+        return Cause::JobPaused;
     }
     let shared = ContainerName::of_reused(&view.world.instance, &job.name);
     let was_armed = record.armed.iter().any(|(name, armed)| {

@@ -1,12 +1,16 @@
-//! Slots that are due: start, skip, miss or wait. Every one ends in a record with a reason.
+//! Slots that are due: which are over, and which may start. Every one ends in a record with a reason.
+//! Whose turn it is among those that may start is `turn`'s to say.
+
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::action::{Action, Cause, Launch, NotRun, Target, WaitCause};
+use super::action::{Action, Cause, Hold, Launch, NotRun, Target, WaitCause};
 use super::fingerprint::spec_hash;
+use super::turn;
 use super::view::{Draft, JobView, is_idle};
 use crate::model::{
-    Claim, Container, ContainerName, ContainerStatus, Job, Lane, MissedFires, Outcome, Reason, Run, Slot,
+    ContainerName, ContainerStatus, HeldSlot, Job, Lane, Line, MissedFires, Outcome, Reason, Slot,
 };
 use crate::schedule::{Fire, Schedule};
 
@@ -19,6 +23,10 @@ pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// Bounds the counting of a collapsed series; the count then says "at least".
 const COUNT_LIMIT: u64 = 10_000_000;
+
+/// Slots of a backlog may be this late where the job says nothing else: without a limit, a job that
+/// takes longer than its period would work on yesterday's slots for ever.
+const BACKLOG_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// What became of the newest due slot, as far as arming must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +43,7 @@ pub(super) enum Decision {
 
 /// Stops runs whose time is over.
 pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
-    let policy = view
-        .job
-        .map(|job| &job.policy)
-        .or(view.record.map(|record| &record.policy));
-    let timeout = policy.and_then(|policy| policy.timeout);
+    let timeout = view.policy().and_then(|policy| policy.timeout);
     for run in view.runs.iter().filter(|run| run.outcome.is_none()) {
         let Some(container) = view.live_container(run) else {
             continue;
@@ -72,6 +76,7 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
                 container,
                 grace,
                 outcome,
+                reason: None,
             };
             draft.act(stop, cause);
         }
@@ -91,22 +96,47 @@ pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
         }
     };
     if let Some(next) = schedule.next_after(view.now) {
-        draft.wake_at(next.slot.at());
+        draft.wake_at(view.due_at(next.slot));
+    }
+    if let Some(pause) = view.paused() {
+        draft.wait(WaitCause::Paused {
+            by: pause.by.clone(),
+            until: pause.until,
+        });
     }
     if view.is_first_sight() {
         return Decision::Clear;
     }
     if view.schedule_edited() {
         miss_all_of_record(view, Reason::ScheduleEdited, draft);
+        turn::give_up_retries(view, &Reason::ScheduleEdited, draft);
         return Decision::Clear;
     }
     let due = due_slots(view, schedule);
+    if let Some(slot) = view.spread_now() {
+        let until = view.due_at(slot);
+        draft.wait(WaitCause::Jitter { slot, until });
+        draft.wake_at(until);
+    }
+    let eligible = record_over(view, job, schedule, due, draft);
+    let line = still_held(view, job, schedule, draft);
+    let decision = turn::take(view, job, &line, &eligible, draft);
+    keep_pointer(view, decision, &eligible, draft);
+    extend_series(schedule, draft);
+    decision
+}
+
+/// Records what time and policy alone have decided; the slots that may still start, oldest first.
+fn record_over(view: &JobView<'_>, job: &Job, schedule: &Schedule, due: Due, draft: &mut Draft) -> Vec<Slot> {
     let forgotten = view.forgotten_until();
     let mut eligible = Vec::new();
     for &(first, last, count) in &due.older {
         let (outcome, reason) = match fate(view, job, schedule, first) {
             _ if forgotten.is_some_and(|until| first.at() <= until) => (Outcome::Unknown, Reason::LedgerLost),
             Fate::Over(outcome, reason) => (outcome, reason),
+            Fate::Eligible if job.policy.missed_fires == MissedFires::All => {
+                (Outcome::Dropped, Reason::BacklogFull)
+            }
             Fate::Eligible => (Outcome::Missed, superseded_reason(view, first, due.newest())),
         };
         record(view, first, Some((last, count)), outcome, reason, draft);
@@ -119,14 +149,76 @@ pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
             }
             continue;
         }
+        if view.due_at(fire.slot) > view.now {
+            continue;
+        }
         match fate(view, job, schedule, fire.slot) {
             Fate::Over(outcome, reason) => record(view, fire.slot, None, outcome, reason, draft),
             Fate::Eligible => eligible.push(fire.slot),
         }
     }
-    let decision = start_or_skip(view, job, &eligible, draft);
-    extend_series(schedule, draft);
-    decision
+    eligible
+}
+
+/// The slots that still wait for their turn; those whose time is over are recorded.
+fn still_held(view: &JobView<'_>, job: &Job, schedule: &Schedule, draft: &mut Draft) -> Vec<HeldSlot> {
+    let mut line = Vec::new();
+    let held = view.record.map_or(&[][..], |record| &record.held);
+    for &held in held.iter().filter(|held| held.slot.at() <= view.now) {
+        let over = match no_starts(view) {
+            Some(over) => Some(over),
+            None => {
+                let deadline = match held.line {
+                    // Its turn comes when the run before it ends, however many slots that takes.
+                    Line::Queue => job
+                        .policy
+                        .starting_deadline
+                        .and_then(|limit| view.due_at(held.slot).checked_add(limit).ok()),
+                    Line::Backlog => deadline(view, schedule, held.slot),
+                };
+                deadline.into_iter().for_each(|at| draft.wake_at(at));
+                let passed = deadline.is_some_and(|deadline| deadline <= view.now);
+                passed.then(|| (Outcome::Missed, too_late(view, held.slot)))
+            }
+        };
+        match over {
+            Some((outcome, reason)) => record_waited(view, held.slot, outcome, reason, draft),
+            None => line.push(held),
+        }
+    }
+    line
+}
+
+/// Nothing of this job is to start now, by a person's word.
+fn no_starts(view: &JobView<'_>) -> Option<(Outcome, Reason)> {
+    if let Some(pause) = view.paused() {
+        let by = pause.by.clone();
+        return Some((Outcome::Suspended, Reason::Paused { by }));
+    }
+    let was_suspended = view.record.is_some_and(|record| record.policy.suspend);
+    (view.suspended() || was_suspended).then_some((Outcome::Suspended, Reason::Suspended))
+}
+
+/// The pointer must not pass over a slot that is not decided yet: what is recorded beyond it is
+/// found as recorded ahead.
+fn keep_pointer(view: &JobView<'_>, decision: Decision, eligible: &[Slot], draft: &mut Draft) {
+    let undecided = match decision {
+        Decision::Clear => view.spread_now(),
+        Decision::Starting(slot) | Decision::Making(slot) | Decision::Pending(slot) => {
+            eligible.contains(&slot).then_some(slot)
+        }
+    };
+    let Some(undecided) = undecided else { return };
+    for (action, _) in &mut draft.steps {
+        let row = match action {
+            Action::Record(row) => row,
+            Action::Hold(hold) => &mut hold.otherwise,
+            _ => continue,
+        };
+        if row.slot > undecided {
+            row.settled = None;
+        }
+    }
 }
 
 /// What follows a series with the same outcome and reason becomes part of it.
@@ -135,7 +227,7 @@ fn extend_series(schedule: &Schedule, draft: &mut Draft) {
     for (action, cause) in std::mem::take(&mut draft.steps) {
         if let (Action::Record(new), Some((Action::Record(before), _))) = (&action, steps.last_mut())
             && let (None, Some((last, count))) = (new.series, before.series)
-            && (new.outcome, &new.reason) == (before.outcome, &before.reason)
+            && (new.outcome, &new.reason, new.settled) == (before.outcome, &before.reason, before.settled)
             && schedule
                 .next_after(last.at())
                 .is_some_and(|next| next.slot == new.slot)
@@ -162,6 +254,11 @@ pub(super) fn miss_all_of_record(view: &JobView<'_>, otherwise: Reason, draft: &
     let held = matches!(otherwise, Reason::RemovalsHeld(_));
     let gap_of = |slot| if held { None } else { view.gap_reason(slot) };
     let reason_of = |slot| gap_of(slot).unwrap_or_else(|| otherwise.clone());
+    for held in view.record.map_or(&[][..], |record| &record.held) {
+        if held.slot.at() <= view.now {
+            record_waited(view, held.slot, Outcome::Missed, otherwise.clone(), draft);
+        }
+    }
     for (first, last, count) in due.older {
         record(
             view,
@@ -211,7 +308,17 @@ fn due_slots(view: &JobView<'_>, schedule: &Schedule) -> Due {
         }
         before = fire.slot.at();
         if due.slots.len() == SERIES_LIMIT {
-            due.older = series_between(view, schedule, from, before);
+            // What is too late even for the backlog is a series of its own.
+            let all = view
+                .policy()
+                .is_some_and(|policy| policy.missed_fires == MissedFires::All);
+            let cut = all
+                .then(|| view.now.checked_sub(patience(view)).ok())
+                .flatten()
+                .filter(|cut| from < *cut && *cut < before);
+            let cut = cut.unwrap_or(from);
+            due.older = series_between(view, schedule, from, cut);
+            due.older.extend(series_between(view, schedule, cut, before));
             break;
         }
         if !view.is_recorded(fire.slot) {
@@ -257,110 +364,59 @@ enum Fate {
 
 /// What policy and time alone say of one due slot.
 fn fate(view: &JobView<'_>, job: &Job, schedule: &Schedule, slot: Slot) -> Fate {
-    let was_suspended = view.record.is_some_and(|record| record.policy.suspend);
-    if view.suspended() || was_suspended {
-        return Fate::Over(Outcome::Suspended, Reason::Suspended);
+    let due_at = view.due_at(slot);
+    if let Some(pause) = view.record.and_then(|record| record.pause_at(due_at)) {
+        let by = pause.by.clone();
+        return Fate::Over(Outcome::Suspended, Reason::Paused { by });
     }
-    let gap = view.gap_reason(slot);
-    let while_down = slot.at() < view.world.up_since;
+    if let Some((outcome, reason)) = no_starts(view) {
+        return Fate::Over(outcome, reason);
+    }
+    let while_down = due_at < view.world.up_since;
     if while_down && (view.world.clock_suspect || job.policy.missed_fires == MissedFires::Skip) {
         let reason = if view.world.clock_suspect {
             Reason::ClockJumped
         } else {
-            gap.unwrap_or(Reason::SchedulerDown)
+            view.gap_reason(slot).unwrap_or(Reason::SchedulerDown)
         };
         return Fate::Over(Outcome::Missed, reason);
     }
-    match deadline(job, schedule, slot) {
-        Some(deadline) if deadline <= view.now => {
-            let not_armed = view.record.and_then(|record| record.arm_failure.as_ref());
-            let reason = match (gap, not_armed) {
-                (Some(gap), _) => gap,
-                (None, Some(failure)) => Reason::NotArmed(failure.detail.clone()),
-                (None, None) => Reason::DeadlinePassed,
-            };
-            Fate::Over(Outcome::Missed, reason)
-        }
+    match deadline(view, schedule, slot) {
+        Some(deadline) if deadline <= view.now => Fate::Over(Outcome::Missed, too_late(view, slot)),
         _ => Fate::Eligible,
     }
 }
 
+/// Why a slot's deadline passed without a start.
+fn too_late(view: &JobView<'_>, slot: Slot) -> Reason {
+    let not_armed = view.record.and_then(|record| record.arm_failure.as_ref());
+    match (view.gap_reason(slot), not_armed, &view.full) {
+        (Some(gap), _, _) => gap,
+        (None, Some(failure), _) => Reason::NotArmed(failure.detail.clone()),
+        (None, None, Some((cap, _))) => Reason::NoPlace(cap.to_string()),
+        (None, None, None) => Reason::DeadlinePassed,
+    }
+}
+
+/// How long after its time a slot of a job with `missed_fires: all` may still start.
+fn patience(view: &JobView<'_>) -> Duration {
+    let limit = view.policy().and_then(|policy| policy.starting_deadline);
+    limit.unwrap_or(BACKLOG_PATIENCE)
+}
+
 /// The moment from which a slot is no longer started.
-fn deadline(job: &Job, schedule: &Schedule, slot: Slot) -> Option<Timestamp> {
-    match job.policy.starting_deadline {
-        Some(limit) => slot.at().checked_add(limit).ok(),
-        None => schedule.next_after(slot.at()).map(|fire| fire.slot.at()),
+pub(super) fn deadline(view: &JobView<'_>, schedule: &Schedule, slot: Slot) -> Option<Timestamp> {
+    let policy = view.policy()?;
+    match (policy.starting_deadline, policy.missed_fires) {
+        (None, MissedFires::One | MissedFires::Skip) => {
+            schedule.next_after(slot.at()).map(|fire| view.due_at(fire.slot))
+        }
+        (Some(_), _) | (None, MissedFires::All) => view.due_at(slot).checked_add(patience(view)).ok(),
     }
-}
-
-/// What stands in the way of a start.
-enum Obstacle<'a> {
-    /// Its result is being read: wait a moment.
-    Ending(&'a Run),
-    Active(&'a Run),
-    Held,
-    Stray(&'a Container),
-}
-
-fn obstacle<'a>(view: &'a JobView<'_>) -> Option<Obstacle<'a>> {
-    for run in &view.runs {
-        if run.holds_job(view.now) {
-            return Some(Obstacle::Held);
-        }
-        if run.outcome.is_none() {
-            let live = view.live_container(run).is_some() || view.is_followed(run);
-            return Some(if live {
-                Obstacle::Active(run)
-            } else {
-                Obstacle::Ending(run)
-            });
-        }
-    }
-    view.stray_live().map(Obstacle::Stray)
-}
-
-/// The newest eligible slot is started; concurrency may forbid it, and older ones give way.
-fn start_or_skip(view: &JobView<'_>, job: &Job, eligible: &[Slot], draft: &mut Draft) -> Decision {
-    let Some((&newest, older)) = eligible.split_last() else {
-        return Decision::Clear;
-    };
-    let skip = match obstacle(view) {
-        Some(Obstacle::Ending(run)) => {
-            let since = run
-                .started_at
-                .or(run.intent.as_ref().map(|intent| intent.at))
-                .unwrap_or(run.due_at);
-            draft.wait(WaitCause::PreviousRunActive {
-                since,
-                run: run.id.clone(),
-            });
-            return Decision::Pending(newest);
-        }
-        Some(Obstacle::Active(run)) => Some(Reason::PreviousRunActive {
-            since: run.started_at.unwrap_or(run.due_at),
-        }),
-        Some(Obstacle::Held) => Some(Reason::UnknownRunMayStillRun),
-        // A person started what was armed for this very slot.
-        Some(Obstacle::Stray(own)) if own.claim == Claim::Known && own.stamp.slot == Some(newest) => {
-            miss_older(view, older, newest, draft);
-            record(view, newest, None, Outcome::Unknown, Reason::StartedByHand, draft);
-            return Decision::Clear;
-        }
-        Some(Obstacle::Stray(other)) => Some(Reason::StrayRunning(other.name.to_string())),
-        None => None,
-    };
-    if let Some(reason) = skip {
-        for &slot in eligible {
-            record(view, slot, None, Outcome::Skipped, reason.clone(), draft);
-        }
-        return Decision::Clear;
-    }
-    miss_older(view, older, newest, draft);
-    start(view, job, newest, draft)
 }
 
 /// Only the newest slot is caught up.
-fn miss_older(view: &JobView<'_>, older: &[Slot], newest: Slot, draft: &mut Draft) {
+pub(super) fn miss_older(view: &JobView<'_>, older: &[Slot], newest: Slot, draft: &mut Draft) {
     for &slot in older {
         let reason = superseded_reason(view, slot, newest);
         record(view, slot, None, Outcome::Missed, reason, draft);
@@ -372,21 +428,36 @@ fn superseded_reason(view: &JobView<'_>, slot: Slot, newest: Slot) -> Reason {
         .unwrap_or(Reason::NewerSlotDue { newer: newest })
 }
 
-fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decision {
-    if let Ok(schedule) = &view.schedule
-        && let Some(deadline) = deadline(job, schedule, slot)
-    {
-        draft.wake_at(deadline);
-    }
+/// One attempt at a slot that is to be made now.
+pub(super) struct Attempt {
+    pub slot: Slot,
+    /// Counts from 0.
+    pub number: u32,
+    pub due_at: Timestamp,
+    /// From then on it is no longer started.
+    pub deadline: Option<Timestamp>,
+    /// Not beside another active run of the job.
+    pub exclusive: bool,
+    /// Whether the job's pointer moves to its slot; it has passed those that waited.
+    pub settles: bool,
+    pub cause: Cause,
+}
+
+/// Starts it, making its container first where none is armed.
+pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut Draft) -> Decision {
+    let slot = attempt.slot;
+    attempt.deadline.into_iter().for_each(|at| draft.wake_at(at));
     let hash = spec_hash(&job.container);
     if view.is_exec() {
-        return start_exec(view, job, slot, hash, draft);
+        return start_exec(view, job, &attempt, hash, draft);
     }
     let current = view
-        .container_for(slot)
+        .container_for(slot, attempt.number)
         .filter(|container| view.is_current(container, job, &hash));
     let in_use = view.reuses() && view.reused_in_use().is_some();
     if view.busy(Lane::Run) || (current.is_none() && (view.busy(Lane::Arm) || in_use)) {
+        // Its start may be under way already.
+        draft.wants_since = view.busy(Lane::Run).then_some(attempt.due_at);
         draft.wait(WaitCause::BeingArmed { slot });
         return Decision::Pending(slot);
     }
@@ -409,12 +480,9 @@ fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decisi
         .filter(|container| is_idle(container) && view.run_of(container).is_none())
         .map(|container| target(container))
         .collect();
-    let late_secs = view.now.as_second() - slot.as_second();
-    let cause = Cause::Due {
-        late_secs,
-        why: view.gap_reason(slot),
-    };
-    let launch = Box::new(launch(view, job, slot, hash));
+    draft.wants_since = Some(attempt.due_at);
+    let cause = attempt.cause.clone();
+    let launch = Box::new(launch_attempt(view, job, &attempt, hash));
     let armed = current.map(target);
     let decision = match &armed {
         Some(_) => Decision::Starting(slot),
@@ -432,39 +500,59 @@ fn start(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) -> Decisi
 }
 
 /// Starts the command of a due slot in somebody else's container, as soon as that runs.
-fn start_exec(view: &JobView<'_>, job: &Job, slot: Slot, hash: String, draft: &mut Draft) -> Decision {
+fn start_exec(view: &JobView<'_>, job: &Job, attempt: &Attempt, hash: String, draft: &mut Draft) -> Decision {
+    let slot = attempt.slot;
     // No event tells of other people's containers, nor of a command that was started in one.
     draft.wake_at(view.now.saturating_add(LOOK_AGAIN).unwrap_or(view.now));
     if view.busy(Lane::Exec(slot)) || view.target_problem().is_some() {
+        draft.wants_since = view.busy(Lane::Exec(slot)).then_some(attempt.due_at);
         return Decision::Pending(slot);
     }
-    let cause = Cause::Due {
-        late_secs: view.now.as_second() - slot.as_second(),
-        why: view.gap_reason(slot),
-    };
+    draft.wants_since = Some(attempt.due_at);
     let action = Action::Start {
-        launch: Box::new(launch(view, job, slot, hash)),
+        launch: Box::new(launch_attempt(view, job, attempt, hash)),
         armed: None,
         discard: Vec::new(),
     };
-    draft.act(action, cause);
+    draft.act(action, attempt.cause.clone());
     Decision::Starting(slot)
 }
 
-/// The container of a slot's first attempt, to be made and started.
+/// The container of a slot's first attempt, to be made ahead of its time.
 pub(super) fn launch(view: &JobView<'_>, job: &Job, slot: Slot, spec_hash: String) -> Launch {
+    let attempt = Attempt {
+        slot,
+        number: 0,
+        due_at: view.due_at(slot),
+        deadline: None,
+        exclusive: true,
+        settles: true,
+        cause: Cause::NextSlot,
+    };
+    launch_attempt(view, job, &attempt, spec_hash)
+}
+
+fn launch_attempt(view: &JobView<'_>, job: &Job, attempt: &Attempt, spec_hash: String) -> Launch {
     Launch {
         job: job.name.clone(),
-        name: ContainerName::of_slot(&view.world.instance, &job.name, slot, 0),
-        slot: Some(slot),
-        attempt: 0,
-        due_at: slot.at(),
+        name: ContainerName::of_slot(&view.world.instance, &job.name, attempt.slot, attempt.number),
+        slot: Some(attempt.slot),
+        attempt: attempt.number,
+        due_at: attempt.due_at,
         spec: job.container.clone(),
         spec_hash,
         pull: job.container.pull_policy,
         origin: job.origin.clone(),
-        exclusive: true,
+        exclusive: attempt.exclusive,
+        caps: view.caps.clone(),
+        group: job.policy.group.clone(),
+        settled: attempt.settles.then(|| recorded_to(view)),
     }
+}
+
+/// Up to where the job's slots have their records in the ledger.
+fn recorded_to(view: &JobView<'_>) -> Timestamp {
+    view.record.map_or(Timestamp::MIN, |record| record.settled)
 }
 
 pub(super) fn target(container: &crate::model::Container) -> Target {
@@ -476,7 +564,7 @@ pub(super) fn target(container: &crate::model::Container) -> Target {
     }
 }
 
-fn record(
+pub(super) fn record(
     view: &JobView<'_>,
     slot: Slot,
     series: Option<(Slot, u64)>,
@@ -484,22 +572,51 @@ fn record(
     reason: Reason,
     draft: &mut Draft,
 ) {
+    let mut row = not_run(view, slot, outcome, reason);
+    row.series = series;
+    draft.act(Action::Record(Box::new(row)), Cause::SlotDecided);
+}
+
+/// The same for a slot that the job's pointer has passed already.
+fn record_waited(view: &JobView<'_>, slot: Slot, outcome: Outcome, reason: Reason, draft: &mut Draft) {
+    let mut row = not_run(view, slot, outcome, reason);
+    row.settled = None;
+    draft.act(Action::Record(Box::new(row)), Cause::SlotDecided);
+}
+
+/// Lets a slot wait for its turn; without a place it is recorded as that instead.
+pub(super) fn hold(
+    view: &JobView<'_>,
+    slot: Slot,
+    line: Line,
+    most: u32,
+    otherwise: (Outcome, Reason),
+    draft: &mut Draft,
+) {
+    let otherwise = not_run(view, slot, otherwise.0, otherwise.1);
+    let hold = Hold {
+        line,
+        most,
+        otherwise,
+    };
+    draft.act(Action::Hold(Box::new(hold)), Cause::SlotDecided);
+}
+
+fn not_run(view: &JobView<'_>, slot: Slot, outcome: Outcome, reason: Reason) -> NotRun {
     let origin = view
         .job
         .map(|job| job.origin.clone())
         .or(view.record.map(|record| record.origin.clone()))
         .unwrap_or_default();
-    let name = ContainerName::of_slot(&view.world.instance, &view.name, slot, 0);
-    let not_run = NotRun {
-        name,
+    NotRun {
+        name: ContainerName::of_slot(&view.world.instance, &view.name, slot, 0),
         slot,
-        series,
+        series: None,
         outcome,
         reason,
         origin,
-        settled: view.record.map_or(Timestamp::MIN, |record| record.settled),
-    };
-    draft.act(Action::Record(Box::new(not_run)), Cause::SlotDecided);
+        settled: Some(recorded_to(view)),
+    }
 }
 
 /// A run's container that never started, as far as the engine says.

@@ -8,8 +8,10 @@ mod converge;
 mod diff;
 mod due;
 mod fingerprint;
+mod places;
 mod render;
 mod retain;
+mod turn;
 mod view;
 
 use std::collections::BTreeSet;
@@ -18,8 +20,11 @@ use jiff::Timestamp;
 
 use crate::model::{Arming, Desired, JobName, Observed};
 
-pub use action::{Action, Cause, Launch, NextFire, NotRun, Plan, Sight, Step, Target, WaitCause, Waiting};
+pub use action::{
+    Action, Cause, Hold, Launch, NextFire, NotRun, Plan, Sight, Step, Target, WaitCause, Waiting,
+};
 pub use diff::unified;
+use due::Decision;
 pub use fingerprint::spec_hash;
 pub use render::{describe_cause, describe_wait, render, when_in_words};
 use view::{ByJob, Draft, JobView};
@@ -28,10 +33,13 @@ use view::{ByJob, Draft, JobView};
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let seen = ByJob::new(observed);
-    let views: Vec<JobView<'_>> = all_names(desired, observed)
+    let mut views: Vec<JobView<'_>> = all_names(desired, observed)
         .into_iter()
         .map(|name| JobView::new(name, desired, &seen, now))
         .collect();
+    places::look(&mut views, observed, now);
+    let mut parts: Vec<(Draft, Decision)> = views.iter().map(decide).collect();
+    places::admit(&views, &mut parts, observed, now);
     let within_limit = nearest(&views, desired.arming);
 
     let mut plan = Plan {
@@ -42,38 +50,29 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
         unchanged: Vec::new(),
         next_wake: None,
     };
-    for view in &views {
-        let mut draft = Draft::default();
+    for (view, (mut draft, decision)) in views.iter().zip(parts) {
         if view.job.is_some() {
             let within_limit = within_limit.contains(&view.name);
-            declared(view, desired.arming, within_limit, &mut draft);
-        } else {
-            no_longer_declared(view, desired, &mut draft);
+            converge::arm(view, &decision, desired.arming, within_limit, &mut draft);
+            retain::prune(view, &mut draft);
+            converge::show_edit(view, &mut draft);
+        } else if converge::forget(view, &desired.removals, &mut draft) {
+            retain::prune(view, &mut draft);
         }
         draft.finish(view, &mut plan);
     }
     plan
 }
 
-/// The story of one declared job.
-fn declared(view: &JobView<'_>, arming: Arming, within_limit: bool, draft: &mut Draft) {
-    converge::see(view, draft);
-    retain::settle(view, draft);
-    due::stop_overdue(view, draft);
-    let decision = due::decide(view, draft);
-    converge::arm(view, &decision, arming, within_limit, draft);
-    retain::prune(view, draft);
-    converge::show_edit(view, draft);
-}
-
-/// The story of a job that left the manifests: its armed container goes, a run finishes, then what
-/// it kept is pruned.
-fn no_longer_declared(view: &JobView<'_>, desired: &Desired, draft: &mut Draft) {
-    retain::settle(view, draft);
-    due::stop_overdue(view, draft);
-    if converge::forget(view, &desired.removals, draft) {
-        retain::prune(view, draft);
-    }
+/// What became of one job's slots, as far as the job alone decides it. A job that left the manifests
+/// has none; a run of it finishes, and then what it kept is pruned.
+fn decide(view: &JobView<'_>) -> (Draft, Decision) {
+    let mut draft = Draft::default();
+    converge::see(view, &mut draft);
+    retain::settle(view, &mut draft);
+    due::stop_overdue(view, &mut draft);
+    let decision = due::decide(view, &mut draft);
+    (draft, decision)
 }
 
 /// Every job that is declared, or of which engine or ledger still hold something.

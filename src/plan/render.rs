@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause};
-use crate::model::Reason;
+use crate::model::{Line, Reason, RunId};
 use crate::schedule::until_words;
 
 /// The whole plan as text, ending in its summary line.
@@ -170,9 +170,12 @@ fn cause_in_words(step: &Step) -> String {
         Cause::SlotPassed => String::from("made for a slot that has passed"),
         Cause::Due { late_secs, why } => describe_due(step, *late_secs, why.as_ref()),
         Cause::TimedOut { timeout } => format!("has run longer than its timeout of {}", span(*timeout)),
+        Cause::Replaced { by } => format!("makes room for slot {by} (concurrency: replace)"),
+        Cause::Retry { after } => format!("another attempt after: {after}"),
         Cause::StopAsked => String::from("its end was asked for before, and it still runs"),
         Cause::JobRemoved => String::from("no longer declared"),
         Cause::JobSuspended => String::from("suspended"),
+        Cause::JobPaused => String::from("paused"),
         Cause::Retention => String::from("more finished containers than `history` keeps"),
         Cause::Superseded => String::from("made by the ledger that this one took over from"),
         Cause::GivenUp => String::from("made by a request that was given up"),
@@ -275,9 +278,55 @@ pub fn describe_wait(cause: &WaitCause, now: Timestamp) -> String {
         WaitCause::RemovalsHeld { why } => {
             format!("not removed: {why}; `apply --allow-mass-removal` removes it all the same")
         }
+        WaitCause::RetryPending { run, at } => {
+            format!(
+                "another attempt after {run} in {}",
+                in_words(at.duration_since(now))
+            )
+        }
+        WaitCause::Queued { slot, line, behind } => {
+            let line = match line {
+                Line::Queue => "queue",
+                Line::Backlog => "backlog",
+            };
+            format!("slot {slot} waits in the {line}{}", behind_words(behind))
+        }
+        WaitCause::Replacing { run, slot } => format!("slot {slot} is due; {run} is being stopped for it"),
+        WaitCause::AtLimit { slot, cap, by } => {
+            format!("slot {slot} is due; {cap}{}", behind_words(by))
+        }
+        WaitCause::Jitter { slot, until } => {
+            format!(
+                "slot {slot} starts in {} (jitter)",
+                in_words(until.duration_since(now))
+            )
+        }
+        WaitCause::Paused { by, until: None } => format!("paused by {by}, until `resume`"),
+        WaitCause::Paused {
+            by,
+            until: Some(until),
+        } => {
+            format!(
+                "paused by {by} for another {}",
+                in_words(until.duration_since(now))
+            )
+        }
         WaitCause::Suspended => String::from("suspended"),
         WaitCause::BeyondArmLimit { limit } => format!("not armed yet: {limit} other jobs' slots are nearer"),
         WaitCause::BadSchedule { why } => format!("its recorded schedule cannot be read: {why}"),
+    }
+}
+
+/// Who holds the place that is waited for: the first ones by name.
+fn behind_words(by: &[RunId]) -> String {
+    const NAMED: usize = 3;
+    let mut names: Vec<String> = by.iter().take(NAMED).map(RunId::to_string).collect();
+    if by.len() > NAMED {
+        names.push(format!("{} more", by.len() - NAMED));
+    }
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(", behind {}", names.join(", ")),
     }
 }
 

@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause, Waiting};
 use crate::model::{
-    Claim, Container, ContainerStatus, Desired, GapKind, Job, JobName, JobRecord, Lane, Observed, Place,
-    Reason, Run, Slot, TargetState, Within,
+    Cap, Claim, Container, ContainerStatus, Desired, GapKind, Job, JobName, JobRecord, Lane, Observed, Pause,
+    Place, Policy, Reason, Run, RunId, Slot, TargetState, Within,
 };
-use crate::schedule::{Fire, Schedule};
+use crate::schedule::{self, Fire, Schedule};
 
 /// A clock that went back by less than this is waited for: the slots it repeats are recorded
 /// already. One that went back further would mute the job for hours, so its plan starts from now.
@@ -59,6 +59,10 @@ pub(super) struct JobView<'a> {
     pub containers: Vec<&'a Container>,
     /// Newest first.
     pub runs: Vec<&'a Run>,
+    /// The limits on what runs at once that hold for this job.
+    pub caps: Vec<Cap>,
+    /// The one of them that is reached, and by whom.
+    pub full: Option<(Cap, Vec<RunId>)>,
 }
 
 impl<'a> JobView<'a> {
@@ -83,7 +87,34 @@ impl<'a> JobView<'a> {
             schedule,
             containers,
             runs,
+            caps: job
+                .map(|job| desired.caps.of(job.policy.group.as_deref()))
+                .unwrap_or_default(),
+            full: None,
         }
+    }
+
+    /// What the job is held to: as declared, else as it was when it was last seen.
+    pub fn policy(&self) -> Option<&'a Policy> {
+        let declared = self.job.map(|job| &job.policy);
+        declared.or(self.record.map(|record| &record.policy))
+    }
+
+    /// When a slot is to start: jitter delays it.
+    pub fn due_at(&self, slot: Slot) -> Timestamp {
+        let jitter = self.policy().and_then(|policy| policy.jitter);
+        let (Some(jitter), Ok(schedule)) = (jitter, &self.schedule) else {
+            return slot.at();
+        };
+        let next = schedule.next_after(slot.at()).map(|fire| fire.slot);
+        let instance = self.world.instance.as_str();
+        let delay = schedule::jitter(instance, &self.name.to_string(), slot, jitter, next);
+        slot.at().saturating_add(delay).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The pause in which this moment lies.
+    pub fn paused(&self) -> Option<&'a Pause> {
+        self.record?.pause_at(self.now)
     }
 
     pub fn busy(&self, lane: Lane) -> bool {
@@ -123,11 +154,11 @@ impl<'a> JobView<'a> {
         })
     }
 
-    /// Whether that slot has a record already.
+    /// Whether that slot has a record already, or waits for its turn.
     pub fn is_recorded(&self, slot: Slot) -> bool {
-        self.record
-            .is_some_and(|record| record.recorded_ahead.contains(&slot))
-            || self.runs.iter().any(|run| run.slot == Some(slot))
+        self.record.is_some_and(|record| {
+            record.recorded_ahead.contains(&slot) || record.held.iter().any(|held| held.slot == slot)
+        }) || self.runs.iter().any(|run| run.slot == Some(slot))
     }
 
     /// Slots in a stretch of time that have a record, ascending.
@@ -142,24 +173,45 @@ impl<'a> JobView<'a> {
             .collect()
     }
 
-    /// The next slot that has no record yet.
+    /// The next slot that is still to be decided, and that no pause covers.
     pub fn next_fire(&self) -> Option<Fire> {
         if self.job.is_none() || self.suspended() {
             return None;
         }
+        let schedule = self.schedule.as_ref().ok()?;
         let mut after = self.now.max(self.settled());
+        // One whose start is spread is still to come after its own time.
+        if let Some(last) = self.spread_now() {
+            after = just_before(last.at());
+        }
         loop {
-            let fire = self.schedule.as_ref().ok()?.next_after(after)?;
-            if !self.is_recorded(fire.slot) {
+            let fire = schedule.next_after(after)?;
+            after = fire.slot.at();
+            if let Some(pause) = self
+                .record
+                .and_then(|record| record.pause_at(self.due_at(fire.slot)))
+            {
+                let jitter = self.policy().and_then(|policy| policy.jitter).unwrap_or_default();
+                let resumed = pause.until?.saturating_sub(jitter).unwrap_or(after);
+                after = after.max(just_before(resumed));
+            } else if !self.is_recorded(fire.slot) {
                 return Some(fire);
             }
-            after = fire.slot.at();
         }
     }
 
-    /// The container that was made for that slot's first attempt, in whatever state it is; or the
-    /// one that is started again for each slot, when that is free.
-    pub fn container_for(&self, slot: Slot) -> Option<&'a Container> {
+    /// The slot that has come and whose start is spread to a moment that has not.
+    pub fn spread_now(&self) -> Option<Slot> {
+        self.policy()?.jitter?;
+        let before = self.now.saturating_add(SignedDuration::from_nanos(1)).ok()?;
+        let last = self.schedule.as_ref().ok()?.previous_before(before)?.slot;
+        let comes = last.at() > self.settled() && !self.is_recorded(last) && self.due_at(last) > self.now;
+        comes.then_some(last)
+    }
+
+    /// The container that was made for that attempt at a slot, in whatever state it is; or the one
+    /// that is started again for each, when that is free.
+    pub fn container_for(&self, slot: Slot, attempt: u32) -> Option<&'a Container> {
         let reuses = self.reuses();
         self.containers.iter().copied().find(|container| {
             let fits = match container.stamp.reused {
@@ -170,7 +222,7 @@ impl<'a> JobView<'a> {
                             ContainerStatus::Created | ContainerStatus::Exited
                         )
                 }
-                false => !reuses && container.stamp.slot == Some(slot) && container.stamp.attempt == 0,
+                false => !reuses && container.stamp.slot == Some(slot) && container.stamp.attempt == attempt,
             };
             fits && container.claim == Claim::Known && self.run_of(container).is_none()
         })
@@ -306,20 +358,27 @@ impl<'a> JobView<'a> {
 
     /// Why nobody started anything at that time.
     pub fn gap_reason(&self, slot: Slot) -> Option<Reason> {
+        let due_at = self.due_at(slot);
         let gap = self
             .world
             .gaps
             .iter()
             .rev()
-            .find(|gap| gap.from <= slot.at() && slot.at() <= gap.to);
+            .find(|gap| gap.from <= due_at && due_at <= gap.to);
         match gap.map(|gap| gap.kind) {
             Some(GapKind::SchedulerDown) => Some(Reason::SchedulerDown),
             Some(GapKind::EngineUnreachable) => Some(Reason::EngineUnreachable),
             Some(GapKind::ClockJumped) => Some(Reason::ClockJumped),
-            None if slot.at() < self.world.up_since => Some(Reason::SchedulerDown),
+            None if due_at < self.world.up_since => Some(Reason::SchedulerDown),
             None => None,
         }
     }
+}
+
+/// So that "strictly after" takes this moment in.
+fn just_before(at: Timestamp) -> Timestamp {
+    at.saturating_sub(SignedDuration::from_nanos(1))
+        .unwrap_or(Timestamp::MIN)
 }
 
 /// A container that is no run's and was not started, or has ended without one.
@@ -345,6 +404,9 @@ pub(super) struct Draft {
     pub waiting: Vec<WaitCause>,
     pub wake: Option<Timestamp>,
     pub diff: Option<String>,
+    /// The moment from which the start that this job is about to make is due: who came first has
+    /// the place, where there are not enough of them.
+    pub wants_since: Option<Timestamp>,
 }
 
 impl Draft {

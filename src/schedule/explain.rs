@@ -23,6 +23,10 @@ pub fn explain(expression: &str) -> Result<String, CronError> {
 /// As [`super::parse_cron_matching`].
 pub fn explain_trigger(trigger: &Trigger) -> Result<String, CronError> {
     match trigger {
+        Trigger::Except { days, .. } => {
+            let days: Vec<String> = days.iter().map(super::except::in_words).collect();
+            Ok(format!("Not on {}", and(&days)))
+        }
         Trigger::Every { period } => {
             let end = SignedDuration::try_from(*period)
                 .ok()

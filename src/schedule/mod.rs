@@ -10,12 +10,14 @@
 //! | `cron.rs` | the naive local times that it names, by the `cron` crate |
 //! | `zone.rs` | those as instants: time zones and daylight saving |
 //! | `every.rs`, `duration.rs` | fixed periods |
+//! | `except.rs` | days without slots |
 //! | `jitter.rs` | the delay of a start after its slot |
 //! | `explain.rs`, `words.rs`, `warn.rs` | what a person reads |
 
 mod cron;
 mod duration;
 mod every;
+mod except;
 mod explain;
 mod grammar;
 mod jitter;
@@ -36,6 +38,7 @@ use crate::model::{Slot, Trigger};
 pub use cron::{Cron, parse_cron, parse_cron_matching};
 pub use duration::{DurationError, parse_duration};
 pub use every::{EveryError, check_every};
+pub use except::{leaves_days, parse_days};
 pub use explain::{explain, explain_trigger};
 pub use grammar::{CronError, CronErrorKind};
 pub use jitter::jitter;
@@ -58,6 +61,7 @@ pub enum ScheduleError {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     rules: Vec<Rule>,
+    except: Option<except::Except>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,15 +96,24 @@ impl Schedule {
     /// # Errors
     /// When an expression, a zone or a period is not valid.
     pub fn compile(triggers: &[Trigger]) -> Result<Schedule, ScheduleError> {
-        let rules = triggers.iter().map(Rule::compile).collect::<Result<_, _>>()?;
-        Ok(Schedule { rules })
+        let mut rules = Vec::with_capacity(triggers.len());
+        let mut except = None;
+        for trigger in triggers {
+            match trigger {
+                Trigger::Except { days, timezone } => {
+                    except = Some(except::Except::new(days, check_timezone(timezone)?));
+                }
+                Trigger::Cron { .. } | Trigger::Every { .. } => rules.extend(Rule::compile(trigger)?),
+            }
+        }
+        Ok(Schedule { rules, except })
     }
 
     /// The first slot strictly after an instant.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Fire> {
         let from = second_after(after)?;
-        earliest(self.rules.iter().filter_map(|rule| rule.first_from(from)))
+        earliest(self.rules.iter().filter_map(|rule| self.first_from(rule, from)))
     }
 
     /// The last slot strictly before an instant.
@@ -111,7 +124,7 @@ impl Schedule {
         self.rules
             .iter()
             .rev()
-            .filter_map(|rule| rule.last_until(until))
+            .filter_map(|rule| self.last_until(rule, until))
             .max_by(|a, b| a.slot.cmp(&b.slot))
     }
 
@@ -121,10 +134,10 @@ impl Schedule {
         let heads = self
             .rules
             .iter()
-            .map(|rule| start.and_then(|start| rule.first_from(start)))
+            .map(|rule| start.and_then(|start| self.first_from(rule, start)))
             .collect();
         Between {
-            rules: &self.rules,
+            schedule: self,
             heads,
             until,
         }
@@ -133,7 +146,7 @@ impl Schedule {
     /// How many slots [`Schedule::between`] would yield, counted up to `limit`.
     #[must_use]
     pub fn count_between(&self, after: Timestamp, until: Timestamp, limit: u64) -> u64 {
-        if let [Rule::Every(every)] = self.rules[..] {
+        if let ([Rule::Every(every)], None) = (&self.rules[..], &self.except) {
             let window =
                 second_after(after).zip(second_before(until.saturating_add(NANOSECOND).unwrap_or(until)));
             return window
@@ -157,13 +170,27 @@ impl Schedule {
             && self
                 .rules
                 .iter()
-                .any(|rule| rule.first_from(at).is_some_and(|fire| fire.slot.at() == at))
+                .any(|rule| self.first_from(rule, at).is_some_and(|fire| fire.slot.at() == at))
     }
 
     /// Whether it has no triggers at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    fn first_from(&self, rule: &Rule, from: Timestamp) -> Option<Fire> {
+        let Some(except) = &self.except else {
+            return rule.first_from(from);
+        };
+        except.first_free(from, rule.zone(), |from| rule.first_from(from))
+    }
+
+    fn last_until(&self, rule: &Rule, until: Timestamp) -> Option<Fire> {
+        let Some(except) = &self.except else {
+            return rule.last_until(until);
+        };
+        except.last_free(until, rule.zone(), |until| rule.last_until(until))
     }
 }
 
@@ -188,9 +215,11 @@ fn earliest(fires: impl Iterator<Item = Fire>) -> Option<Fire> {
 }
 
 impl Rule {
-    fn compile(trigger: &Trigger) -> Result<Rule, ScheduleError> {
+    /// `None` for what takes slots away.
+    fn compile(trigger: &Trigger) -> Result<Option<Rule>, ScheduleError> {
         match trigger {
-            Trigger::Every { period } => Ok(Rule::Every(every::Every::new(*period)?)),
+            Trigger::Except { .. } => Ok(None),
+            Trigger::Every { period } => Ok(Some(Rule::Every(every::Every::new(*period)?))),
             Trigger::Cron {
                 expression,
                 timezone,
@@ -202,12 +231,20 @@ impl Rule {
                         error,
                     })?;
                 let zone = check_timezone(timezone)?;
-                Ok(Rule::Cron(Box::new(zone::ZonedCron {
+                Ok(Some(Rule::Cron(Box::new(zone::ZonedCron {
                     cron,
                     zone,
                     name: timezone.as_str().into(),
-                })))
+                }))))
             }
+        }
+    }
+
+    /// The zone whose calendar counts; `None` for a period.
+    fn zone(&self) -> Option<&TimeZone> {
+        match self {
+            Rule::Every(_) => None,
+            Rule::Cron(cron) => Some(&cron.zone),
         }
     }
 
@@ -240,7 +277,7 @@ impl Rule {
 
 /// The next slot of each rule, merged.
 struct Between<'s> {
-    rules: &'s [Rule],
+    schedule: &'s Schedule,
     heads: Vec<Option<Fire>>,
     until: Timestamp,
 }
@@ -255,9 +292,9 @@ impl Iterator for Between<'_> {
             return None;
         }
         let from = second_after(fire.slot.at());
-        for (rule, head) in self.rules.iter().zip(&mut self.heads) {
+        for (rule, head) in self.schedule.rules.iter().zip(&mut self.heads) {
             if head.as_ref().is_some_and(|head| head.slot == fire.slot) {
-                *head = from.and_then(|from| rule.first_from(from));
+                *head = from.and_then(|from| self.schedule.first_from(rule, from));
             }
         }
         Some(fire)

@@ -115,6 +115,9 @@ const EIGHT_YEARS: SignedDuration = SignedDuration::from_hours(24 * (8 * 365 + 2
 /// warnings: it has an error.
 #[must_use]
 pub fn warnings(trigger: &Trigger, from: Timestamp) -> Vec<ScheduleWarning> {
+    if matches!(trigger, Trigger::Except { .. }) {
+        return Vec::new();
+    }
     let Ok(schedule) = Schedule::compile(std::slice::from_ref(trigger)) else {
         return Vec::new();
     };

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use crate::kubernetes::{self, Finding, Target, as_cron};
 use crate::manifest::reader::{Sink, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
-use crate::model::{Concurrency, DayMatch, History, Job, JobName, MissedFires, Policy, Trigger, Triggers};
+use crate::model::{
+    Concurrency, DayMatch, History, Job, JobName, MissedFires, OnUnknown, Policy, Trigger, Triggers,
+};
 
 use super::labels::{entries, raw};
 use super::yaml::{Yaml, comment, document};
@@ -147,15 +149,19 @@ fn check_for_compose(job: &Job) -> Vec<Finding> {
     } = job;
     let Triggers { manual: _, schedule } = triggers;
     let Policy {
-        // Both stand in an entry of the schedule.
-        concurrency: _,
-        missed_fires: _,
+        concurrency,
+        missed_fires,
         starting_deadline,
         timeout,
         success_exit_codes,
         suspend,
         history,
         unknown_hold,
+        retries,
+        backoff: _, // says nothing without retries
+        on_unknown,
+        jitter,
+        group,
     } = policy;
     let mut found = Vec::new();
     let mut none = |key: &'static str, is_set: bool| {
@@ -172,6 +178,13 @@ fn check_for_compose(job: &Job) -> Vec<Finding> {
     none("x-scheduler.suspend", *suspend);
     none("x-scheduler.history", *history != History::default());
     none("x-scheduler.unknown_hold", unknown_hold.is_some());
+    none("x-scheduler.retries", *retries > 0);
+    none("x-scheduler.on_unknown", *on_unknown != OnUnknown::Skip);
+    none("x-scheduler.jitter", jitter.is_some());
+    none("x-scheduler.group", group.is_some());
+    none("x-scheduler.missed_fires: all", *missed_fires == MissedFires::All);
+    let beside = matches!(concurrency, Concurrency::Allow | Concurrency::Replace);
+    none("x-scheduler.concurrency: allow|replace", beside);
     if schedule.len() > 1 {
         let message = "the engine's own jobs have one schedule";
         found.push(error("triggers.schedule", message, "write a job for each"));
@@ -256,9 +269,12 @@ fn triggers(job: &Job) -> Yaml {
     }
     let overlap = match job.policy.concurrency {
         Concurrency::Forbid => "forbid",
+        Concurrency::Queue => "queue",
+        // The check refuses these.
+        Concurrency::Allow | Concurrency::Replace => "forbid",
     };
     let missed = match job.policy.missed_fires {
-        MissedFires::One => "one",
+        MissedFires::One | MissedFires::All => "one",
         MissedFires::Skip => "skip",
     };
     let schedule: Vec<Yaml> = schedule

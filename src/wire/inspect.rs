@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Job, Run, VERSION, outcome_word};
-use crate::model::{self, JobName, JobRecord, Policy, Slot, Trigger};
+use crate::model::{self, ExceptDays, JobName, JobRecord, Policy, Slot, Trigger};
 
 /// A run, or a slot that never became one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -201,6 +201,8 @@ pub struct JobDetail {
 pub struct Triggers {
     pub manual: bool,
     pub schedule: Vec<ScheduleEntry>,
+    /// Days without slots: `12-25`, `2026-12-24..2026-12-26`.
+    pub except: Vec<String>,
 }
 
 /// One of `cron` and `every` is set.
@@ -280,7 +282,8 @@ impl JobDetail {
             commit,
             triggers: Triggers {
                 manual: record.triggers.manual,
-                schedule: record.triggers.schedule.iter().map(entry).collect(),
+                schedule: record.triggers.schedule.iter().filter_map(entry).collect(),
+                except: except(&record.triggers.schedule),
             },
             policy: policy_keys(&record.policy),
             declared: record.canonical.clone(),
@@ -313,8 +316,9 @@ fn waiting(record: &JobRecord) -> Vec<Armed> {
     armed.collect()
 }
 
-fn entry(trigger: &Trigger) -> ScheduleEntry {
-    match trigger {
+fn entry(trigger: &Trigger) -> Option<ScheduleEntry> {
+    Some(match trigger {
+        Trigger::Except { .. } => return None,
         Trigger::Cron {
             expression, timezone, ..
         } => ScheduleEntry {
@@ -327,7 +331,16 @@ fn entry(trigger: &Trigger) -> ScheduleEntry {
             timezone: None,
             every: Some(duration_words(period.as_secs(), period.subsec_millis())),
         },
-    }
+    })
+}
+
+/// Days without slots, as a manifest writes them.
+fn except(triggers: &[Trigger]) -> Vec<String> {
+    let days = triggers.iter().filter_map(|trigger| match trigger {
+        Trigger::Except { days, .. } => Some(days),
+        Trigger::Cron { .. } | Trigger::Every { .. } => None,
+    });
+    days.flatten().map(ExceptDays::to_string).collect()
 }
 
 /// The policy under the keys that a manifest has for it, durations as a manifest writes them.

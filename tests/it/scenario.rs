@@ -9,7 +9,8 @@
 //! | `clock TIME`, `clock jump -5h`, `suspend 8h`, `suspect on` | before anything else: the beginning |
 //! | `job NAME KEY=VALUE…`, `jobs COUNT NAME KEY=VALUE…`, `remove NAME` | declares, edits, removes; `{h}` and `{m}` count |
 //! | `plan`, `summary`, `apply`, `watch 2m`, `again` | what would be done; one pass; time passes; "no changes" |
-//! | `trigger NAME` | a run by hand |
+//! | `trigger NAME`, `person pause NAME [30m]`, `person resume NAME` | a run by hand; a person's word, beside the scheduler |
+//! | `limit running N`, `limit GROUP N` | the operator's limits on what runs at once |
 //! | `down 10m`, `kill create before`, `ledger NAME [take-over]` | the scheduler's life |
 //! | `engine …` | see [`engine_command`]; `person …`: see [`person`] |
 //! | `history [JOB]`, `containers`, `witness`, `requests` | what is there; requests: writes since the last look |
@@ -31,7 +32,7 @@ use std::time::Duration;
 use docker_scheduler::engine::sim::{CrashPoint, Fault, RequestKind, SimImage, Verdict};
 use docker_scheduler::engine::{ContainerFilter, Observe};
 use docker_scheduler::ledger::{HistoryQuery, JobFilter};
-use docker_scheduler::model::{ContainerStatus, GapKind, ImageRef};
+use docker_scheduler::model::{ContainerStatus, GapKind, ImageRef, Pause};
 use docker_scheduler::plan::render;
 use docker_scheduler::schedule::parse_duration;
 use jiff::SignedDuration;
@@ -179,6 +180,15 @@ impl Stage {
                 self.world.desired.jobs.remove(&name.parse().unwrap());
                 String::new()
             }
+            ["limit", "running", limit] => {
+                self.world.desired.caps.running = Some(limit.parse().unwrap());
+                String::new()
+            }
+            ["limit", group, limit] => {
+                let groups = &mut self.world.desired.caps.groups;
+                groups.insert(group.to_owned(), limit.parse().unwrap());
+                String::new()
+            }
             ["engine", ref words @ ..] => {
                 engine_command(&mut self.world, words);
                 String::new()
@@ -315,6 +325,7 @@ impl Stage {
                 .map_or_else(|| run.id.to_string(), |slot| slot.to_string());
             let slot = match (run.slot_last, run.count) {
                 (Some(last), Some(count)) => format!("{slot}..{last} ({count})"),
+                _ if run.attempt > 0 && run.slot.is_some() => format!("{slot}.r{}", run.attempt),
                 _ => slot,
             };
             let held = run
@@ -541,6 +552,20 @@ fn person(world: &mut World, words: &[&str]) -> String {
         ["stick", name, how] => {
             let status = (*how != "free").then(|| ContainerStatus::from_word(how));
             engine.stick(name, status);
+            Ok(())
+        }
+        ["pause", job, rest @ ..] => {
+            let from = world.now();
+            let pause = Pause {
+                from,
+                until: rest.first().map(|how_long| from + duration(how_long)),
+                by: "ann".to_owned(),
+            };
+            world.pause(&job.parse().unwrap(), &pause);
+            Ok(())
+        }
+        ["resume", job] => {
+            assert!(world.resume(&job.parse().unwrap()), "it was not paused");
             Ok(())
         }
         ["ack", run] => {

@@ -130,7 +130,7 @@ fn start(ledger: &Ledger, id: &RunId, due: &str) {
                 },
                 engine_peer: None,
             },
-            exclusive: false,
+            terms: Default::default(),
         })
         .expect("record an intent");
     ledger.started(id, at(due)).expect("record a start");
@@ -152,6 +152,7 @@ fn end(ledger: &Ledger, id: &RunId, due: &str, outcome: Outcome, code: i64) {
                 started_at: Some(at(due)),
                 finished_at: Some(finished),
                 at: finished,
+                retry_at: None,
                 held_until: None,
                 note: None,
             },

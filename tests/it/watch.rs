@@ -547,3 +547,96 @@ fn a_watch_outlives_its_engine() {
     assert_no_double(&scheduler);
     assert_eq!(watching.term(), 0);
 }
+
+/// A job with more lines under `x-scheduler`.
+fn held_to<'a>(name: &'a str, every: &'a str, work: &'a str, options: &'a str) -> Job<'a> {
+    Job {
+        options,
+        ..job(name, every, work)
+    }
+}
+
+fn outcomes(scheduler: &Scheduler<'_>, job: &str) -> Vec<(String, u64)> {
+    let rows = scheduler.history_of(job);
+    let words = rows.iter().map(|row| {
+        let outcome = row["outcome"].as_str().unwrap_or_default().to_owned();
+        (outcome, row["attempt"].as_u64().unwrap_or(u64::MAX))
+    });
+    words.collect()
+}
+
+#[test]
+fn a_failed_run_is_tried_again_over_a_kill_and_no_oftener_than_it_may() {
+    let scheduler = Scheduler::new(Rig::shared(), "retries");
+    let work = r#"[ "$SCHEDULER_ATTEMPT" = 2 ] || exit 7"#;
+    let job = held_to("flaky", "30s", work, "retries: 5, backoff: 2s");
+    scheduler.manifest("a.yaml", &manifest("shop", &scheduler.witness, &[job]));
+    let watching = scheduler.watch();
+    wait_until("the first attempt fails", || {
+        outcomes(&scheduler, "shop.flaky").contains(&("failed".to_owned(), 0))
+    });
+    watching.kill9();
+    let watching = scheduler.watch();
+    wait_until("the third attempt succeeds", || {
+        outcomes(&scheduler, "shop.flaky").contains(&("succeeded".to_owned(), 2))
+    });
+    assert_eq!(watching.term(), 0);
+    let rows = outcomes(&scheduler, "shop.flaky");
+    assert!(rows.contains(&("failed".to_owned(), 1)), "{rows:?}");
+    assert!(rows.iter().all(|(_, attempt)| *attempt <= 2), "{rows:?}");
+}
+
+#[test]
+fn a_slot_queues_behind_a_run_or_takes_its_place() {
+    let scheduler = Scheduler::new(Rig::shared(), "queue-replace");
+    let text = manifest(
+        "shop",
+        &scheduler.witness,
+        &[held_to("queue", "3s", "sleep 4", "concurrency: queue")],
+    );
+    scheduler.manifest("a.yaml", &text);
+    let watching = scheduler.watch();
+    wait_until("two slots ran, one after the other", || {
+        let rows = outcomes(&scheduler, "shop.queue");
+        rows.iter().filter(|(outcome, _)| outcome == "succeeded").count() > 1
+    });
+    watching.says("waits for its turn");
+    let text = manifest(
+        "shop",
+        &scheduler.witness,
+        &[held_to("replace", "5s", "sleep 60", "concurrency: replace")],
+    );
+    scheduler.manifest("a.yaml", &text);
+    let replaced = wait_for("a run makes room", || {
+        with_outcome(&scheduler, "shop.replace", "cancelled")
+    });
+    assert!(
+        replaced["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.starts_with("replaced by slot")),
+        "{replaced:#?}"
+    );
+    assert_eq!(watching.term(), 0);
+}
+
+#[test]
+fn a_paused_job_stands_still_until_it_is_resumed() {
+    let scheduler = Scheduler::new(Rig::shared(), "pause");
+    let text = manifest("shop", &scheduler.witness, &[job("work", "2s", "true")]);
+    scheduler.manifest("a.yaml", &text);
+    let watching = scheduler.watch();
+    wait_until("it runs", || begun(&scheduler) > 0);
+    scheduler.ok(&["pause", "shop.*"]);
+    wait_until("a slot is suspended", || {
+        with_outcome(&scheduler, "shop.work", "suspended").is_some()
+    });
+    let ran = begun(&scheduler);
+    wait_until("some slots pass", || {
+        let rows = outcomes(&scheduler, "shop.work");
+        rows.iter().filter(|(outcome, _)| outcome == "suspended").count() > 2
+    });
+    assert_eq!(begun(&scheduler), ran, "nothing started in the pause");
+    scheduler.ok(&["resume", "work"]);
+    wait_until("it runs again", || begun(&scheduler) > ran);
+    assert_eq!(watching.term(), 0);
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use docker_scheduler::clock::{Clock, ManualClock};
 use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Witness};
 use docker_scheduler::ledger::{HistoryQuery, JobFilter, Ledger};
-use docker_scheduler::model::{JobName, Outcome, Run, Slot, Trigger, Within};
+use docker_scheduler::model::{Caps, Concurrency, JobName, Outcome, Pause, Run, Slot, Trigger, Within};
 use docker_scheduler::schedule::Schedule;
 use jiff::{SignedDuration, Timestamp};
 
@@ -34,6 +34,9 @@ pub struct Checks {
     /// Jobs that wait for something as of the last plan: their newest slot may have no record yet.
     pub waiting: BTreeSet<JobName>,
     violations: Vec<String>,
+    /// When a person wanted no starts, by the ledger that was told.
+    pauses: Vec<(String, JobName, Pause)>,
+    caps: Caps,
 }
 
 /// A time in which one schedule of one job counted.
@@ -45,6 +48,8 @@ struct Era {
     schedule: Vec<Trigger>,
     /// `None`: it still counts.
     end: Option<Timestamp>,
+    /// Its ledger was taken over: what waited there waits for ever.
+    abandoned: bool,
 }
 
 impl Checks {
@@ -62,7 +67,30 @@ impl Checks {
             closed: Vec::new(),
             waiting: BTreeSet::new(),
             violations: Vec::new(),
+            pauses: Vec::new(),
+            caps: Caps::default(),
         }
+    }
+
+    pub fn paused(&mut self, job: &JobName, pause: &Pause) {
+        self.resumed(job, pause.from);
+        if let Some(ledger) = &self.ledger {
+            self.pauses
+                .push((ledger.id().to_owned(), job.clone(), pause.clone()));
+        }
+    }
+
+    pub fn resumed(&mut self, job: &JobName, at: Timestamp) {
+        for (_, paused, pause) in &mut self.pauses {
+            if paused == job && pause.covers(at) {
+                pause.until = Some(at);
+            }
+        }
+    }
+
+    /// The operator's limits, which a script may only raise.
+    pub fn use_caps(&mut self, caps: &Caps) {
+        self.caps = caps.clone();
     }
 
     /// A person has just started something: whatever the witness says since then is theirs.
@@ -85,6 +113,7 @@ impl Checks {
             for (job, mut era) in std::mem::take(&mut self.open) {
                 let jobs = era.ledger.jobs().unwrap();
                 era.end = jobs.get(&job).map(|record| record.settled);
+                era.abandoned = true;
                 self.closed.push(era);
             }
         }
@@ -102,6 +131,13 @@ impl Checks {
                     continue;
                 }
                 let mut era = era.clone();
+                if counts && record.baseline < era.baseline {
+                    // The clock was set back: what was written off beyond it is given back, also where
+                    // an older schedule had named it.
+                    for older in self.closed.iter_mut().filter(|older| older.job == name) {
+                        older.end = older.end.map(|end| end.min(record.baseline));
+                    }
+                }
                 era.end = Some(if counts { record.baseline } else { at });
                 self.closed.push(era);
                 self.open.remove(&name);
@@ -113,6 +149,7 @@ impl Checks {
                     baseline: record.baseline,
                     schedule: record.triggers.schedule,
                     end: None,
+                    abandoned: false,
                 };
                 self.open.insert(name, era);
             }
@@ -157,7 +194,12 @@ impl Checks {
             self.violations
                 .push(format!("section 5: `{request}` for {run:?}"));
         }
+        self.in_turn(request, &run);
+        self.within_caps(request, &run);
         let job = run.job.to_string();
+        if self.allows_beside(&run) {
+            return;
+        }
         for other in self.engine.witness() {
             let beside = other.job == job && other.ended_at.is_none() && !other.container.starts_with(short);
             if beside && !self.by_hand.contains(&other.container) && !self.hold_has_ended(&other) {
@@ -166,6 +208,54 @@ impl Checks {
                     &other.container[..12],
                     other.slot
                 ));
+            }
+        }
+    }
+
+    fn allows_beside(&self, run: &Run) -> bool {
+        let jobs = self.ledger.as_ref().map(|ledger| ledger.jobs().unwrap());
+        jobs.and_then(|jobs| Some(jobs.get(&run.job)?.policy.concurrency == Concurrency::Allow))
+            .unwrap_or(false)
+    }
+
+    /// I9 and I17: nothing overtakes a slot that waits, nothing starts in a pause, and no slot that
+    /// was due in one.
+    fn in_turn(&mut self, request: &Request, run: &Run) {
+        let (Some(ledger), Some(slot)) = (&self.ledger, run.slot) else {
+            return;
+        };
+        let jobs = ledger.jobs().unwrap();
+        let held = jobs.get(&run.job).map_or(&[][..], |record| &record.held);
+        if run.attempt == 0 && held.iter().any(|held| held.slot < slot) {
+            self.violations
+                .push(format!("I9: `{request}` before a slot that waits: {held:?}"));
+        }
+        let intent = run.intent.as_ref().map(|intent| intent.at);
+        for (id, job, pause) in &self.pauses {
+            let covers = intent.is_some_and(|at| pause.covers(at)) || pause.covers(run.due_at);
+            if id == ledger.id() && *job == run.job && covers {
+                self.violations
+                    .push(format!("I17: `{request}` in spite of {pause:?}"));
+            }
+        }
+    }
+
+    /// No more processes at once than the operator allows, by the witness.
+    fn within_caps(&mut self, request: &Request, run: &Run) {
+        for cap in self.caps.of(run.group.as_deref()) {
+            let counts = |line: &Witness| {
+                line.ended_at.is_none()
+                    && !self.by_hand.contains(&line.container)
+                    && self.run_of(&line.container).is_some_and(|other| {
+                        other.id != run.id
+                            && !self.hold_has_ended(line)
+                            && (cap.group.is_none() || other.group == cap.group)
+                    })
+            };
+            let beside = self.engine.witness().iter().filter(|line| counts(line)).count();
+            if beside >= cap.limit as usize {
+                self.violations
+                    .push(format!("limits: `{request}` beside {beside} others: {cap}"));
             }
         }
     }
@@ -223,6 +313,9 @@ impl Checks {
         }
         for era in self.closed.iter().chain(self.open.values()) {
             accounted_for(era, now, self.waiting.contains(&era.job), &mut found);
+        }
+        if let Some(ledger) = &self.ledger {
+            attempts_follow(ledger, &mut found);
         }
         let eras: Vec<&Era> = self.closed.iter().chain(self.open.values()).collect();
         no_phantom(&eras, &mut found);
@@ -352,10 +445,20 @@ fn accounted_for(era: &Era, now: Timestamp, waits: bool, found: &mut Vec<String>
     let schedule = Schedule::compile(&era.schedule).unwrap();
     let end = era.end.unwrap_or(now);
     let rows = rows_of(era);
+    let jobs = era.ledger.jobs().unwrap();
+    let held: BTreeSet<Slot> = match jobs.get(&era.job) {
+        Some(record) if era.end.is_none() || era.abandoned => {
+            record.held.iter().map(|held| held.slot).collect()
+        }
+        _ => BTreeSet::new(),
+    };
     let mut after = era.baseline;
     while let Some(fire) = schedule.next_after(after).filter(|fire| fire.slot.at() <= end) {
         after = fire.slot.at();
         let Some(run) = rows.get(&fire.slot) else {
+            if held.contains(&fire.slot) {
+                continue;
+            }
             let newest = schedule.next_after(after).is_none_or(|next| next.slot.at() > end);
             if era.end.is_some() || !newest || !waits {
                 found.push(format!("I3: {} {} has no record", era.job, fire.slot));
@@ -374,6 +477,27 @@ fn accounted_for(era: &Era, now: Timestamp, waits: bool, found: &mut Vec<String>
             ));
         }
         after = last.at();
+    }
+}
+
+/// I10: an attempt follows one that failed for certain, or one of which nobody knows, once that holds
+/// its job no longer.
+fn attempts_follow(ledger: &Ledger, found: &mut Vec<String>) {
+    let runs = ledger.history(&HistoryQuery::default()).unwrap();
+    for run in runs.iter().filter(|run| run.slot.is_some() && run.attempt > 0) {
+        // What another ledger had started has its first attempts there.
+        let Some(intent) = &run.intent else { continue };
+        let before = runs.iter().find(|before| {
+            (&before.job, before.slot, before.attempt + 1) == (&run.job, run.slot, run.attempt)
+        });
+        let follows = before.is_some_and(|before| match before.outcome {
+            Some(Outcome::Failed | Outcome::TimedOut | Outcome::StartFailed) => true,
+            Some(Outcome::Unknown) => before.held_until.is_none_or(|until| until <= intent.at),
+            _ => false,
+        });
+        if !follows {
+            found.push(format!("I10: {} after {before:?}", run.id));
+        }
     }
 }
 

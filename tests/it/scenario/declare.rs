@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use docker_scheduler::model::{
-    ContainerSpec, Desired, ExecTarget, History, Job, JobName, MissedFires, Mount, MountKind,
-    NetworkAttachment, Origin, Place, Policy, PullPolicy, Text, Trigger, Triggers, Which,
+    Backoff, Concurrency, ContainerSpec, Desired, ExecTarget, History, Job, JobName, MissedFires, Mount,
+    MountKind, NetworkAttachment, OnUnknown, Origin, Place, Policy, PullPolicy, Text, Trigger, Triggers,
+    Which,
 };
-use docker_scheduler::schedule::parse_duration;
+use docker_scheduler::schedule::{parse_days, parse_duration};
 
 /// Declares a job, or edits it: what is not said is as if it had never been.
 pub fn job(desired: &mut Desired, name: &str, keys: &[&str]) -> String {
@@ -104,9 +105,40 @@ fn apply_key(job: &mut Job, key: &str, value: &str, zone: &str) {
             job.policy.missed_fires = match value {
                 "one" => MissedFires::One,
                 "skip" => MissedFires::Skip,
+                "all" => MissedFires::All,
                 other => panic!("no such policy: {other}"),
             }
         }
+        "concurrency" => {
+            job.policy.concurrency = match value {
+                "forbid" => Concurrency::Forbid,
+                "queue" => Concurrency::Queue,
+                "allow" => Concurrency::Allow,
+                "replace" => Concurrency::Replace,
+                other => panic!("no such policy: {other}"),
+            }
+        }
+        "retries" => job.policy.retries = value.parse().unwrap(),
+        "backoff" => {
+            let (initial, longest) = value.split_once(',').unwrap_or((value, "5m"));
+            job.policy.backoff = Backoff {
+                initial: duration(initial),
+                longest: duration(longest),
+            };
+        }
+        "unknown" => {
+            job.policy.on_unknown = match value {
+                "skip" => OnUnknown::Skip,
+                "rerun" => OnUnknown::Rerun,
+                other => panic!("no such policy: {other}"),
+            }
+        }
+        "jitter" => job.policy.jitter = Some(duration(value)),
+        "group" => job.policy.group = Some(value.to_owned()),
+        "except" => job.triggers.schedule.push(Trigger::Except {
+            days: value.split(',').map(|days| parse_days(days).unwrap()).collect(),
+            timezone: zone.to_owned(),
+        }),
         "suspend" => job.policy.suspend = value == "true",
         "success" => {
             job.policy.success_exit_codes = value

@@ -12,7 +12,7 @@ use std::time::Duration;
 use docker_scheduler::clock::Clock;
 use docker_scheduler::engine::sim::{CrashPoint, EventFault, Fault, RequestKind, SimImage, Verdict};
 use docker_scheduler::engine::{ContainerFilter, Observe};
-use docker_scheduler::model::{GapKind, JobName};
+use docker_scheduler::model::{GapKind, JobName, Pause};
 use docker_scheduler::plan::{WaitCause, render};
 use jiff::SignedDuration;
 
@@ -143,6 +143,10 @@ impl Simulation {
             world.engine.set_default_log_driver("local");
         }
         world.engine.set_live_restore(random.one_in(3));
+        let mut world = world;
+        if random.one_in(3) {
+            world.desired.caps.running = Some(2);
+        }
         Simulation {
             world,
             random,
@@ -167,6 +171,7 @@ impl Simulation {
             11..=12 => self.fault(),
             13 => self.kill().await,
             14 => self.daemon(),
+            15 if self.random.one_in(3) => self.pause(),
             15..=16 => self.person().await,
             17 => self.clock(),
             18 => self.trigger().await,
@@ -235,11 +240,20 @@ impl Simulation {
             (5, "networks=shop_default"),
             (5, "image=report:1"),
             (8, "pull=always"),
+            (3, "retries=2"),
+            (4, "backoff=4s,20s"),
+            (5, "unknown=rerun"),
+            (5, "missed=all"),
+            (6, "jitter=20s"),
+            (4, "group=few"),
         ];
         for (times, key) in some {
             if random.one_in(*times) {
                 keys.push(key);
             }
+        }
+        if random.one_in(2) {
+            keys.push(random.pick(&["concurrency=queue", "concurrency=allow", "concurrency=replace"]));
         }
         self.say(format!("job {name} {keys:?}"));
         declare::job(&mut self.world.desired, name.to_string().as_str(), &keys);
@@ -371,6 +385,28 @@ impl Simulation {
         self.say(said);
     }
 
+    fn pause(&mut self) {
+        let name = self.a_job();
+        let from = self.world.now();
+        let done = match self.random.below(3) {
+            0 => self.world.resume(&name),
+            1 => self.world.pause(
+                &name,
+                &Pause {
+                    from,
+                    until: None,
+                    by: "ann".to_owned(),
+                },
+            ),
+            _ => {
+                let until = Some(from + self.random.secs(1, 300));
+                let by = "ann".to_owned();
+                self.world.pause(&name, &Pause { from, until, by })
+            }
+        };
+        self.say(format!("pause or resume {name}: {done}"));
+    }
+
     fn clock(&mut self) {
         let from = self.world.now();
         let by = self
@@ -416,6 +452,9 @@ impl Simulation {
         self.world.engine.heal();
         self.world.engine.restart();
         self.world.engine.network_create("shop_default");
+        for name in ["shop.a", "shop.b", "shop.c"] {
+            self.world.resume(&name.parse().unwrap());
+        }
         let slots = self.world.clock.monotonic() + PEACE;
         while self.world.clock.monotonic() < slots {
             self.watch(Duration::from_secs(60)).await;

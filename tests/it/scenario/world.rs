@@ -19,7 +19,8 @@ use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Verdict};
 use docker_scheduler::event::Event;
 use docker_scheduler::ledger::Ledger;
 use docker_scheduler::model::{
-    Desired, Gap, GapKind, Instance, JobName, LABEL_INSTANCE, Lane, Owner, RunId, RunTrigger,
+    Concurrency, Desired, Gap, GapKind, Instance, JobName, LABEL_INSTANCE, Lane, Owner, Pause, RunId,
+    RunTrigger,
 };
 use docker_scheduler::observe::{Circumstances, ObserveError, facts, observe};
 use docker_scheduler::plan::{self, Plan};
@@ -133,6 +134,23 @@ impl World {
             .map(|process| process.context.ledger.as_ref())
     }
 
+    /// A person's word, from another process. `false`: the ledger does not know the job.
+    pub fn pause(&self, job: &JobName, pause: &Pause) -> bool {
+        let ledger = Ledger::open(&self.state_dir()).unwrap();
+        let known = ledger.jobs().unwrap().contains_key(job);
+        if known {
+            ledger.pause(job, pause).unwrap();
+            self.checks.lock().unwrap().paused(job, pause);
+        }
+        known
+    }
+
+    pub fn resume(&self, job: &JobName) -> bool {
+        let ledger = Ledger::open(&self.state_dir()).unwrap();
+        self.checks.lock().unwrap().resumed(job, self.now());
+        ledger.resume(job, self.now()).unwrap()
+    }
+
     fn state_dir(&self) -> PathBuf {
         self.state.path().join(&self.ledger_name)
     }
@@ -222,6 +240,7 @@ impl World {
             clock_suspect: self.clock_suspect,
             busy,
         };
+        self.checks.lock().unwrap().use_caps(&self.desired.caps);
         let (context, desired) = (process.context.clone(), self.desired.clone());
         let task = tokio::spawn(async move { make_plan(&context, &desired, &circumstances).await });
         self.drive(task).await?.map_err(Trouble::Observe)
@@ -258,7 +277,10 @@ impl World {
             pull: job.container.pull_policy,
             spec: job.container,
             origin: job.origin,
-            exclusive: true,
+            exclusive: job.policy.concurrency != Concurrency::Allow,
+            caps: self.desired.caps.of(job.policy.group.as_deref()),
+            group: job.policy.group,
+            settled: None,
         };
         let task =
             tokio::spawn(async move { apply::launch_now(&context, &launch, RunTrigger::Manual).await });
