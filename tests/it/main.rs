@@ -11,6 +11,7 @@ mod help;
 mod hostile;
 mod inside;
 mod judge;
+mod manifests;
 mod ownership;
 mod people;
 mod proxy;
