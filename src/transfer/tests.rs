@@ -342,3 +342,44 @@ fn exports_are_as_they_are_written_down() {
         wrong.join("\n\n")
     );
 }
+
+/// A file of the corpus with some of its lines gone, doubled, cut or moved.
+fn mutated() -> impl Strategy<Value = String> {
+    let files = ["compose.yaml", "cronjobs.yaml", "ofelia.ini", "user.crontab", "system.crontab"];
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), 0_u8..5, 0_usize..40), 1..6);
+    (prop::sample::select(files.to_vec()), edits).prop_map(|(file, edits)| {
+        let text = fs::read_to_string(format!("{CORPUS}/{file}")).expect("a file of the corpus");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (at, edit, by) in edits {
+            let at = at.index(lines.len());
+            match edit {
+                0 => drop(lines.remove(at)),
+                1 => lines.insert(at, lines[at].clone()),
+                2 => lines[at] = lines[at].chars().take(by).collect(),
+                3 => lines[at] = lines[at].chars().skip(by % 7).collect(),
+                _ => {
+                    let other = by % lines.len();
+                    lines.swap(at, other);
+                }
+            }
+            if lines.is_empty() {
+                lines.push(String::new());
+            }
+        }
+        lines.join("\n")
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_file_gives_a_manifest_that_can_be_read(text in mutated()) {
+        for source in [Source::Crontab, Source::Ofelia, Source::Compose, Source::Kubernetes] {
+            let imported = import(source, "some/file.x", &text, &Options::default());
+            // A value of somebody else's YAML may be none that we take; the document is never broken.
+            let broken = ["syntax", "duplicate-key", "unknown-key"];
+            let found = loaded(&imported.text).diagnostics;
+            let found: Vec<_> = found.iter().filter(|found| broken.contains(&found.code)).collect();
+            prop_assert!(found.is_empty(), "{found:?}\n{}", imported.text);
+        }
+    }
+}
