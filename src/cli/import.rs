@@ -31,7 +31,7 @@ enum From {
     /// A crontab of a user, or of the system (/etc/crontab, /etc/cron.d)
     #[command(after_long_help = OF_CRONTAB)]
     Crontab(Crontab),
-    /// ofelia's INI file
+    /// The INI file of ofelia, of either edition
     #[command(after_long_help = OF_OFELIA)]
     Ofelia(OneFile),
     /// A Compose file with labels of ofelia, chadburn, deck-chores or swarm-cronjob, or with x-cron

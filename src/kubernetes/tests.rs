@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::{Job, Trigger};
-use crate::transfer::tests::loaded;
+use crate::transfer::loaded;
 
 const NOW: &str = "2026-11-23T00:00:00Z";
 

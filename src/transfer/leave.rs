@@ -11,7 +11,7 @@ use crate::kubernetes::{self, Finding, Target, as_cron};
 use crate::manifest::reader::{Sink, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
 use crate::model::{
-    Concurrency, DayMatch, History, Job, JobName, MissedFires, OnUnknown, Policy, Trigger, Triggers,
+    Concurrency, DayMatch, History, Job, JobName, MissedFires, OnUnknown, Place, Policy, Trigger, Triggers,
 };
 
 use super::labels::{entries, raw};
@@ -143,8 +143,8 @@ fn check_for_compose(job: &Job) -> Vec<Finding> {
         origin: _,
         triggers,
         policy,
-        // A container has the same keys there.
-        container: _,
+        // A container of its own has the same keys there.
+        container,
         canonical: _,
     } = job;
     let Triggers { manual: _, schedule } = triggers;
@@ -182,9 +182,25 @@ fn check_for_compose(job: &Job) -> Vec<Finding> {
     none("x-scheduler.on_unknown", *on_unknown != OnUnknown::Skip);
     none("x-scheduler.jitter", jitter.is_some());
     none("x-scheduler.group", group.is_some());
-    none("x-scheduler.missed_fires: all", *missed_fires == MissedFires::All);
     let beside = matches!(concurrency, Concurrency::Allow | Concurrency::Replace);
-    none("x-scheduler.concurrency: allow|replace", beside);
+    none("x-scheduler.exec", matches!(container.place, Place::Exec(_)));
+    none("x-scheduler.container", container.place == Place::Reuse);
+    if *missed_fires == MissedFires::All {
+        let message = "the engine's own jobs have no `missed_fires: all`";
+        found.push(error(
+            "x-scheduler.missed_fires",
+            message,
+            "`one` and `skip` they have",
+        ));
+    }
+    if beside {
+        let message = "the engine's own jobs have neither `allow` nor `replace`";
+        found.push(error(
+            "x-scheduler.concurrency",
+            message,
+            "`forbid` and `queue` they have",
+        ));
+    }
     if schedule.len() > 1 {
         let message = "the engine's own jobs have one schedule";
         found.push(error("triggers.schedule", message, "write a job for each"));

@@ -120,4 +120,6 @@ pub fn import(source: Source, file: &str, text: &str, options: &Options) -> Impo
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::loaded;

@@ -169,12 +169,12 @@ jobs:
             "kubernetes",
             "--skip-unsupported",
             "--namespace",
-            "n",
+            "batch",
         ],
     );
     assert_eq!(code, Some(0), "{stderr}");
     assert!(
-        stdout.starts_with("apiVersion: batch/v1\nkind: CronJob\n") && stdout.contains("namespace: n"),
+        stdout.starts_with("apiVersion: batch/v1\nkind: CronJob\n") && stdout.contains("namespace: batch"),
         "{stdout}"
     );
     assert!(stderr.ends_with("1 of 2 jobs are left out\n"), "{stderr}");
