@@ -40,7 +40,7 @@ pub(crate) fn as_cron(trigger: &Trigger) -> Result<(String, String), Refused> {
 
 fn fields_of(period: Duration) -> Option<String> {
     let seconds = period.as_secs();
-    if period.subsec_nanos() != 0 || seconds == 0 || seconds % 60 != 0 {
+    if period.subsec_nanos() != 0 || seconds == 0 || !seconds.is_multiple_of(60) {
         return None;
     }
     match seconds / 60 {

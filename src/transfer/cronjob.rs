@@ -530,7 +530,8 @@ impl Reader<'_, '_> {
         let target = text_at(mount, "mountPath").unwrap_or_default();
         let read_only = text_at(mount, "readOnly").as_deref() == Some("true");
         let at = mount.span.start..mount.span.start;
-        let fits = target.starts_with('/') && target.trim_matches('/') != "" && !target.contains(['.', ':']);
+        let fits =
+            target.starts_with('/') && !target.trim_matches('/').is_empty() && !target.contains(['.', ':']);
         let plain = mount.get("subPath").is_none() && mount.get("subPathExpr").is_none();
         let mode = if read_only { ":ro" } else { "" };
         let volume = volumes.get(&name).copied().filter(|_| fits && plain);

@@ -675,7 +675,7 @@ pub(crate) fn volume(text: &str, line: &mut Line<'_, '_>) {
 
 /// Whether a mount may be there, as the manifest's reader has it.
 fn mount_target(target: &str, line: &mut Line<'_, '_>) -> bool {
-    let fits = target.starts_with('/') && target.trim_matches('/') != "" && !target.contains("..");
+    let fits = target.starts_with('/') && !target.trim_matches('/').is_empty() && !target.contains("..");
     if !fits {
         lost(line, &format!("a mount at `{}`", shown(target)));
     }

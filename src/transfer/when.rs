@@ -31,7 +31,7 @@ pub(crate) struct When {
     pub notes: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Start {
     Cron {
         expression: String,
@@ -39,13 +39,8 @@ pub(crate) enum Start {
     },
     Every(Duration),
     /// By hand alone.
+    #[default]
     Manual,
-}
-
-impl Default for Start {
-    fn default() -> Start {
-        Start::Manual
-    }
 }
 
 /// Why a schedule has no equal.
