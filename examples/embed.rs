@@ -84,6 +84,7 @@ async fn connect() -> Result<SharedEngine, Box<dyn Error>> {
         docker_tls_verify: text("DOCKER_TLS_VERIFY"),
         docker_cert_path: text("DOCKER_CERT_PATH").map(PathBuf::from),
         home: std::env::home_dir(),
+        scratch: Some(std::env::temp_dir()),
     };
     let endpoint = context::resolve(&Selection::default(), &env)?;
     Ok(engine::connect(&endpoint).await?)

@@ -69,8 +69,10 @@ pub struct Run {
     /// Full ID.
     pub container: Option<String>,
     pub image: Option<String>,
+    /// Of the manifest, when it lies in a git checkout; with `-dirty` behind it when the commit does not
+    /// have it as it was read.
     pub commit: Option<String>,
-    /// The manifest's path.
+    /// The manifest's path and the job's line in it: `backup.yaml:4`.
     pub source: String,
     /// Of a collapsed series: its newest slot, and how many.
     pub slot_last: Option<model::Slot>,
@@ -156,7 +158,7 @@ impl From<&model::Run> for Run {
             container: container.clone(),
             image: image.clone(),
             commit: origin.commit.clone(),
-            source: origin.file.clone(),
+            source: origin.place(),
             slot_last: *slot_last,
             count: *count,
         }
@@ -182,7 +184,7 @@ pub struct Job {
     pub next_slot: Option<model::Slot>,
     /// Whether its next container is made and waits.
     pub armed: bool,
-    /// The manifest's path.
+    /// The manifest's path and the job's line in it: `backup.yaml:4`.
     pub source: String,
     pub commit: Option<String>,
 }
@@ -448,7 +450,7 @@ mod tests {
     fn a_run_has_the_documented_fields() {
         assert_eq!(
             serde_json::to_string(&Run::from(&run())).unwrap(),
-            r#"{"v":1,"run":"shop.backup.20261123T013000Z","job":"shop.backup","slot":"2026-11-23T01:30:00Z","attempt":0,"trigger":"schedule","outcome":"running","reason":"","exit_code":null,"due_at":"2026-11-23T01:30:00Z","started_at":"2026-11-23T01:30:00.25Z","finished_at":null,"duration_ms":null,"late_ms":250,"container":"abc","image":"postgres:16","commit":null,"source":"backup.yaml","slot_last":null,"count":null}"#
+            r#"{"v":1,"run":"shop.backup.20261123T013000Z","job":"shop.backup","slot":"2026-11-23T01:30:00Z","attempt":0,"trigger":"schedule","outcome":"running","reason":"","exit_code":null,"due_at":"2026-11-23T01:30:00Z","started_at":"2026-11-23T01:30:00.25Z","finished_at":null,"duration_ms":null,"late_ms":250,"container":"abc","image":"postgres:16","commit":null,"source":"backup.yaml:3","slot_last":null,"count":null}"#
         );
     }
 

@@ -68,5 +68,6 @@ fn environment() -> Env {
         docker_tls_verify: text("DOCKER_TLS_VERIFY"),
         docker_cert_path: path("DOCKER_CERT_PATH"),
         home: std::env::home_dir(),
+        scratch: Some(path("XDG_RUNTIME_DIR").unwrap_or_else(std::env::temp_dir)),
     }
 }

@@ -1,6 +1,7 @@
 //! `down`: everything of this instance off the engine; history and volumes stay.
 
 use futures_util::future::join_all;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::apply::{self as carry, wait_for_end};
 use crate::engine::{ContainerFilter, ContainerSummary};
@@ -104,7 +105,15 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
         }
         wait_for_end(context, &run.id, None).await
     });
-    for ended in join_all(stops).await {
+    let bar = bar("stopping runs", active.len());
+    let stops = stops.map(async |stop| {
+        let ended = stop.await;
+        bar.inc(1);
+        ended
+    });
+    let ends = join_all(stops).await;
+    bar.finish_and_clear();
+    for ended in ends {
         // `None`: proven never to have run, so there is nothing to stop.
         let Some(run) = ended.map_err(|error| of_apply("stop a run", &error))? else {
             continue;
@@ -121,7 +130,9 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
 
 async fn remove_all(app: &App, session: &Session, ours: &[ContainerSummary]) -> Result<usize, CommandError> {
     let engine = &session.context.engine;
+    let bar = bar("removing containers", ours.len());
     for container in ours {
+        bar.inc(1);
         if container.status.is_live() {
             // Started by hand, or by a ledger that this one took over from.
             engine.stop(&container.id, None).await.map_err(|error| {
@@ -146,7 +157,17 @@ async fn remove_all(app: &App, session: &Session, ours: &[ContainerSummary]) -> 
                 .map_err(|error| of_ledger("write to the ledger", &error))?;
         }
     }
+    bar.finish_and_clear();
     Ok(ours.len())
+}
+
+/// How far a long piece of work is; shown on a terminal alone.
+fn bar(what: &'static str, count: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(count as u64)
+        .with_style(style)
+        .with_message(what)
 }
 
 /// A container that waits for its slot: from here on nobody starts it, and nobody waits for it. One

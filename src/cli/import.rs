@@ -335,6 +335,7 @@ fn refused(imported: &Imported, file: &Path, app: &App) -> Vec<Diagnostic> {
             text: Ok(imported.text.clone()),
             dot_env: None,
             env_files: BTreeMap::new(),
+            commit: None,
             stale: false,
         }],
         paths: BTreeMap::new(),

@@ -205,7 +205,7 @@ pub fn shape(view: &View, now: Timestamp) -> wire::Job {
         last_exit_code: newest.as_ref().and_then(|run| run.exit_code),
         next_slot: next_slot(record, now),
         armed: is_armed(record),
-        source: record.origin.file.clone(),
+        source: record.origin.place(),
         commit: record.origin.commit.clone(),
     }
 }

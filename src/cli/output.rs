@@ -5,7 +5,7 @@
 //! outside reaches a terminal with its control characters. What the fields of a JSON line are
 //! called is `wire`'s affair.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -243,7 +243,16 @@ impl Listing {
     /// # Errors
     /// When [`ListArgs::check`] refuses the template, or the output was closed.
     pub fn print(&self, args: &ListArgs) -> Result<(), CommandError> {
-        print(&self.render(args)?)
+        let text = self.render(args)?;
+        let is_table = match &args.format {
+            Format::Table => !args.quiet,
+            Format::Json => false,
+            Format::Template(template) => template.is_table(),
+        };
+        match terminal_width() {
+            Some(width) if is_table && !args.no_trunc => print(&fitted(&text, width)),
+            _ => print(&text),
+        }
     }
 
     fn render(&self, args: &ListArgs) -> Result<String, CommandError> {
@@ -291,6 +300,22 @@ impl Listing {
         let headings = template.headings(names);
         Ok(table(&headings, lines.iter().map(Vec::as_slice)))
     }
+}
+
+/// The columns of the terminal that stdout is; `None` when it is none.
+fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|&width| width > 0)
+}
+
+/// Each line cut where the terminal ends: a row that runs on is harder to read than one that is cut.
+fn fitted(text: &str, width: usize) -> String {
+    text.lines()
+        .map(|line| format!("{}\n", truncated(line, width)))
+        .collect()
 }
 
 /// Docker's kind of table: no borders, three spaces between columns, no space at a line's end.
@@ -431,6 +456,11 @@ mod tests {
         assert!(quoted(&"x".repeat(100_000)).len() < 100);
         assert!(printable(&"x".repeat(100_000)).len() < 4100);
         assert_eq!(quoted("a\tb"), "`a\\tb`");
+    }
+
+    #[test]
+    fn a_line_ends_where_the_terminal_ends() {
+        assert_eq!(fitted("NAME   X\nabcdef   y\n", 8), "NAME   X\nabcdef …\n");
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Which engine to talk to: the Docker CLI's own choice among flags, environment and contexts.
 //!
 //! [`resolve`] looks at what it is given and at the files of the CLI's configuration folder; it
-//! reads no environment variable (the caller fills [`Env`]) and opens no connection. `ssh://`
-//! endpoints are refused with a sentence rather than tried.
+//! reads no environment variable (the caller fills [`Env`]) and opens no connection.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -42,6 +41,8 @@ pub struct Env {
     pub docker_cert_path: Option<PathBuf>,
     /// The user's home directory.
     pub home: Option<PathBuf>,
+    /// Where a socket of our own may lie; without it, `/tmp`.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Env {
@@ -92,6 +93,19 @@ pub enum Transport {
     },
     /// `//./pipe/docker_engine`; Windows only.
     NamedPipe(String),
+    Ssh(Remote),
+}
+
+/// Another machine, as `ssh` is told to reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    pub user: Option<String>,
+    pub host: String,
+    pub port: Option<u16>,
+    /// The engine's socket over there, when it is not the usual one.
+    pub socket: Option<String>,
+    /// Where a socket of our own may lie.
+    pub scratch: PathBuf,
 }
 
 /// PEM files; each is optional, as in the Docker CLI.
@@ -333,7 +347,12 @@ fn endpoint(
     tls: Option<Certificates>,
     env: &Env,
 ) -> Result<Endpoint, ContextError> {
-    let (transport, host) = parse_host(host, tls)?;
+    let (mut transport, host) = parse_host(host, tls)?;
+    if let Transport::Ssh(remote) = &mut transport
+        && let Some(scratch) = set_path(env.scratch.as_ref())
+    {
+        remote.scratch.clone_from(scratch);
+    }
     Ok(Endpoint {
         host,
         transport,
@@ -373,14 +392,61 @@ fn parse_host(host: &str, tls: Option<Certificates>) -> Result<(Transport, Strin
         "npipe" => Err(bad("named pipes exist on Windows only")),
         "tcp" | "http" => tcp_transport(scheme, rest, tls).map_err(|why| bad(&why)),
         "https" => tcp_transport(scheme, rest, Some(tls.unwrap_or_default())).map_err(|why| bad(&why)),
-        "ssh" => Err(ContextError::Unsupported {
-            host: host.to_owned(),
-            what: "a connection over SSH",
-        }),
+        "ssh" => remote(rest)
+            .map(|remote| (Transport::Ssh(remote), host.to_owned()))
+            .map_err(bad),
         _ => Err(bad(
             "expected `unix://`, `tcp://`, `http://`, `https://` or `ssh://`",
         )),
     }
+}
+
+/// `[user@]host[:port][/path/of/socket]`, as the docker CLI has it.
+fn remote(text: &str) -> Result<Remote, &'static str> {
+    let (authority, path) = match text.find('/') {
+        Some(slash) => text.split_at(slash),
+        None => (text, ""),
+    };
+    let (user, machine) = match authority.rsplit_once('@') {
+        Some((user, machine)) => (Some(user), machine),
+        None => (None, authority),
+    };
+    if user.is_some_and(|user| user.contains(':')) {
+        return Err("no password may stand in it: `ssh` uses keys");
+    }
+    let (name, port) = match machine.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, after)) => (address, after.strip_prefix(':')),
+        None => match machine.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (machine, None),
+        },
+    };
+    let port = match port {
+        Some(port) => Some(
+            port.parse::<u16>()
+                .map_err(|_| "what follows the host is not a port")?,
+        ),
+        None => None,
+    };
+    // Nothing of these reaches a shell on this machine; over there the path does.
+    let is_plain = |text: &str| {
+        let plain =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%' | '/' | '\\');
+        !text.is_empty() && !text.starts_with('-') && text.chars().all(plain)
+    };
+    if !is_plain(name) || name.contains('/') {
+        return Err("it names no host");
+    }
+    if user.is_some_and(|user| !is_plain(user)) || !(path.is_empty() || is_plain(path)) {
+        return Err("only letters, digits and `. - _ /` may stand in its user and path");
+    }
+    Ok(Remote {
+        user: user.map(str::to_owned),
+        host: name.to_owned(),
+        port,
+        socket: (path.len() > 1).then(|| path.to_owned()),
+        scratch: PathBuf::from("/tmp"),
+    })
 }
 
 fn tcp_transport(scheme: &str, rest: &str, tls: Option<Certificates>) -> Result<(Transport, String), String> {
@@ -614,10 +680,37 @@ mod tests {
                 .unwrap_err()
                 .contains("only a host and a port")
         );
+    }
+
+    #[test]
+    fn a_machine_behind_ssh() {
+        let parse = |host: &str| match parse_host(host, None) {
+            Ok((Transport::Ssh(remote), full)) if full == host => Ok((
+                remote.user.unwrap_or_default(),
+                remote.host,
+                remote.port,
+                remote.socket.unwrap_or_default(),
+            )),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        let full = ("me".into(), "build.lan".into(), Some(22), "/run/d.sock".into());
+        assert_eq!(parse("ssh://me@build.lan:22/run/d.sock"), Ok(full));
         assert_eq!(
-            parse("ssh://me@build").unwrap_err(),
-            "`ssh://me@build`: a connection over SSH is not supported yet"
+            parse("ssh://build"),
+            Ok((String::new(), "build".into(), None, String::new()))
         );
+        assert_eq!(parse("ssh://[::1]:2222/").unwrap().1, "::1");
+        for (bad, why) in [
+            ("ssh://", "no host"),
+            ("ssh://-oProxyCommand=x", "no host"),
+            ("ssh://me:secret@build", "no password"),
+            ("ssh://build:x", "not a port"),
+            ("ssh://build/a;reboot", "only letters"),
+            ("ssh://-l@build", "only letters"),
+        ] {
+            assert!(parse(bad).unwrap_err().contains(why), "{bad}");
+        }
     }
 
     #[test]

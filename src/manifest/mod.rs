@@ -92,6 +92,9 @@ pub struct ManifestFile {
     pub dot_env: Option<Result<String, String>>,
     /// Its env files, by absolute path as written.
     pub env_files: BTreeMap<PathBuf, EnvFile>,
+    /// The git commit of the folder; with `-dirty` behind it when it does not have this very file.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// An older version that stands in for one with errors: it yields to jobs of current files.
     pub stale: bool,
 }

@@ -23,6 +23,7 @@ fn manifest(path: &str, text: &str) -> ManifestFile {
         text: Ok(text.to_owned()),
         dot_env: None,
         env_files: BTreeMap::new(),
+        commit: None,
         stale: false,
     }
 }

@@ -35,8 +35,34 @@ pub struct Origin {
     pub file: String,
     /// 1-based; 0 when unknown.
     pub line: u32,
-    /// The git commit of the watched directory, when it is a checkout.
+    /// The git commit of the watched directory, when it is a checkout; with `-dirty` behind it when it
+    /// does not have the manifest as it was read.
     pub commit: Option<String>,
+}
+
+impl Origin {
+    /// `backup.yaml:4`
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.line {
+            0 => self.file.clone(),
+            line => format!("{}:{line}", self.file),
+        }
+    }
+
+    /// Reads what [`Origin::place`] wrote.
+    #[must_use]
+    pub fn at(place: &str, commit: Option<String>) -> Origin {
+        let line = place
+            .rsplit_once(':')
+            .and_then(|(file, line)| Some((file, line.parse().ok()?)));
+        let (file, line) = line.unwrap_or((place, 0));
+        Origin {
+            file: file.to_owned(),
+            line,
+            commit,
+        }
+    }
 }
 
 /// When a job starts.

@@ -64,7 +64,7 @@ impl Stamp {
             (LABEL_TRIGGER, trigger.as_str().to_owned()),
             (LABEL_SPEC_HASH, spec_hash.clone()),
             (LABEL_NONCE, nonce.clone()),
-            (LABEL_SOURCE, origin.file.clone()),
+            (LABEL_SOURCE, origin.place()),
         ]);
         if *reused {
             labels.insert(LABEL_CONTAINER, REUSE.to_owned());
@@ -102,11 +102,10 @@ impl Stamp {
             trigger: get(LABEL_TRIGGER)?.parse().ok()?,
             spec_hash: get(LABEL_SPEC_HASH)?.clone(),
             nonce: get(LABEL_NONCE)?.clone(),
-            origin: Origin {
-                file: get(LABEL_SOURCE).cloned().unwrap_or_default(),
-                line: 0,
-                commit: get(LABEL_COMMIT).cloned(),
-            },
+            origin: Origin::at(
+                get(LABEL_SOURCE).map_or("", String::as_str),
+                get(LABEL_COMMIT).cloned(),
+            ),
         })
     }
 }
@@ -128,12 +127,13 @@ mod tests {
             nonce: "n".into(),
             origin: Origin {
                 file: "a.yaml".into(),
-                line: 0,
+                line: 4,
                 commit: Some("c".into()),
             },
         };
         let instance = Instance::default();
         let labels = stamp.labels(&instance);
+        assert_eq!(labels[LABEL_SOURCE], "a.yaml:4");
         assert_eq!(Stamp::read(&labels, &instance), Some(stamp));
         assert_eq!(Stamp::read(&labels, &"other".parse().unwrap()), None);
         for key in labels

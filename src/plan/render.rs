@@ -213,9 +213,7 @@ fn describe_due(step: &Step, late_secs: i64, why: Option<&Reason>) -> String {
 
 fn launch_origin(step: &Step) -> Option<String> {
     match &step.action {
-        Action::Create(launch) | Action::Replace { new: launch, .. } => {
-            Some(format!("{}:{}", launch.origin.file, launch.origin.line))
-        }
+        Action::Create(launch) | Action::Replace { new: launch, .. } => Some(launch.origin.place()),
         _ => None,
     }
 }

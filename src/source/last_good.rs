@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{SourceError, load, settle};
+use super::{SourceError, load, note_commits, settle};
 use crate::manifest::{Files, Loaded, ManifestFile, Settings};
 use crate::model::{Desired, JobName, Removals};
 
@@ -67,7 +67,16 @@ impl LastGood {
                 .files
                 .get(&file.path)
                 .is_some_and(|outcome| !outcome.has_errors);
-            if good && self.files.get(&file.path) != Some(file) {
+            let kept = self.files.get(&file.path);
+            // A commit that does not touch a file is no reason to write it again.
+            let same = kept.is_some_and(|kept| {
+                *kept
+                    == ManifestFile {
+                        commit: kept.commit.clone(),
+                        ..file.clone()
+                    }
+            });
+            if good && !same {
                 result = result.and(self.write(file));
                 self.files.insert(file.path.clone(), file.clone());
             }
@@ -139,7 +148,8 @@ pub fn load_with_last_good(
     let unkept = last_good.update(&files, &loaded).err();
     if loaded.files.values().any(|outcome| outcome.has_errors) {
         let mut mixed = stand_in(&files, &loaded, last_good);
-        let substitute = settle(&mut mixed, settings);
+        let mut substitute = settle(&mut mixed, settings);
+        note_commits(&mixed, &mut substitute);
         for (path, outcome) in &mut loaded.files {
             if let Some(now) = substitute.files.get(path) {
                 outcome.jobs.clone_from(&now.jobs);

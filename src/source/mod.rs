@@ -5,6 +5,7 @@
 //! affair.
 
 mod last_good;
+mod provenance;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +45,23 @@ pub enum SourceError {
 /// When the directory is missing or cannot be listed; what is wrong in a file is a diagnostic.
 pub fn load(dir: &Path, settings: &Settings) -> Result<(Files, Loaded), SourceError> {
     let mut files = read(dir)?;
-    let loaded = settle(&mut files, settings);
+    let mut loaded = settle(&mut files, settings);
+    provenance::trace(dir, &mut files);
+    note_commits(&files, &mut loaded);
     Ok((files, loaded))
+}
+
+/// Tells each job which commit its manifest is of.
+fn note_commits(files: &Files, loaded: &mut Loaded) {
+    let commits: BTreeMap<&str, &Option<String>> = files
+        .manifests
+        .iter()
+        .map(|file| (file.path.as_str(), &file.commit))
+        .collect();
+    for job in loaded.desired.jobs.values_mut() {
+        let commit = commits.get(job.origin.file.as_str());
+        job.origin.commit = commit.and_then(|commit| (*commit).clone());
+    }
 }
 
 /// Loads until everything that the manifests refer to was looked at.
@@ -186,6 +202,7 @@ impl Walk {
             text,
             dot_env,
             env_files: BTreeMap::new(),
+            commit: None,
             stale: false,
         });
         Ok(())

@@ -386,3 +386,145 @@ async fn a_cancelled_wait_forgets_nothing() {
     let _ = tokio::time::timeout(Duration::from_millis(100), watcher.changed()).await;
     assert!(noticed(&mut watcher).await);
 }
+
+/// `git` in a folder, as nobody in particular.
+fn git(dir: &Path, arguments: &[&str]) -> String {
+    let output = std::process::Command::new("git")
+        .args([
+            "-c",
+            "user.name=n",
+            "-c",
+            "user.email=n@example.com",
+            "-c",
+            "init.defaultBranch=main",
+        ])
+        .args(arguments)
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", "/nonexistent")
+        .output()
+        .expect("git is installed");
+    assert!(output.status.success(), "git {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn commit_all(dir: &Path) -> String {
+    git(dir, &["add", "-A", "."]);
+    git(dir, &["commit", "-q", "--allow-empty", "-m", "m"]);
+    git(dir, &["rev-parse", "HEAD"])
+}
+
+/// What every job says of its commit.
+fn commits(dir: &Path) -> Vec<String> {
+    let (_, loaded) = load(dir, &Settings::default()).unwrap();
+    let commit = |job: &crate::model::Job| job.origin.commit.clone().unwrap_or("none".to_owned());
+    loaded.desired.jobs.values().map(commit).collect()
+}
+
+#[test]
+fn a_job_knows_the_commit_of_its_manifest() {
+    let dir = tree(&[
+        ("jobs/a.yaml", &job("a")),
+        ("jobs/deep/b.yaml", &format!("\u{feff}{}", job("b"))),
+    ]);
+    let jobs = &dir.path().join("jobs");
+    assert_eq!(commits(jobs), ["none", "none"], "no checkout");
+    git(dir.path(), &["init", "-q"]);
+    assert_eq!(commits(jobs), ["none", "none"], "no commit yet");
+    let first = commit_all(dir.path());
+    assert_eq!(commits(jobs), [first.clone(), first.clone()]);
+    let dirty = format!("{first}-dirty");
+
+    fs::write(jobs.join("a.yaml"), format!("{}# edited\n", job("a"))).unwrap();
+    assert_eq!(commits(jobs), [dirty.clone(), first.clone()], "edited");
+    git(dir.path(), &["add", "-A", "."]);
+    assert_eq!(
+        commits(jobs),
+        [dirty.clone(), first.clone()],
+        "staged is not committed"
+    );
+    git(dir.path(), &["reset", "-q", "--hard"]);
+    fs::write(jobs.join("c.yaml"), job("c")).unwrap();
+    assert_eq!(
+        commits(jobs),
+        [first.clone(), first.clone(), dirty],
+        "not in the commit"
+    );
+
+    let second = commit_all(dir.path());
+    git(dir.path(), &["gc", "-q", "--prune=now"]);
+    git(dir.path(), &["pack-refs", "--all"]);
+    assert_eq!(commits(jobs), vec![second.clone(); 3], "packed");
+    git(dir.path(), &["checkout", "-q", &first]);
+    assert_eq!(commits(jobs), [first.clone(), first.clone()], "a detached head");
+    let other = tempfile::tempdir().unwrap();
+    let linked = other.path().join("linked");
+    git(
+        dir.path(),
+        &["worktree", "add", "-q", linked.to_str().unwrap(), "main"],
+    );
+    assert_eq!(
+        commits(&linked.join("jobs")),
+        vec![second; 3],
+        "a linked worktree"
+    );
+}
+
+#[test]
+fn a_repository_with_long_ids_is_read_as_well() {
+    let dir = tree(&[("a.yaml", &job("a"))]);
+    git(dir.path(), &["init", "-q", "--object-format=sha256"]);
+    let commit = commit_all(dir.path());
+    assert_eq!((commit.len(), commits(dir.path())), (64, vec![commit]));
+}
+
+#[test]
+fn env_files_make_a_manifest_dirty_only_when_they_are_committed() {
+    let dir = tree(&[
+        (
+            "a.yaml",
+            "name: t\njobs: {a: {image: \"b:${V}\", env_file: e.env, triggers: {manual: true}}}\n",
+        ),
+        (".env", "V=1\n"),
+        ("e.env", "A=1\n"),
+        (".gitignore", ".env\n"),
+    ]);
+    git(dir.path(), &["init", "-q"]);
+    let commit = commit_all(dir.path());
+    fs::write(dir.path().join(".env"), "V=2\n").unwrap();
+    assert_eq!(
+        commits(dir.path()),
+        [commit.clone()],
+        "an ignored file says nothing"
+    );
+    fs::write(dir.path().join("e.env"), "A=2\n").unwrap();
+    assert_eq!(commits(dir.path()), [format!("{commit}-dirty")]);
+}
+
+#[test]
+fn a_commit_that_changes_no_job_changes_nothing_but_the_commit() {
+    let dir = tree(&[("a.yaml", &job("a"))]);
+    let state = tempfile::tempdir().unwrap();
+    git(dir.path(), &["init", "-q"]);
+    let first = commit_all(dir.path());
+    let mut last_good = LastGood::open(state.path()).unwrap();
+    let mut read = || {
+        let current = load_with_last_good(dir.path(), &mut last_good, &Settings::default()).unwrap();
+        let kept = fs::read_dir(state.path()).unwrap().next().unwrap().unwrap();
+        let job = current.loaded.desired.jobs.into_values().next().unwrap();
+        (job, kept.metadata().unwrap().modified().unwrap())
+    };
+    let (mut before, kept) = read();
+    assert_eq!(before.origin.commit.as_ref(), Some(&first));
+    fs::write(dir.path().join("README"), "hello").unwrap();
+    let second = commit_all(dir.path());
+    let (after, kept_after) = read();
+    assert_eq!(kept_after, kept, "the last good version is not written again");
+    before.origin.commit = Some(second.clone());
+    assert_eq!(after, before);
+    // A broken version does not take the job away, nor the commit that it is of.
+    fs::write(dir.path().join("a.yaml"), "jobs: [").unwrap();
+    let (stale, _) = read();
+    assert!(stale.origin.commit == Some(first) || stale.origin.commit == Some(second));
+}

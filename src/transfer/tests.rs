@@ -24,6 +24,7 @@ pub(crate) fn loaded(text: &str) -> Loaded {
             text: Ok(text.to_owned()),
             dot_env: None,
             env_files: Default::default(),
+            commit: None,
             stale: false,
         }],
         paths: Default::default(),

@@ -63,7 +63,17 @@ const CRATES: [(&str, &[&str]); 9] = [
         &["bollard", "docker_credential", "async_trait", "bytes"],
     ),
     ("ledger", &["rusqlite"]),
-    ("source", &["notify"]),
+    (
+        "source",
+        &[
+            "notify",
+            "gix_discover",
+            "gix_hash",
+            "gix_object",
+            "gix_odb",
+            "gix_ref",
+        ],
+    ),
     ("clock", &[]),
     ("model", &[]),
     (

@@ -15,6 +15,7 @@ mod failure;
 mod peer;
 mod pull;
 mod session;
+mod ssh;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};

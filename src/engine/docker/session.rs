@@ -14,12 +14,16 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, Stream};
 
+use super::ssh::Tunnel;
 use super::{ApiVersion, convert, failure};
 use crate::engine::context::{Certificates, Endpoint, Transport};
 use crate::engine::{EngineError, EngineKind, Result};
 
 /// Connecting and agreeing; a local engine takes milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// The same behind `ssh`, which has its own way to go first.
+const CONNECT_FAR: Duration = Duration::from_secs(20);
 
 /// bollard's own limit from a request to the headers of its answer: above every deadline of ours,
 /// which also cover the body.
@@ -55,6 +59,8 @@ pub(super) struct Connection {
     host: String,
     /// Without a version.
     docker: Docker,
+    /// For `ssh://`.
+    tunnel: Option<Tunnel>,
     /// Shared, so that a hundred requests to an engine that hangs wait once, not in a row.
     agreement: Mutex<Option<Agreement>>,
 }
@@ -62,9 +68,21 @@ pub(super) struct Connection {
 impl Connection {
     /// Opens nothing yet.
     pub fn new(endpoint: &Endpoint) -> Result<Connection> {
+        let tunnel = match &endpoint.transport {
+            Transport::Ssh(remote) => Some(Tunnel::open(remote).map_err(|error| {
+                EngineError::Invalid(format!(
+                    "cannot make a socket for `{}` in `{}`: {error}",
+                    endpoint.host,
+                    remote.scratch.display()
+                ))
+            })?),
+            _ => None,
+        };
+        let near = tunnel.as_ref().map(|tunnel| Endpoint::unix(tunnel.socket()));
         Ok(Connection {
             host: endpoint.host.clone(),
-            docker: client(endpoint)?,
+            docker: client(near.as_ref().unwrap_or(endpoint))?,
+            tunnel,
             agreement: Mutex::new(None),
         })
     }
@@ -76,7 +94,7 @@ impl Connection {
             .agreement
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(|| agree(self.docker.clone(), self.host.clone()).boxed().shared())
+            .get_or_insert_with(|| self.agree().boxed().shared())
             .clone();
         match agreement.clone().await {
             Ok(Agreed {
@@ -93,8 +111,27 @@ impl Connection {
             }),
             Err(error) => {
                 self.forget_agreement(&agreement);
-                Err(error)
+                Err(self.in_words_of_ssh(error))
             }
+        }
+    }
+
+    fn agree(&self) -> impl Future<Output = Result<Agreed>> + Send + 'static {
+        let patience = match self.tunnel {
+            Some(_) => CONNECT_FAR,
+            None => CONNECT,
+        };
+        agree(self.docker.clone(), self.host.clone(), patience)
+    }
+
+    /// Where `ssh` failed, its words tell more than the end of a connection.
+    fn in_words_of_ssh(&self, error: EngineError) -> EngineError {
+        match (error, self.tunnel.as_ref().and_then(Tunnel::words)) {
+            (EngineError::Unreachable { host, .. }, Some(words)) => EngineError::Unreachable {
+                host,
+                why: format!("ssh: {words}"),
+            },
+            (error, _) => error,
         }
     }
 
@@ -130,14 +167,14 @@ impl Session {
 }
 
 /// Asks without a version, which every engine answers, and pins the lower of ours and its newest.
-async fn agree(docker: Docker, host: String) -> Result<Agreed> {
+async fn agree(docker: Docker, host: String, patience: Duration) -> Result<Agreed> {
     let unreachable = |why: String| EngineError::Unreachable {
         host: host.clone(),
         why,
     };
-    let version = match tokio::time::timeout(CONNECT, docker.version()).await {
+    let version = match tokio::time::timeout(patience, docker.version()).await {
         Ok(answer) => answer.map_err(|error| failure::of_handshake(&host, error))?,
-        Err(_) => return Err(unreachable(format!("no answer within {} s", CONNECT.as_secs()))),
+        Err(_) => return Err(unreachable(format!("no answer within {} s", patience.as_secs()))),
     };
     let newest: ApiVersion = version
         .api_version
@@ -201,6 +238,12 @@ fn client(endpoint: &Endpoint) -> Result<Docker> {
             authority,
             certificates,
         } => tls_client(authority, certificates),
+        // A tunnel's own socket stands for it.
+        Transport::Ssh(_) => {
+            return Err(EngineError::Invalid(
+                "an engine behind ssh needs its tunnel first".to_owned(),
+            ));
+        }
         #[cfg(unix)]
         Transport::NamedPipe(_) => {
             return Err(EngineError::Invalid(

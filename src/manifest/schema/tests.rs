@@ -101,6 +101,7 @@ fn read(text: &str) -> Vec<Diagnostic> {
             // What full.yaml asks for.
             dot_env: Some(Ok("TAG=1\nPASSWORD=x\n".to_owned())),
             env_files: BTreeMap::new(),
+            commit: None,
             stale: false,
         }],
         paths: BTreeMap::new(),

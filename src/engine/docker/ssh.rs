@@ -1,0 +1,180 @@
+//! An engine on another machine, reached as the docker CLI reaches it: `ssh HOST docker system
+//! dial-stdio` carries one connection each.
+//!
+//! bollard speaks to a socket in a folder of our own, and each connection that it makes there is
+//! carried by an `ssh` process. `ssh` reads its own configuration, so keys, jump hosts and shared
+//! connections (`ControlMaster`) are set up there; it is never allowed to ask a question.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+
+use crate::engine::context::Remote;
+
+/// What `ssh` says of a failure is a line or two.
+const MAX_WORDS: u64 = 4096;
+
+/// The way to one remote engine; its connections end with it.
+pub(super) struct Tunnel {
+    folder: PathBuf,
+    said: Arc<Mutex<String>>,
+    listener: JoinHandle<()>,
+}
+
+impl Tunnel {
+    /// Listens on a socket of our own; `ssh` is started at the first connection.
+    ///
+    /// # Errors
+    /// When the folder or the socket cannot be made.
+    pub fn open(remote: &Remote) -> io::Result<Tunnel> {
+        let name = format!("docker-scheduler-ssh-{}", uuid::Uuid::new_v4().simple());
+        let folder = remote.scratch.join(name);
+        // Whoever can connect to the socket is root on the remote machine.
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let listener = UnixListener::bind(folder.join("s")).inspect_err(|_| remove(&folder))?;
+        let said = Arc::new(Mutex::new(String::new()));
+        let listener = tokio::spawn(listen(listener, arguments(remote), said.clone()));
+        Ok(Tunnel {
+            folder,
+            said,
+            listener,
+        })
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("s")
+    }
+
+    /// What `ssh` said last, when it could not do its work.
+    pub fn words(&self) -> Option<String> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        (!said.is_empty()).then(|| said.clone())
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.listener.abort();
+        remove(&self.folder);
+    }
+}
+
+/// A folder that stays behind holds a dead socket and harms nobody.
+fn remove(folder: &Path) {
+    drop(std::fs::remove_file(folder.join("s")));
+    drop(std::fs::remove_dir(folder));
+}
+
+fn arguments(remote: &Remote) -> Vec<String> {
+    let Remote {
+        user,
+        host,
+        port,
+        socket,
+        scratch: _,
+    } = remote;
+    let mut arguments: Vec<String> = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-T"]
+        .map(str::to_owned)
+        .to_vec();
+    if let Some(user) = user {
+        arguments.extend(["-l".to_owned(), user.clone()]);
+    }
+    if let Some(port) = port {
+        arguments.extend(["-p".to_owned(), port.to_string()]);
+    }
+    arguments.extend(["--".to_owned(), host.clone(), "docker".to_owned()]);
+    if let Some(socket) = socket {
+        arguments.extend(["--host".to_owned(), format!("unix://{socket}")]);
+    }
+    arguments.extend(["system".to_owned(), "dial-stdio".to_owned()]);
+    arguments
+}
+
+async fn listen(listener: UnixListener, arguments: Vec<String>, said: Arc<Mutex<String>>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(carry(stream, arguments.clone(), said.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    return;
+                }
+            },
+            // What has ended is let go of.
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Carries one connection until either side ends it.
+async fn carry(stream: UnixStream, arguments: Vec<String>, said: Arc<Mutex<String>>) {
+    let say = |words: String| *said.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    let spawned = Command::new("ssh")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return say(format!("cannot start `ssh`: {error}")),
+    };
+    let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return;
+    };
+    let (mut from, mut to) = stream.into_split();
+    let upwards = copy(&mut from, &mut stdin);
+    let downwards = async {
+        let mut words = Vec::new();
+        let mut stderr = stderr.take(MAX_WORDS);
+        // A side that went away ends the connection, and needs no reason.
+        let (carried, _) = tokio::join!(copy(&mut stdout, &mut to), stderr.read_to_end(&mut words));
+        let nothing_came = matches!(carried, Ok(0));
+        if nothing_came {
+            say(String::from_utf8_lossy(&words).trim().to_owned());
+        } else {
+            say(String::new());
+        }
+        drop(to.shutdown().await);
+    };
+    tokio::select! {
+        _ = upwards => {}
+        () = downwards => {}
+    }
+    drop(child.kill().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ssh_is_called_as_the_docker_cli_calls_it() {
+        let remote = Remote {
+            user: Some("me".into()),
+            host: "build.lan".into(),
+            port: Some(2222),
+            socket: Some("/run/user/1000/docker.sock".into()),
+            scratch: "/tmp".into(),
+        };
+        assert_eq!(
+            arguments(&remote).join(" "),
+            "-o BatchMode=yes -o ConnectTimeout=15 -T -l me -p 2222 -- build.lan \
+             docker --host unix:///run/user/1000/docker.sock system dial-stdio"
+        );
+    }
+}
