@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use crate::ledger::Ledger;
-use crate::model::{Glob, JobName, Pause};
+use crate::model::{Glob, InvalidName, JobName, Pause};
 use crate::schedule::parse_duration;
 
 use super::App;
@@ -111,14 +111,12 @@ fn chosen(app: &App, wanted: &[String]) -> Result<(Ledger, BTreeSet<JobName>), C
     let mut jobs = BTreeSet::new();
     for text in wanted {
         if text.contains(['*', '?']) {
-            let glob: Glob = text
-                .parse()
-                .map_err(|error| CommandError::usage(format!("{error}")))?;
+            let glob = text.parse::<Glob>().map_err(CommandError::usage)?;
             jobs.extend(matching(&glob, text, &known)?);
         } else {
             let name: NameArg = text
                 .parse()
-                .map_err(|error| CommandError::usage(format!("{error}")))?;
+                .map_err(|error: InvalidName| CommandError::usage(error.to_string()))?;
             jobs.insert(app.resolve_job(&name, known.iter())?);
         }
     }

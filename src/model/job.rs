@@ -215,6 +215,7 @@ impl Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
     pub initial: Duration,
+    #[serde(rename = "max")]
     pub longest: Duration,
 }
 

@@ -152,7 +152,8 @@ fn end(ledger: &Ledger, id: &RunId, due: &str, outcome: Outcome, code: i64) {
                 started_at: Some(at(due)),
                 finished_at: Some(finished),
                 at: finished,
-                retry_at: None,
+                // The one that ended with 1 is followed by another attempt.
+                retry_at: (code == 1).then_some(finished),
                 held_until: None,
                 note: None,
             },
