@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::engine::{EngineError, LogChunk, LogOptions, LogStream, Observe, SharedEngine};
 use crate::ledger::logs::{LogLine, Output, read_log};
 use crate::ledger::{Ledger, WatchLock};
-use crate::model::{JobName, Outcome, Policy, Run, RunId, Within};
+use crate::model::{JobName, Run, RunId, Within};
 
 use super::App;
 use super::args::{NameArg, time_or_age};
@@ -152,35 +152,17 @@ async fn next_attempt(ledger: &Ledger, run: &Run, follow: bool) -> Result<Option
         if next.is_some() || !follow || WatchLock::holder(ledger.dir()).is_none() {
             return Ok(next);
         }
-        let jobs = ledger
-            .jobs()
-            .map_err(|error| of_ledger("read the jobs", &error))?;
-        let outcome = again(ledger, &run.id)?.outcome;
-        let more = jobs
-            .get(&run.job)
-            .is_some_and(|record| !record.removed && may_be_retried(run, outcome, &record.policy));
-        if !more {
+        if !may_be_followed(&again(ledger, &run.id)?) {
             return Ok(None);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Whether another attempt may follow: its outcome is not known yet, or was a definite failure.
-fn may_be_retried(run: &Run, outcome: Option<Outcome>, policy: &Policy) -> bool {
-    let definite = match outcome {
-        None => true,
-        Some(outcome) => matches!(
-            outcome,
-            Outcome::Failed | Outcome::TimedOut | Outcome::StartFailed
-        ),
-    };
-    run.slot.is_some() && definite && run.attempt < retries(policy)
-}
-
-/// How often a failed run is tried again.
-fn retries(_policy: &Policy) -> u32 {
-    0
+/// Whether another attempt may come: the end is not recorded yet, or it was and a time for the next
+/// attempt with it. What is started by hand is not tried again.
+fn may_be_followed(run: &Run) -> bool {
+    run.slot.is_some() && (run.outcome.is_none() || run.retry_at.is_some())
 }
 
 /// All output of one attempt.
@@ -553,6 +535,28 @@ fn last(lines: impl Iterator<Item = io::Result<LogLine>>, count: u64) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Outcome;
+
+    #[test]
+    fn an_end_without_a_next_attempt_is_the_end() {
+        let running = super::super::fixture::run();
+        assert!(may_be_followed(&running));
+        let failed = Run {
+            outcome: Some(Outcome::Failed),
+            ..running.clone()
+        };
+        assert!(!may_be_followed(&failed));
+        let again = Run {
+            retry_at: Some(Timestamp::UNIX_EPOCH),
+            ..failed
+        };
+        assert!(may_be_followed(&again));
+        let manual = Run {
+            slot: None,
+            ..running
+        };
+        assert!(!may_be_followed(&manual));
+    }
 
     #[test]
     fn a_further_piece_of_a_line_loses_its_time() {

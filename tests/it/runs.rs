@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 
 use crate::cli::{Ended, Program, assert_refused, declared, inspect, manifest, spawn, wait_for, wait_until};
-use crate::rig::Rig;
+use crate::rig::{IMAGE, Rig};
 
 /// A program whose job sleeps, and says so when it is told to end.
 fn sleeper(instance: &'static str) -> Program {
@@ -215,6 +215,37 @@ fn logs_follow_a_run_from_before_its_start() {
     let stamp_of_end = lines[1].split(' ').next().expect("a time");
     let later = program.run(&["logs", "--since", stamp_of_end, "hello"]).ok();
     assert_eq!(later, "end");
+    program.run(&["down"]).ok();
+}
+
+#[test]
+fn logs_follow_a_run_across_its_retries() {
+    let program = declared("runretry");
+    let script = "echo attempt $SCHEDULER_ATTEMPT; sleep 2; printf end; exit 1";
+    let text = format!(
+        "name: cli\njobs:\n  hello:\n    image: {IMAGE}\n    command: [sh, -c, {:?}]\n    \
+         triggers: {{manual: true}}\n    x-scheduler: {{every: 10s, retries: 1, backoff: 2s}}\n",
+        script.replace('$', "$$")
+    );
+    program.declare("job.yaml", &text);
+    let watch = Watch::start(&program);
+    let mut run = String::new();
+    wait_until("a slot runs", || {
+        run = program.run(&["history", "-q", "-f", "outcome=running"]).stdout;
+        !run.is_empty()
+    });
+    let mut following = spawn(&program, &["logs", "-f", run.trim_end()]);
+    assert_eq!(wait_for(&mut following), Some(0));
+    let read = |pipe: &mut dyn std::io::Read| {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("read");
+        text
+    };
+    let text = read(&mut following.stdout.take().expect("piped"));
+    assert_eq!(text, "attempt 0\nendattempt 1\nend");
+    let said = read(&mut following.stderr.take().expect("piped"));
+    assert!(said.contains(".r1 (attempt 1) <=="), "{said}");
+    watch.end();
     program.run(&["down"]).ok();
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use docker_scheduler::ledger::logs::{LogWriter, Output};
-use docker_scheduler::ledger::{Finish, JobUpsert, Ledger, NewContainer, NewIntent};
+use docker_scheduler::ledger::{Finish, Intended, JobUpsert, Ledger, NewContainer, NewIntent};
 use docker_scheduler::model::{
     ContainerSpec, Instance, Intent, JobName, Origin, Outcome, Owner, Policy, RunId, RunTrigger, Slot, Text,
     Trigger, Triggers,
@@ -29,16 +29,16 @@ pub fn fill(state: &Path) {
     let job: JobName = "shop.backup".parse().expect("a name");
     ledger.upsert_job(&upsert(&job)).expect("record the job");
     let runs = [
-        ("2026-11-19T01:30:00Z", 0, Some((Outcome::Succeeded, 0))),
-        ("2026-11-20T01:30:00Z", 0, Some((Outcome::Failed, 1))),
-        ("2026-11-20T01:30:00Z", 1, Some((Outcome::Failed, 3))),
+        ("2026-11-19T01:30:00Z", 0, Some((Outcome::Succeeded, 0, false))),
+        ("2026-11-20T01:30:00Z", 0, Some((Outcome::Failed, 1, true))),
+        ("2026-11-20T01:30:00Z", 1, Some((Outcome::Failed, 3, false))),
         ("2026-11-22T01:30:00Z", 0, None),
     ];
     for (due, attempt, ended) in runs {
         let id = arm(&ledger, &job, due, attempt);
         start(&ledger, &id, due);
-        if let Some((outcome, code)) = ended {
-            end(&ledger, &id, due, outcome, code);
+        if let Some(ended) = ended {
+            end(&ledger, &id, due, ended);
         }
     }
     arm(&ledger, &job, "2099-12-31T23:30:00Z", 0);
@@ -115,7 +115,7 @@ fn container_of(name: &RunId) -> String {
 }
 
 fn start(ledger: &Ledger, id: &RunId, due: &str) {
-    ledger
+    let intended = ledger
         .intend(&NewIntent {
             shared: None,
             nonce: format!("nonce-{id}"),
@@ -133,10 +133,12 @@ fn start(ledger: &Ledger, id: &RunId, due: &str) {
             terms: Default::default(),
         })
         .expect("record an intent");
+    assert_eq!(intended, Intended::New, "{id}");
     ledger.started(id, at(due)).expect("record a start");
 }
 
-fn end(ledger: &Ledger, id: &RunId, due: &str, outcome: Outcome, code: i64) {
+/// Records an end, and with it whether the slot is to be tried again.
+fn end(ledger: &Ledger, id: &RunId, due: &str, (outcome, code, again): (Outcome, i64, bool)) {
     let mut log = LogWriter::create(&ledger.log_path(id)).expect("make a log");
     let text = format!("{due} {outcome} of {id}\n");
     log.write(Output::Stdout, text.as_bytes()).expect("write a log");

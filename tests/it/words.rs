@@ -220,7 +220,14 @@ fn the_lists_of_a_shop() {
             "-f",
             "project=shop",
         ],
-        &["history", "--no-trunc"],
+        &[
+            "history",
+            "--no-trunc",
+            "-f",
+            "outcome=failed",
+            "-f",
+            "outcome=succeeded",
+        ],
         &["history", "-q", "-f", "outcome=failed"],
         &["history", "-q", "-f", "label=tier", "-f", "state=running"],
         &[
