@@ -495,7 +495,7 @@ fn env_files_make_a_manifest_dirty_only_when_they_are_committed() {
     fs::write(dir.path().join(".env"), "V=2\n").unwrap();
     assert_eq!(
         commits(dir.path()),
-        [commit.clone()],
+        std::slice::from_ref(&commit),
         "an ignored file says nothing"
     );
     fs::write(dir.path().join("e.env"), "A=2\n").unwrap();
