@@ -119,7 +119,12 @@ fn a_full_disk_of_the_engine_is_the_reason_until_there_is_room() {
     let rig = Rig::on_small_disk(64);
     let scheduler = scheduler_with(&rig, "guard-engine", "5s");
     let watching = scheduler.watch();
-    wait_until("it runs", || begun(&scheduler) > 0);
+    // Between two runs: an engine without room cannot write down the end of one, and lists it as running.
+    wait_until("it has run", || {
+        let rows = scheduler.history();
+        rows.iter().any(|row| row["outcome"] == "succeeded")
+            && rows.iter().all(|row| row["outcome"] != "running")
+    });
     let filler = fill(&rig.data_root());
     let missed = |row: &Value| {
         row["outcome"] == "missed"

@@ -493,7 +493,7 @@ fn what_ran_can_be_read_after_its_container_is_gone() {
     assert_fields(&plan["summary"], "create replace start stop remove update");
     let slots = scheduler.json(&["next", "-n", "3"]);
     assert_eq!(slots.len(), 3);
-    assert_fields(&slots[0], "v job slot local timezone note");
+    assert_fields(&slots[0], "v job slot due_at local timezone note");
     assert_eq!(watching.term(), 0);
 
     scheduler.manifest(
