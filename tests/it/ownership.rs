@@ -331,8 +331,12 @@ fn another_engine_behind_the_same_address_is_refused() {
     );
     let refused = scheduler.ends(5, &["apply"]);
     assert!(refused.stderr.contains("--instance"), "{refused:?}");
+    // A create request that was under way may still reach the other engine; nothing is started there.
     let (_, text) = another.get("/containers/json?all=1");
-    assert_eq!(text.trim(), "[]", "nothing was made there");
+    let there: Vec<Value> = serde_json::from_str(text.trim()).expect("a list of containers");
+    for container in &there {
+        assert_eq!(container["State"], "created", "{container:#?}");
+    }
 
     proxy.switch_to(&rig.socket());
     let watching = scheduler.watch();
