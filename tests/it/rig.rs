@@ -172,6 +172,20 @@ impl Rig {
 
     /// Starts dockerd and waits until it answers.
     pub fn up(&self) {
+        // Docker 20.10 makes its ID from a key file of the whole host, which the first engine writes: of
+        // several first ones, all but one would have another ID after a restart, and be another engine.
+        static ONE_CAME_UP: Mutex<bool> = Mutex::new(false);
+        let mut one_came_up = ONE_CAME_UP.lock().unwrap_or_else(PoisonError::into_inner);
+        if *one_came_up {
+            drop(one_came_up);
+            self.come_up();
+        } else {
+            self.come_up();
+            *one_came_up = true;
+        }
+    }
+
+    fn come_up(&self) {
         // Docker 20.10 gives up when its first question to containerd comes a moment too early.
         let dockerd = (0..3).find_map(|_| self.try_up()).unwrap_or_else(|| {
             panic!(
