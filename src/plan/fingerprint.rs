@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Place, Text, Tmpfs, Ulimit, Which,
+    ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Place, Placement, Reservations, Text, Tmpfs,
+    Ulimit, Which,
 };
 
 /// `v1:` and 32 hexadecimal digits. The version changes when the list of what counts does, so that
@@ -42,6 +43,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         logging,
         stop_signal,
         stop_grace_period,
+        placement,
     } = spec;
     let mut fields = Fields(Sha256::new());
     fields.place(place);
@@ -96,6 +98,19 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
             .map(|grace| grace.as_millis().to_string())
             .as_deref(),
     );
+    let Placement {
+        constraints,
+        reservations: Reservations {
+            memory_bytes,
+            nano_cpus,
+        },
+    } = placement;
+    for constraint in constraints {
+        fields.text("constraint", constraint);
+    }
+    let number = |value: &Option<u64>| value.map(|value| value.to_string());
+    fields.option("reserved_memory", number(memory_bytes).as_deref());
+    fields.option("reserved_cpus", number(nano_cpus).as_deref());
     fields.finish()
 }
 

@@ -1,9 +1,41 @@
 //! Results to be read, and finished containers to keep or to prune.
 
-use super::action::{Action, Cause, WaitCause};
-use super::due::{LOOK_AGAIN, looks_unstarted, target};
+use jiff::{SignedDuration, Timestamp};
+
+use super::action::{Action, Cause, Followed, WaitCause};
+use super::due::{self, LOOK_AGAIN, looks_unstarted, target};
 use super::view::{Draft, JobView, is_idle};
-use crate::model::{Claim, ContainerStatus, History, Lane, Outcome, Run, Within};
+use crate::model::{Claim, Container, ContainerStatus, History, Lane, Outcome, Run, Slot, Within};
+
+/// How long after its last possible start the lock of a slot stays: other schedulers' clocks, and their
+/// slowest requests, are well within it.
+const LOCK_MARGIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// What other schedulers have started is recorded here, too, before anything is decided.
+pub(super) fn follow(view: &JobView<'_>, draft: &mut Draft) {
+    for container in view.unfollowed() {
+        let stamp = &container.stamp;
+        let due_at = match (stamp.slot, stamp.attempt) {
+            (Some(slot), 0) => view.due_at(slot),
+            // When a further attempt was due is its scheduler's to say; it was made then.
+            _ => container.created,
+        };
+        let followed = Followed {
+            name: container.name.clone(),
+            container: container.id.clone(),
+            slot: stamp.slot,
+            attempt: stamp.attempt,
+            trigger: stamp.trigger,
+            due_at,
+            spec_hash: stamp.spec_hash.clone(),
+            origin: stamp.origin.clone(),
+            ledger: stamp.ledger.clone(),
+            group: view.policy().and_then(|policy| policy.group.clone()),
+        };
+        draft.act(Action::Follow(Box::new(followed)), Cause::StartedBeside);
+        draft.wake_at(view.now);
+    }
+}
 
 /// Reads what ended, vanished, or was never confirmed.
 pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
@@ -33,7 +65,7 @@ pub(super) fn settle(view: &JobView<'_>, draft: &mut Draft) {
         let unstarted = looks_unstarted(&container.status);
         let past = container.stamp.slot.is_none_or(|slot| slot.at() <= view.now);
         let adopt = match container.claim {
-            Claim::Known | Claim::Discarded => false,
+            Claim::Known | Claim::Discarded | Claim::Shared => false,
             Claim::Superseded => matches!(container.status, ContainerStatus::Exited | ContainerStatus::Dead),
             Claim::Unrecorded if container.stamp.reused => is_idle(container) && !unstarted,
             Claim::Unrecorded => is_idle(container) && (past || !unstarted),
@@ -109,6 +141,8 @@ pub(super) fn prune(view: &JobView<'_>, draft: &mut Draft) {
         };
         if *left > 0 {
             *left -= 1;
+        } else if container.claim == Claim::Shared && !lock_may_go(view, run, container) {
+            // Another scheduler could still take the slot for one that nobody has run.
         } else if is_idle(container) && !run.holds_job(view.now) {
             let action = Action::Remove {
                 target: target(container),
@@ -121,5 +155,44 @@ pub(super) fn prune(view: &JobView<'_>, draft: &mut Draft) {
             };
             draft.act(action, cause);
         }
+    }
+}
+
+/// Whether nobody can take that run's slot for one without a run any more: a newer slot of its job has its
+/// own, and the time in which it could have been started is long over.
+fn lock_may_go(view: &JobView<'_>, run: &Run, container: &Container) -> bool {
+    let long_over = run
+        .due_at
+        .checked_add(due::patience_beside(view))
+        .and_then(|last| last.checked_add(LOCK_MARGIN))
+        .is_ok_and(|until| until <= view.now);
+    let Some(slot) = container.stamp.slot else {
+        return long_over;
+    };
+    let newer = |other: &&Container| other.stamp.slot.is_some_and(|other: Slot| other > slot);
+    // A job that is gone has no newer slots; who still declares it elsewhere is behind by hours then.
+    let is_newest = view.job.is_some() && !view.containers.iter().copied().any(|other| newer(&other));
+    long_over && !is_newest
+}
+
+/// Up to where every slot has its record, by whichever scheduler, when that lies beyond what the ledger
+/// has as settled and nothing is left to decide before it.
+pub(super) fn advance(view: &JobView<'_>, draft: &mut Draft) {
+    let Some(record) = view.record else { return };
+    let newest = view
+        .runs
+        .iter()
+        .filter_map(|run| run.slot)
+        .chain(record.recorded_ahead.iter().copied())
+        .map(Slot::at)
+        .filter(|at| *at <= view.now)
+        .max()
+        .unwrap_or(Timestamp::MIN);
+    if newest > record.settled {
+        let action = Action::Advance {
+            planned_from: record.settled,
+            until: newest,
+        };
+        draft.act(action, Cause::SlotDecided);
     }
 }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod cli;
+mod cluster;
 mod conformance;
 mod docker;
 mod examples;
@@ -24,6 +25,7 @@ mod scenario;
 mod scheduler;
 mod shop;
 mod simulated;
+mod swarm;
 mod terminal;
 mod tidy;
 mod transfer;

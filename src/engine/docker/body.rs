@@ -58,6 +58,7 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         logging,
         stop_signal,
         stop_grace_period,
+        placement: _, // A single engine is the only node there is; the manifests' check says so.
     } = spec;
 
     let (binds, mounts) = lower_mounts(mounts, api)?;
