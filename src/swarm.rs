@@ -5,7 +5,7 @@
 
 use crate::model::{
     ContainerSpec, EngineName, Job, Mount, MountKind, NetworkAttachment, OnNodeLoss, Place, Placement,
-    PullPolicy,
+    Presence, PullPolicy, Resources, Rights,
 };
 
 /// Something of a job that its engine cannot do (an error), or does in another way (a warning).
@@ -105,7 +105,22 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         stop_signal: _,
         stop_grace_period: _,
         placement,
+        platform,
+        stdin_open: _,
+        annotations,
+        healthcheck: _,
+        rights,
+        resources,
+        presence,
     } = spec;
+    self::rights(rights, found);
+    self::resources(resources, found);
+    self::presence(presence, found);
+    found.none("annotations", !annotations.is_empty(), "");
+    let known = platform
+        .as_deref()
+        .is_none_or(|platform| matches!(platform.split('/').count(), 1..=2));
+    found.none("platform", !known, "`OS/ARCHITECTURE` has one");
     match place {
         Place::Fresh => {}
         Place::Reuse => found.error(
@@ -149,6 +164,92 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         !matches!(mode, "default" | "bridge" | "host"),
         "`bridge` and `host` have one",
     );
+}
+
+fn rights(rights: &Rights, found: &mut Findings) {
+    let Rights {
+        privileged,
+        cap_add: _,
+        security_opt,
+        group_add: _,
+        devices,
+        gpus,
+        ipc,
+        pid,
+        uts,
+        userns_mode,
+        sysctls: _,
+    } = rights;
+    found.none("privileged", *privileged, "`cap_add` has one");
+    found.none("security_opt", !security_opt.is_empty(), "");
+    found.none("devices", !devices.is_empty(), "");
+    found.none(
+        "gpus",
+        !gpus.is_empty(),
+        "make it the nodes' default runtime, and choose nodes with `x-scheduler.placement`",
+    );
+    found.none("ipc", ipc.is_some(), "");
+    found.none("pid", pid.is_some(), "");
+    found.none("uts", uts.is_some(), "");
+    found.none("userns_mode", userns_mode.is_some(), "");
+}
+
+fn resources(resources: &Resources, found: &mut Findings) {
+    let Resources {
+        memswap_limit_bytes,
+        mem_reservation_bytes,
+        shm_size_bytes,
+        cpu_shares,
+        cpuset,
+        pids_limit: _,
+        oom_score_adj,
+        cgroup_parent,
+        runtime,
+    } = resources;
+    found.none(
+        "memswap_limit",
+        memswap_limit_bytes.is_some(),
+        "`mem_limit` has one",
+    );
+    found.none(
+        "mem_reservation",
+        mem_reservation_bytes.is_some(),
+        "what a node must have left is `x-scheduler.placement.reservations`",
+    );
+    found.none(
+        "shm_size",
+        shm_size_bytes.is_some(),
+        "a `tmpfs` of that size at `/dev/shm` has one",
+    );
+    found.none("cpu_shares", cpu_shares.is_some(), "`cpus` has one");
+    found.none("cpuset", cpuset.is_some(), "`cpus` has one");
+    found.none("oom_score_adj", oom_score_adj.is_some(), "");
+    found.none("cgroup_parent", cgroup_parent.is_some(), "");
+    found.none(
+        "runtime",
+        runtime.is_some(),
+        "make it the nodes' default runtime, and choose nodes with `x-scheduler.placement`",
+    );
+}
+
+fn presence(presence: &Presence, found: &mut Findings) {
+    let Presence {
+        hostname: _,
+        domainname,
+        dns: _,
+        dns_search: _,
+        dns_opt: _,
+        ports,
+    } = presence;
+    found.none("domainname", domainname.is_some(), "`hostname` has one");
+    let fixed = ports.iter().any(|port| {
+        port.host_ip.is_some()
+            || port
+                .published
+                .as_deref()
+                .is_some_and(|text| text.parse::<u16>().is_err())
+    });
+    found.none("ports", fixed, "a single port of every node has one");
 }
 
 fn mount(mount: &Mount, placement: &Placement, found: &mut Findings) {

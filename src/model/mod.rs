@@ -8,6 +8,7 @@ mod constraint;
 mod desired;
 mod engine_name;
 mod glob;
+mod host;
 mod job;
 mod names;
 mod observed;
@@ -21,6 +22,7 @@ pub use constraint::{Constraint, SUBJECTS, Subject};
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
 pub use engine_name::EngineName;
 pub use glob::Glob;
+pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{
     Backoff, Concurrency, ContainerSpec, DayMatch, ExceptDays, History, Job, Logging, MissedFires, Mount,
     MountKind, NetworkAttachment, OnNodeLoss, OnUnknown, Origin, Placement, Policy, PullPolicy, Reservations,

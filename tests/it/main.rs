@@ -3,6 +3,7 @@
 mod chaos;
 mod cli;
 mod cluster;
+mod compose;
 mod conformance;
 mod docker;
 mod examples;

@@ -6,16 +6,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    EndpointSpec, EndpointSpecModeEnum, Limit, Mount as EngineMount, MountTmpfsOptions, MountType,
-    MountVolumeOptions, NetworkAttachmentConfig, ResourceObject, ResourcesUlimits, ServiceSpec,
-    ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec, TaskSpecLogDriver,
-    TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
+    EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, EndpointSpec,
+    EndpointSpecModeEnum, HealthConfig, Limit, Mount as EngineMount, MountTmpfsOptions, MountType,
+    MountVolumeOptions, NetworkAttachmentConfig, Platform, ResourceObject, ResourcesUlimits, ServiceSpec,
+    ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
+    TaskSpecContainerSpecDnsConfig, TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources,
+    TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
 };
 
 use crate::engine::{CreateRequest, EngineError, Result};
 use crate::model::{
-    ContainerSpec, LABEL_RUN, Logging, Mount, MountKind, NetworkAttachment, Placement, Reservations, Text,
-    Tmpfs, Ulimit,
+    ContainerSpec, Healthcheck, LABEL_RUN, Logging, Mount, MountKind, NetworkAttachment, Placement, Port,
+    Presence, Reservations, Text, Tmpfs, Ulimit,
 };
 
 /// No node has this ID. A service is ended by this constraint: its task is stopped and kept, with its
@@ -55,7 +57,7 @@ pub(super) fn service_spec(name: &str, image: &str, request: &CreateRequest) -> 
         // A virtual address needs IPVS in the kernel, and nothing talks to a run.
         endpoint_spec: Some(EndpointSpec {
             mode: Some(EndpointSpecModeEnum::DNSRR),
-            ports: None,
+            ports: some(spec.presence.ports.iter().filter_map(lower_port).collect()),
         }),
         ..ServiceSpec::default()
     })
@@ -89,6 +91,13 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
         stop_signal,
         stop_grace_period,
         placement,
+        platform,
+        stdin_open,
+        annotations: _, // Refused by the manifests' check.
+        healthcheck,
+        rights,
+        resources,
+        presence,
     } = spec;
     let mut lowered: Vec<EngineMount> = mounts.iter().map(lower_mount).collect::<Result<_>>()?;
     for tmpfs in tmpfs {
@@ -116,12 +125,20 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
         ),
         ulimits: some(ulimits.iter().map(lower_ulimit).collect()),
         capability_drop: some(cap_drop.clone()),
+        // Of these, what the manifests' check lets through.
+        capability_add: some(rights.cap_add.clone()),
+        groups: some(rights.group_add.clone()),
+        sysctls: some(rights.sysctls.clone().into_iter().collect()),
+        open_stdin: stdin_open.then_some(true),
+        health_check: healthcheck.as_ref().map(lower_healthcheck),
+        hostname: presence.hostname.clone(),
+        dns_config: lower_dns(presence),
         ..TaskSpecContainerSpec::default()
     };
     let limits = Limit {
         nano_cpus: signed("cpus", *nano_cpus)?,
         memory_bytes: signed("mem_limit", *mem_limit_bytes)?,
-        pids: None,
+        pids: resources.pids_limit.filter(|limit| *limit > 0),
     };
     let Placement {
         constraints,
@@ -140,6 +157,7 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
         }),
         placement: Some(TaskSpecPlacement {
             constraints: some(constraints.clone()),
+            platforms: platform.as_deref().map(|platform| vec![lower_platform(platform)]),
             ..TaskSpecPlacement::default()
         }),
         networks: some(lower_networks(network_mode.as_deref(), networks)),
@@ -288,6 +306,78 @@ fn lower_logging(logging: &Logging) -> TaskSpecLogDriver {
     TaskSpecLogDriver {
         name: Some(driver.clone()),
         options: Some(options.clone().into_iter().collect()),
+    }
+}
+
+/// `linux/arm64`, or a system alone.
+fn lower_platform(platform: &str) -> Platform {
+    let (os, arch) = match platform.split_once('/') {
+        Some((os, arch)) => (os, Some(arch.to_owned())),
+        None => (platform, None),
+    };
+    Platform {
+        os: Some(os.to_owned()),
+        architecture: arch,
+    }
+}
+
+fn lower_dns(presence: &Presence) -> Option<TaskSpecContainerSpecDnsConfig> {
+    let Presence {
+        hostname: _,
+        domainname: _,
+        dns,
+        dns_search,
+        dns_opt,
+        ports: _,
+    } = presence;
+    let any = !dns.is_empty() || !dns_search.is_empty() || !dns_opt.is_empty();
+    any.then(|| TaskSpecContainerSpecDnsConfig {
+        nameservers: some(dns.clone()),
+        search: some(dns_search.clone()),
+        options: some(dns_opt.clone()),
+    })
+}
+
+/// On the node that has the task: nothing balances what lives for one run.
+fn lower_port(port: &Port) -> Option<EndpointPortConfig> {
+    let Port {
+        target,
+        protocol,
+        host_ip: _, // Refused by the manifests' check, like a range.
+        published,
+    } = port;
+    Some(EndpointPortConfig {
+        target_port: Some(i64::from(*target)),
+        published_port: published.as_deref().and_then(|text| text.parse().ok()),
+        protocol: match protocol.as_str() {
+            "udp" => Some(EndpointPortConfigProtocolEnum::UDP),
+            "sctp" => Some(EndpointPortConfigProtocolEnum::SCTP),
+            _ => Some(EndpointPortConfigProtocolEnum::TCP),
+        },
+        publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
+        ..EndpointPortConfig::default()
+    })
+}
+
+fn lower_healthcheck(check: &Healthcheck) -> HealthConfig {
+    let Healthcheck {
+        test,
+        interval,
+        timeout,
+        start_period,
+        start_interval,
+        retries,
+    } = check;
+    let nanos = |time: &Option<std::time::Duration>| {
+        time.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+    };
+    HealthConfig {
+        test: test.as_deref().map(exposed),
+        interval: nanos(interval),
+        timeout: nanos(timeout),
+        start_period: nanos(start_period),
+        start_interval: nanos(start_interval),
+        retries: retries.map(i64::from),
     }
 }
 
