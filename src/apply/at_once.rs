@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::launch::{Launched, environment_of, masked_spec, stamp, terms};
-use super::settle::{LOOK_AGAIN, capture_logs, finish_now, never_ran, policy_of, stop_reason};
+use super::settle::{LOOK_AGAIN, capture_logs, finish_now, never_ran, policy_of, shown_error, stop_reason};
 use super::{ApplyError, Context, LaneReport, owner};
 use crate::engine::{ContainerFilter, ContainerState, CreateRequest, EngineError};
 use crate::event::What;
@@ -311,7 +311,10 @@ fn base(context: &Context, state: &ContainerState) -> Timestamp {
 
 async fn ended(context: &Context, run: &Run, state: &ContainerState) -> Result<(), ApplyError> {
     let policy = policy_of(context, &run.job)?;
-    let (outcome, reason) = verdict(state, &policy);
+    let (outcome, mut reason) = verdict(state, &policy);
+    if outcome == Outcome::StartFailed {
+        reason = Reason::StartRefused(shown_error(context, run, state)?).to_string();
+    }
     if run.outcome == Some(Outcome::Unknown) && outcome == Outcome::Unknown {
         return Ok(context.ledger.release(&run.id)?);
     }

@@ -464,7 +464,11 @@ async fn wait_and_see(
 
 /// The engine's words, unless they could quote a value that the ledger keeps masked: only its hash
 /// is known here, so it cannot be searched for.
-fn shown_error(context: &Context, run: &Run, state: &ContainerState) -> Result<String, ApplyError> {
+pub(super) fn shown_error(
+    context: &Context,
+    run: &Run,
+    state: &ContainerState,
+) -> Result<String, ApplyError> {
     let spec = context.ledger.spec_of(&run.id)?.unwrap_or_default();
     if spec.contains("hmac:") {
         return Ok("the engine refused it; its words are not kept, they may quote a secret".to_owned());

@@ -223,3 +223,145 @@ fn take_out_of(tx: &Transaction<'_>, found: &Run, slot: Option<Slot>) -> std::re
         .execute((&found.id, count(rest), first, id))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::JobUpsert;
+    use crate::model::{ContainerName, Instance, Outcome, Owner, Reason};
+
+    const JOB: &str = "shop.backup";
+
+    fn ledger() -> (tempfile::TempDir, Ledger) {
+        let home = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&home.path().join("default")).unwrap();
+        let job = JobUpsert {
+            name: JOB.parse().unwrap(),
+            origin: Origin::default(),
+            canonical: String::new(),
+            triggers: crate::model::Triggers::default(),
+            policy: crate::model::Policy::default(),
+            spec_hash: "v1:a".into(),
+            baseline: Timestamp::UNIX_EPOCH,
+        };
+        ledger.upsert_job(&job).unwrap();
+        (home, ledger)
+    }
+
+    fn name(slot: i64) -> ContainerName {
+        ContainerName::of_slot(
+            &Instance::default(),
+            &JOB.parse().unwrap(),
+            Slot::from_second(slot),
+            0,
+        )
+    }
+
+    fn new(nonce: &str, slot: i64) -> NewAtOnce {
+        NewAtOnce {
+            run: NewContainer {
+                nonce: nonce.into(),
+                name: name(slot),
+                job: JOB.parse().unwrap(),
+                slot: Some(Slot::from_second(slot)),
+                attempt: 0,
+                trigger: RunTrigger::Schedule,
+                spec_hash: "v1:a".into(),
+                image_id: "busybox".into(),
+                at: Timestamp::UNIX_EPOCH,
+                origin: Origin::default(),
+                spec: "{}".into(),
+                reused: false,
+            },
+            container: format!("service-{slot}"),
+            due_at: Slot::from_second(slot).at(),
+            intent: Intent {
+                at: Timestamp::UNIX_EPOCH,
+                owner: Owner {
+                    boot_id: "b".into(),
+                    pid: 7,
+                    pid_started: 9,
+                },
+                engine_peer: None,
+            },
+            terms: Terms::default(),
+        }
+    }
+
+    fn follow(slot: i64) -> Follow {
+        Follow {
+            id: name(slot),
+            job: JOB.parse().unwrap(),
+            slot: Some(Slot::from_second(slot)),
+            attempt: 0,
+            trigger: RunTrigger::Schedule,
+            container: format!("service-{slot}"),
+            due_at: Slot::from_second(slot).at(),
+            spec_hash: "v1:a".into(),
+            origin: Origin::default(),
+            group: None,
+        }
+    }
+
+    fn not_run(slot: i64, series: Option<(i64, u64)>) -> super::super::NotRun {
+        super::super::NotRun {
+            id: name(slot),
+            job: JOB.parse().unwrap(),
+            slot: Some(Slot::from_second(slot)),
+            slot_last: series.map(|(last, _)| Slot::from_second(last)),
+            count: series.map(|(_, count)| count),
+            attempt: 0,
+            outcome: Outcome::Missed,
+            reason: Reason::SchedulerDown.to_string(),
+            due_at: Slot::from_second(slot).at(),
+            at: Timestamp::UNIX_EPOCH,
+            origin: Origin::default(),
+            trigger: RunTrigger::Schedule,
+            image: None,
+            spec_hash: None,
+        }
+    }
+
+    #[test]
+    fn a_run_is_in_doubt_until_it_was_seen_and_is_given_back_when_it_never_was() {
+        let (_home, ledger) = ledger();
+        assert_eq!(ledger.intend_at_once(&new("a", 60)).unwrap(), Intended::New);
+        assert!(ledger.is_in_doubt(&name(60)).unwrap());
+        assert!(matches!(
+            ledger.intend_at_once(&new("b", 60)).unwrap(),
+            Intended::AlreadyRecorded(_)
+        ));
+        assert!(ledger.never_ran(&name(60)).unwrap());
+        assert_eq!(ledger.run(&name(60)).unwrap(), None);
+        // The same name, another request: the first may be carried out yet, and is no other run.
+        assert_eq!(ledger.intend_at_once(&new("c", 60)).unwrap(), Intended::New);
+        ledger.launched(&name(60)).unwrap();
+        assert!(!ledger.is_in_doubt(&name(60)).unwrap());
+        assert!(!ledger.follow(&follow(60)).unwrap(), "it is known");
+    }
+
+    #[test]
+    fn what_others_ran_takes_the_place_of_a_record_that_nobody_did() {
+        let (_home, ledger) = ledger();
+        ledger.record(&not_run(60, None)).unwrap();
+        assert!(ledger.follow(&follow(60)).unwrap());
+        let run = ledger.run(&name(60)).unwrap().unwrap();
+        assert_eq!(
+            (run.outcome, run.container.as_deref()),
+            (None, Some("service-60"))
+        );
+        assert!(!ledger.follow(&follow(60)).unwrap());
+    }
+
+    #[test]
+    fn a_series_gives_up_the_slots_that_others_ran() {
+        let (_home, ledger) = ledger();
+        ledger.record(&not_run(60, Some((180, 3)))).unwrap();
+        for slot in [120, 60, 180] {
+            assert!(ledger.follow(&follow(slot)).unwrap(), "{slot}");
+            assert_eq!(ledger.run(&name(slot)).unwrap().unwrap().outcome, None);
+        }
+        let left = ledger.runs_to_plan().unwrap();
+        assert!(left.iter().all(|run| run.outcome.is_none()), "{left:?}");
+    }
+}

@@ -152,7 +152,7 @@ pub enum Claim {
 pub enum ContainerStatus {
     /// Never started, as far as the engine says.
     Created,
-    /// It waits for a node; the engine's reason.
+    /// It waits for a node; the engine's reason, empty while it has none.
     Pending(String),
     /// It is being brought up on a node.
     Starting,

@@ -30,9 +30,10 @@ const COUNT_LIMIT: u64 = 10_000_000;
 /// takes longer than its period would work on yesterday's slots for ever.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(3600);
 
-/// A run that has waited for a node for less than this is not ended by its deadline: placing one takes a
-/// second, and a change of leader half a minute more.
-const PLACING: SignedDuration = SignedDuration::from_secs(10);
+/// A run is not ended by its deadline before this: placing one takes a second where nodes have room, and
+/// up to 48 s after a change of leader (measured), in which nobody says that it has no place.
+const REFUSED: SignedDuration = SignedDuration::from_secs(10);
+const PLACING: SignedDuration = SignedDuration::from_secs(60);
 
 /// What became of the newest due slot, as far as arming must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +106,16 @@ fn not_placed(view: &JobView<'_>, run: &Run, draft: &mut Draft) -> Option<String
         (Some(_), _, Some(_)) => view.job.and_then(|job| turn::deadline(view, job, run.due_at)),
         _ => SignedDuration::try_from(patience(view)).ok().map(late),
     };
-    let ends = limit?.max(late(PLACING));
+    let ends = limit?.max(late(if why.is_empty() { PLACING } else { REFUSED }));
     if ends > view.now {
         draft.wake_at(ends);
         return None;
     }
-    (!view.world.clock_suspect).then(|| why.clone())
+    let why = match why.as_str() {
+        "" => "its Swarm gave it to no node".to_owned(),
+        why => why.to_owned(),
+    };
+    (!view.world.clock_suspect).then_some(why)
 }
 
 /// Decides every due slot of a declared job.

@@ -149,6 +149,8 @@ async fn life_of_a_task(engine: &dyn Engine, world: &World) {
 async fn a_task_that_cannot_start(engine: &dyn Engine, world: &World) {
     let mut spec = world.sh("true");
     spec.command = Some(vec![Text::plain("/no/such/command")]);
+    // Else the init starts, and only it finds nothing to run.
+    spec.init = Some(false);
     let id = world.create(engine, "bad", spec).await;
     let failed = ended(engine, &id).await;
     assert_eq!(failed.started_at, None, "{failed:?}");

@@ -27,6 +27,7 @@ mod scheduler;
 mod shop;
 mod simulated;
 mod swarm;
+mod swarm_faults;
 mod terminal;
 mod tidy;
 mod transfer;

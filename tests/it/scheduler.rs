@@ -65,6 +65,12 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// It talks to the engine of another rig.
+    pub fn at(mut self, rig: &Rig) -> Scheduler<'a> {
+        self.host = rig.host();
+        self
+    }
+
     /// Its operator has chosen a Swarm, which the rig is a manager of.
     pub fn on_swarm(self) -> Scheduler<'a> {
         let mut text = fs::read_to_string(&self.config).expect("read the operator's file");

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use docker_scheduler::engine::swarm::SwarmEngine;
 use serde_json::Value;
@@ -23,7 +22,7 @@ fn on_swarm<'a>(rig: &'a Rig, instance: &str) -> Scheduler<'a> {
 }
 
 /// As the manifests of other tests, for nodes that see to their own images and have no network `none`.
-fn witnessing(project: &str, witness: &Witness, jobs: &[Job<'_>]) -> String {
+pub fn witnessing(project: &str, witness: &Witness, jobs: &[Job<'_>]) -> String {
     let text = manifest(project, witness, jobs);
     text.replace("    pull_policy: never\n    network_mode: none\n", "")
 }
@@ -188,7 +187,7 @@ fn a_watch_ends_repeats_and_gives_up() {
         },
     ];
     let absent = format!(
-        "  absent:\n    image: {IMAGE}\n    command: [/no/such]\n    triggers: {{manual: true}}\n    \
+        "  absent:\n    image: {IMAGE}\n    command: [/no/such]\n    init: false\n    triggers: {{manual: true}}\n    \
          x-scheduler: {{every: 5s}}\n"
     );
     scheduler.manifest("a.yaml", &(witnessing("w", witness, &jobs) + &absent));
@@ -292,11 +291,14 @@ fn schedulers_side_by_side_run_each_slot_once_and_agree() {
     first.signal("TERM");
     second.signal("TERM");
     assert_eq!((first.wait(), second.wait()), (0, 0));
-    // What was under way is recorded by the next look.
-    std::thread::sleep(Duration::from_secs(2));
-    one.ok(&["apply"]);
-    other.ok(&["apply"]);
-    one.ok(&["apply"]);
+    // What was under way is recorded by later looks. They start nothing: the manifest is gone.
+    one.remove_manifest("a.yaml");
+    wait_until("an end of everything", || {
+        [&one, &other].iter().all(|scheduler| {
+            scheduler.ok(&["apply", "--allow-mass-removal"]);
+            scheduler.history().iter().all(|run| run["outcome"] != "running")
+        })
+    });
 
     let doubled: Vec<_> = begins(&one.witness.lines())
         .into_iter()

@@ -262,7 +262,7 @@ pub(super) fn state_of(service: &Service, task: Option<&Task>, nodes: &[Node]) -
         image: spec.image().to_owned(),
         image_id: String::new(),
         labels: service.spec.labels.clone(),
-        status: ContainerStatus::Pending("it has no task yet".to_owned()),
+        status: ContainerStatus::Pending(String::new()),
         started_at: None,
         finished_at: None,
         exit_code: 0,
@@ -308,10 +308,8 @@ pub(super) fn state_of(service: &Service, task: Option<&Task>, nodes: &[Node]) -
         }
         word if STARTING.contains(&word) => state.status = ContainerStatus::Starting,
         "new" | "allocated" | "pending" => {
-            let why = [&task.status.err, &task.status.message]
-                .into_iter()
-                .find(|text| !text.is_empty());
-            state.status = ContainerStatus::Pending(why.cloned().unwrap_or_default());
+            // Without an error, nobody has looked for a node yet.
+            state.status = ContainerStatus::Pending(task.status.err.clone());
         }
         "orphaned" => {
             state.status = ContainerStatus::Dead;
