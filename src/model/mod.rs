@@ -5,6 +5,7 @@
 //! (that is `wire`).
 
 mod desired;
+mod file;
 mod glob;
 mod host;
 mod job;
@@ -17,6 +18,7 @@ mod slot;
 mod stamp;
 
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
+pub use file::{FileKind, FileSource, JobFile};
 pub use glob::Glob;
 pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{
