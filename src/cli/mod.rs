@@ -25,12 +25,14 @@ mod export;
 #[cfg(test)]
 mod fixture;
 mod foreign;
+mod health;
 mod history;
 mod images;
 mod import;
 mod inspect;
 mod interrupt;
 mod jobs;
+mod life;
 mod logging;
 mod logs;
 mod man;
@@ -117,6 +119,7 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Down(down::Args),
+    Health(health::Args),
     Import(import::Args),
     Export(export::Args),
     Schema(schema::Args),
@@ -223,6 +226,7 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Pause(args) => pause::pause(args, app),
         Command::Resume(args) => pause::resume(args, app),
         Command::Down(args) => down::run(args, app).await,
+        Command::Health(args) => health::run(args, app),
         Command::Import(args) => import::run(args, app).await,
         Command::Export(args) => export::run(args, app),
         Command::Schema(args) => schema::run(args),

@@ -7,6 +7,7 @@ mod docker;
 mod examples;
 mod fake_engine;
 mod guards;
+mod health;
 mod help;
 mod hostile;
 mod inside;
