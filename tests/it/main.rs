@@ -15,6 +15,7 @@ mod judge;
 mod manifests;
 mod ownership;
 mod people;
+mod plugin;
 mod proxy;
 mod reach;
 mod registry;
