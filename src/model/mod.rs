@@ -6,6 +6,7 @@
 
 mod desired;
 mod glob;
+mod host;
 mod job;
 mod names;
 mod observed;
@@ -17,6 +18,7 @@ mod stamp;
 
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
 pub use glob::Glob;
+pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{
     Backoff, Concurrency, ContainerSpec, DayMatch, ExceptDays, History, Job, Logging, MissedFires, Mount,
     MountKind, NetworkAttachment, OnUnknown, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers,
