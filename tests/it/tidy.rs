@@ -87,6 +87,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "tracing_subscriber",
             "humantime",
             "bytesize",
+            "sd_notify",
         ],
     ),
 ];
