@@ -112,7 +112,11 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         rights,
         resources,
         presence,
+        files,
     } = spec;
+    for file in files {
+        found.none(file.kind.key(), true, "");
+    }
     self::rights(rights, found);
     self::resources(resources, found);
     self::presence(presence, found);

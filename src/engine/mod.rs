@@ -24,8 +24,8 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::model::{
-    Checked, ContainerName, ContainerSpec, ContainerStatus, EngineName, ImageRef, Launching, Peer, StopNote,
-    Text,
+    Checked, ContainerName, ContainerSpec, ContainerStatus, EngineName, ImageRef, JobFile, Launching, Peer,
+    StopNote, Text,
 };
 
 /// Connects to the engine at `endpoint`, or to the Swarm that it is a manager of.
@@ -331,6 +331,10 @@ pub trait Engine: Observe {
     /// A change of nothing, which leaves an `update` event as our mark. `false`: this engine has no
     /// such endpoint.
     async fn mark(&self, id: &str) -> Result<bool>;
+
+    /// Writes the files of these that have a content of their own into a container that does not run;
+    /// what is there is replaced. Folders that are missing are made.
+    async fn write_files(&self, id: &str, files: &[JobFile]) -> Result<()>;
 
     /// One start call; never repeated here. `Ok` proves that the container runs or ran, not that
     /// this call started it.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Backoff, Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, OnNodeLoss, OnUnknown, Place,
-    Placement, Policy, Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
+    Backoff, Concurrency, ContainerSpec, FileKind, Job, MissedFires, Mount, MountKind, OnNodeLoss, OnUnknown,
+    Place, Placement, Policy, Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -235,6 +235,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         rights,
         resources,
         presence,
+        files,
     } = spec;
     found.none(
         "x-scheduler.placement",
@@ -310,6 +311,9 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
     self::rights(rights, found);
     self::resources(resources, found);
     self::presence(presence, found);
+    let has = |kind: FileKind| files.iter().any(|file| file.kind == kind);
+    found.none("secrets", has(FileKind::Secret), "");
+    found.none("configs", has(FileKind::Config), "");
     let long = labels.iter().any(|(name, _)| !is_label_name(name));
     found.none(
         "labels",

@@ -7,6 +7,7 @@
 mod constraint;
 mod desired;
 mod engine_name;
+mod file;
 mod glob;
 mod host;
 mod job;
@@ -21,6 +22,7 @@ mod stamp;
 pub use constraint::{Constraint, SUBJECTS, Subject};
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
 pub use engine_name::EngineName;
+pub use file::{FileKind, FileSource, JobFile};
 pub use glob::Glob;
 pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{

@@ -1,5 +1,6 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod attributes;
 mod chaos;
 mod cli;
 mod cluster;
@@ -9,6 +10,7 @@ mod docker;
 mod examples;
 mod fake_engine;
 mod guards;
+mod health;
 mod help;
 mod hostile;
 mod inside;
@@ -16,6 +18,7 @@ mod judge;
 mod manifests;
 mod ownership;
 mod people;
+mod plugin;
 mod proxy;
 mod reach;
 mod registry;

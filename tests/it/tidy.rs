@@ -88,6 +88,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "tracing_subscriber",
             "humantime",
             "bytesize",
+            "sd_notify",
         ],
     ),
 ];
@@ -144,9 +145,10 @@ const CLOCK_READERS: [(&str, &str, &str); 1] = [(
 )];
 
 /// Verbs of `Engine` that change something, with the name of what they are called on.
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "create",
     "mark",
+    "write_files",
     "start",
     "stop",
     "conclude",

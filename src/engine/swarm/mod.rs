@@ -35,7 +35,9 @@ use super::{
     EngineError, EngineEvent, EngineInfo, EngineKind, EventAction, ExecRequest, ExecState, ImageSummary,
     LogChunk, LogOptions, Observe, PathStat, PullProgress, Removal, Result,
 };
-use crate::model::{Checked, ContainerName, ContainerSpec, ImageRef, LABEL_RUN, Launching, Peer, StopNote};
+use crate::model::{
+    Checked, ContainerName, ContainerSpec, ImageRef, JobFile, LABEL_RUN, Launching, Peer, StopNote,
+};
 
 pub use self::name::service_name;
 
@@ -448,6 +450,10 @@ impl Engine for SwarmEngine {
 
     async fn mark(&self, _id: &str) -> Result<bool> {
         Ok(false)
+    }
+
+    async fn write_files(&self, _id: &str, _files: &[JobFile]) -> Result<()> {
+        nothing_such("write into a container")
     }
 
     async fn start(&self, _id: &str) -> Result<()> {
