@@ -19,7 +19,7 @@ use super::settings::Settings;
 /// When they name none, or it cannot be reached.
 pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> {
     let endpoint = endpoint(settings, &environment(&settings.docker))?;
-    engine::connect(&endpoint)
+    engine::connect(&endpoint, settings.engine.unwrap_or_default())
         .await
         .map_err(|error| CommandError::engine("connect to the engine", &error))
 }

@@ -58,12 +58,13 @@ pub(crate) enum Shape {
 mod job;
 
 pub(crate) use job::{
-    ATTACHMENT, DEVICE, ENV_FILE, GPUS, HEALTHCHECK, JOB, LOGGING, MOUNT, MOUNT_BIND, MOUNT_TMPFS,
-    MOUNT_VOLUME, PORT, ULIMIT,
+    ATTACHMENT, DEVICE, ENV_FILE, FILE_REFERENCE, GPUS, HEALTHCHECK, JOB, LOGGING, MOUNT, MOUNT_BIND,
+    MOUNT_TMPFS, MOUNT_VOLUME, PORT, ULIMIT,
 };
 
 use Shape::{
-    Any, Count, Cron, Duration, Either, Flag, Integer, Keys, Like, List, Map, Null, Scalar, Text, Word,
+    Any, Count, Cron, Duration, Either, Flag, Integer, Keys, Like, List, Map, Null, Number, Scalar, Size,
+    Text, Word,
 };
 
 const fn row(name: &'static str, shape: Shape, doc: &'static str) -> Row {
@@ -120,10 +121,20 @@ pub(crate) static MANIFEST: Section = Section {
             Either(&[Map(&Either(&[Keys(&VOLUME), Null])), Null]),
             "Volumes that jobs name. A missing one is created, and never removed.",
         ),
+        row(
+            "configs",
+            Either(&[Map(&Either(&[Keys(&CONFIG), Null])), Null]),
+            "Files that jobs name, for what is no secret.",
+        ),
+        row(
+            "secrets",
+            Either(&[Map(&Either(&[Keys(&SECRET), Null])), Null]),
+            "Files that jobs name, whose content is shown nowhere.",
+        ),
         row("services", Any, "Left to Compose."),
         row("version", Any, "Obsolete in Compose, and without effect."),
     ]],
-    later: &["configs", "include", "models", "secrets"],
+    later: &["include", "models"],
     later_is_for_services: true,
     required: &[],
 };
@@ -193,7 +204,7 @@ const DAY_MATCH: Row = row(
 );
 
 /// `x-scheduler` keys that have a meaning for one job and as the default of a file.
-const SCHEDULER_ROWS: [Row; 17] = [
+const SCHEDULER_ROWS: [Row; 19] = [
     row(
         "backoff",
         PAUSES,
@@ -239,6 +250,16 @@ const SCHEDULER_ROWS: [Row; 17] = [
         "on_unknown",
         Word(&["skip", "rerun"]),
         "What follows a run of which nobody can say how it ended.",
+    ),
+    row(
+        "on_node_loss",
+        Word(&["skip", "rerun"]),
+        "In a Swarm, what follows a run whose node went down; `rerun` may run it twice.",
+    ),
+    row(
+        "placement",
+        Keys(&PLACEMENT),
+        "In a Swarm, which nodes may run it.",
     ),
     row("retries", Count, "Further attempts after a definite failure."),
     row("starting_deadline", Duration, "How late a slot may still start."),
@@ -316,6 +337,39 @@ pub(crate) static BACKOFF: Section = Section {
     required: &[],
 };
 
+/// Which nodes of a Swarm may run a job.
+pub(crate) static PLACEMENT: Section = Section {
+    id: "placement",
+    of: "`placement`",
+    rows: &[&[
+        row(
+            "constraints",
+            List(&Text),
+            "What a node must have: `[node.labels.disk==ssd]`.",
+        ),
+        row(
+            "reservations",
+            Keys(&RESERVATIONS),
+            "What a node must have left for it.",
+        ),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
+pub(crate) static RESERVATIONS: Section = Section {
+    id: "reservations",
+    of: "`reservations`",
+    rows: &[&[
+        row("cpus", Number, "CPUs: `0.5`."),
+        row("memory", Size, "Memory: `512m`."),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
 /// `{container: NAME}`, or `{service: NAME, project: NAME}`.
 pub(crate) static EXEC: Section = Section {
     id: "exec",
@@ -369,6 +423,46 @@ pub(crate) static NETWORK: Section = Section {
     later_is_for_services: false,
     required: &[],
 };
+
+/// An entry of `secrets` at the top.
+pub(crate) static SECRET: Section = Section {
+    id: "secret",
+    of: "a secret",
+    rows: &[&FILE_ROWS],
+    later: &["driver", "driver_opts", "labels", "template_driver"],
+    later_is_for_services: true,
+    required: &[],
+};
+
+/// An entry of `configs` at the top.
+pub(crate) static CONFIG: Section = Section {
+    id: "config",
+    of: "a config",
+    rows: &[&FILE_ROWS],
+    later: &["labels", "template_driver"],
+    later_is_for_services: true,
+    required: &[],
+};
+
+const FILE_ROWS: [Row; 5] = [
+    row(
+        "content",
+        Text,
+        "The content itself; of a secret better elsewhere.",
+    ),
+    row("environment", Text, "The variable that holds the content."),
+    row(
+        "external",
+        Flag,
+        "Whether a cluster keeps it; no job of a single engine can have it then.",
+    ),
+    row(
+        "file",
+        Text,
+        "The file that holds the content, seen from the manifest.",
+    ),
+    row("name", Text, "Its full name, where it is external."),
+];
 
 const RESOURCE_ROWS: [Row; 2] = [
     row(

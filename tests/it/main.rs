@@ -1,7 +1,9 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod attributes;
 mod chaos;
 mod cli;
+mod cluster;
 mod compose;
 mod conformance;
 mod docker;
@@ -28,6 +30,8 @@ mod scenario;
 mod scheduler;
 mod shop;
 mod simulated;
+mod swarm;
+mod swarm_faults;
 mod terminal;
 mod tidy;
 mod transfer;
