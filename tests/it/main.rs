@@ -23,6 +23,7 @@ mod proxy;
 mod reach;
 mod registry;
 mod replies;
+mod requests;
 mod rig;
 mod runs;
 mod scenario;
