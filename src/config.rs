@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::manifest::reader::{self as values, Entry, Node, Sink, code, unknown_key};
-use crate::manifest::{Diagnostic, Settings};
+use crate::manifest::{Diagnostic, HostPaths, Settings};
 use crate::model::{EngineName, Glob, Instance};
 use crate::policy::Rules;
 use crate::schedule;
@@ -129,6 +129,7 @@ impl Config {
             interpolate: listed,
             set_but_unlisted: unlisted.into_keys().collect(),
             policy: self.policy.clone(),
+            host: HostPaths::default(),
         }
     }
 }

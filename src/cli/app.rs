@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Arm, Config};
-use crate::engine::{Observe, SharedEngine};
+use crate::engine::{Observe, SharedEngine, docker};
 use crate::ledger::Ledger;
-use crate::manifest;
+use crate::manifest::{self, HostPaths};
 use crate::model::{Arming, Caps, EngineName, Instance, JobName, Pause, Policy, Trigger, Triggers};
 
 use super::args::NameArg;
@@ -31,6 +31,8 @@ pub struct App {
     settings: Settings,
     config: Config,
     user: User,
+    /// What is mounted into our own container; unset until the engine was asked.
+    mounts: OnceLock<HostPaths>,
 }
 
 /// When a job starts.
@@ -56,6 +58,15 @@ impl Known {
     }
 }
 
+/// The mounts of a container, as its inspect has them: where they are seen, and where they come from.
+fn surroundings(container: &serde_json::Value) -> Vec<(PathBuf, Option<PathBuf>)> {
+    let mounts = container["Mounts"].as_array().into_iter().flatten();
+    let path = |value: &serde_json::Value| value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from);
+    mounts
+        .filter_map(|mount| Some((path(&mount["Destination"])?, path(&mount["Source"]))))
+        .collect()
+}
+
 /// A longer list of similar names is no help.
 const MOST_SIMILAR: usize = 3;
 
@@ -77,6 +88,7 @@ impl App {
             settings: operator::fill(settings, &config),
             config,
             user,
+            mounts: OnceLock::new(),
         }
     }
 
@@ -86,9 +98,9 @@ impl App {
         &self.config
     }
 
-    /// What manifests are loaded with.
+    /// What manifests in `dir` are loaded with.
     #[must_use]
-    pub fn manifest_settings(&self) -> manifest::Settings {
+    pub fn manifest_settings(&self, dir: Option<&Path>) -> manifest::Settings {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let mut settings = self.config.settings(environment);
@@ -110,7 +122,37 @@ impl App {
                 .map(PathBuf::from),
         );
         settings.policy = crate::source::resolve_rules(settings.policy);
+        settings.host = self.mounts.get().cloned().unwrap_or_default();
+        if let (Some(dir), Some(there)) = (dir, &self.settings.host_dir) {
+            let here = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+            settings.host = settings.host.with(&here, there);
+        }
         settings
+    }
+
+    /// In a container, learns where the engine's machine has what is mounted into it, before manifests
+    /// are read. An engine that cannot be reached is for whoever needs it to report.
+    pub async fn look_around(&self) {
+        if self.mounts.get().is_none() && docker::own_container().is_some() {
+            drop(self.engine().await);
+        }
+    }
+
+    /// Asks the engine for the mounts of our own container, once. An engine that does not know it is not
+    /// the one that runs us, and its paths are its own.
+    async fn learn_mounts(&self, engine: &dyn Observe) -> Result<(), CommandError> {
+        let Some(own) = docker::own_container().filter(|_| self.mounts.get().is_none()) else {
+            return Ok(());
+        };
+        let found = engine
+            .describe(own)
+            .await
+            .map_err(|error| CommandError::engine("look at the scheduler's own container", &error))?;
+        // A second answer would be the same.
+        let _ = self.mounts.set(found.map_or_else(HostPaths::default, |found| {
+            HostPaths::of_container(surroundings(&found.container))
+        }));
+        Ok(())
     }
 
     /// The operator's word on arming.
@@ -166,7 +208,9 @@ impl App {
     /// # Errors
     /// When they name none, or it cannot be reached.
     pub async fn engine(&self) -> Result<SharedEngine, CommandError> {
-        connect::connect(&self.settings).await
+        let engine = connect::connect(&self.settings).await?;
+        self.learn_mounts(engine.as_ref()).await?;
+        Ok(engine)
     }
 
     /// The same, for commands that must not change anything.

@@ -31,6 +31,10 @@ pub struct Args {
     #[arg(long)]
     wait: bool,
 
+    /// Do not print the plan
+    #[arg(short, long)]
+    quiet: bool,
+
     /// Remove jobs even when more than half of them are gone at once
     #[arg(long)]
     allow_mass_removal: bool,
@@ -39,7 +43,8 @@ pub struct Args {
 /// Each is run by a test.
 const EXAMPLES: &str = r"Examples:
   docker-scheduler apply
-  docker-scheduler apply jobs --wait";
+  docker-scheduler apply jobs --wait
+  docker-scheduler --log-level warn apply --quiet jobs";
 
 /// # Errors
 /// As `plan`; and when something could not be done (1).
@@ -54,7 +59,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         desired.removals = source::guard(&known, &desired, state);
     }
     session.note_downtime(app.now())?;
-    let (started, failures) = rounds(app, &session, &desired).await?;
+    let (started, failures) = rounds(app, &session, &desired, args.quiet).await?;
     if let Removals::Held(why) = &desired.removals {
         let error = CommandError::new(
             ErrorKind::Refused,
@@ -72,7 +77,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
             break;
         };
         session.context.wait_until(retry_at).await;
-        let (next, failed) = rounds(app, &session, &desired).await?;
+        let (next, failed) = rounds(app, &session, &desired, args.quiet).await?;
         (started, failures) = (next, failures + failed);
         ended_well &= add_successors(app, &session, &again, &mut started)?;
     }
@@ -97,13 +102,14 @@ async fn rounds(
     app: &App,
     session: &Session,
     desired: &Desired,
+    quiet: bool,
 ) -> Result<(Vec<RunId>, usize), CommandError> {
     let mut started = Vec::new();
     let mut failures = 0;
     for round in 0..ROUNDS {
         let observed = session.observe(app, desired).await?;
         let plan = plan(desired, &observed, app.now());
-        if round == 0 || plan.changes().next().is_some() {
+        if !quiet && (round == 0 || plan.changes().next().is_some()) {
             print(&paint_plan(&render(&plan)))?;
         }
         if plan.steps.is_empty() {

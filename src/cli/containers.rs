@@ -229,6 +229,7 @@ mod tests {
             .into(),
             command: "sh -c 'sleep 1000000'".into(),
             ports: String::new(),
+            own: false,
         }
     }
 

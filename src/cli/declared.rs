@@ -33,7 +33,7 @@ impl Manifests {
     /// # Errors
     /// When the directory is missing or cannot be read.
     pub fn read(app: &App, dir: &Path) -> Result<Manifests, CommandError> {
-        let (files, loaded) = source::load(dir, &app.manifest_settings()).map_err(of_source)?;
+        let (files, loaded) = source::load(dir, &app.manifest_settings(Some(dir))).map_err(of_source)?;
         let mut manifests = Manifests {
             dir: dir.to_owned(),
             files,
@@ -180,8 +180,8 @@ impl Reader {
             ..Desired::default()
         };
         Ok(Reader {
+            settings: app.manifest_settings(Some(&dir)),
             dir,
-            settings: app.manifest_settings(),
             last_good,
             engine: app.engine_name(),
             previous,

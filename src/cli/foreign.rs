@@ -3,12 +3,13 @@
 //!
 //! Which containers those are is decided here, once: those without our label, and those of `run`.
 
+use crate::engine::docker::own_container;
 use crate::engine::{ContainerState, Observe};
 
 use crate::model::{LABEL_MANAGED_BY, LABEL_TRIGGER, MANAGED_BY};
 
 use super::args::NameArg;
-use super::error::CommandError;
+use super::error::{CommandError, ErrorKind};
 use super::run::TRIGGER_RUN;
 
 /// What a name stands for on the engine.
@@ -30,6 +31,16 @@ pub async fn look_up(engine: &dyn Observe, name: &NameArg) -> Result<Named, Comm
         .inspect(name.as_str())
         .await
         .map_err(|error| CommandError::engine(&format!("inspect `{}`", name.as_str()), &error))?;
+    if let Some(own) = found
+        .as_ref()
+        .filter(|state| own_container() == Some(state.id.as_str()))
+    {
+        return Err(CommandError::new(
+            ErrorKind::Refused,
+            format!("`{}` is the scheduler's own container", own.name),
+        )
+        .hint("it is left alone from the inside; use `docker` outside of it"));
+    }
     Ok(match found {
         None => Named::Nothing,
         Some(state) if is_of_job(&state) => Named::OfJob(Box::new(state)),

@@ -342,7 +342,7 @@ fn refused(imported: &Imported, file: &Path, app: &App) -> Vec<Diagnostic> {
         }],
         paths: BTreeMap::new(),
     };
-    let settings = app.manifest_settings();
+    let settings = app.manifest_settings(None);
     let mut loaded = manifest::load(&files, &settings);
     // The second reading has what the first one asked for.
     for path in std::mem::take(&mut loaded.wants.paths) {

@@ -165,6 +165,15 @@ fn may_be_followed(run: &Run) -> bool {
     run.slot.is_some() && (run.outcome.is_none() || run.retry_at.is_some())
 }
 
+/// Prints all that one run has put out.
+///
+/// # Errors
+/// When nothing is left of it.
+pub async fn print_output(ledger: &Ledger, id: &RunId, app: &App) -> Result<(), CommandError> {
+    let run = again(ledger, id)?;
+    show(&run, &LogOptions::default(), ledger, app).await
+}
+
 /// All output of one attempt.
 async fn show(run: &Run, options: &LogOptions, ledger: &Ledger, app: &App) -> Result<(), CommandError> {
     let run = again(ledger, &run.id)?;

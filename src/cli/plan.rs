@@ -58,6 +58,7 @@ enum Format {
 /// When manifests have errors (3), the engine cannot be reached (4), or the instance is another
 /// ledger's (5).
 pub async fn run(args: Args, app: &App) -> CommandResult {
+    app.look_around().await;
     let ledger = readable_ledger(app)?;
     let dir = directory(args.dir.dir.as_deref(), ledger.as_ref())?;
     let manifests = Manifests::read(app, &dir)?;

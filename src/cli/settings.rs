@@ -48,6 +48,11 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
 
+    /// Where the engine's machine has the folder of manifests, if not at the same path
+    /// [default: asked for when this runs in a container] [env: DOCKER_SCHEDULER_HOST_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub host_dir: Option<PathBuf>,
+
     /// Take the instance over from another ledger [env: DOCKER_SCHEDULER_TAKE_OVER]
     #[arg(long, global = true)]
     pub take_over: bool,
@@ -104,6 +109,7 @@ pub struct Settings {
     pub config: Option<PathBuf>,
     pub instance: Option<Instance>,
     pub state: Option<PathBuf>,
+    pub host_dir: Option<PathBuf>,
     pub take_over: bool,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
@@ -134,6 +140,7 @@ impl Settings {
                 None => parsed("INSTANCE", set("INSTANCE"), Instance::from_str)?,
             },
             state: path("--state", args.state.clone())?.or_else(|| set("STATE").map(PathBuf::from)),
+            host_dir: host_dir(args, set("HOST_DIR"))?,
             take_over: args.take_over || parsed("TAKE_OVER", set("TAKE_OVER"), truth)?.unwrap_or(false),
             log_level: one_of(args.log_level.or(docker.log_level), "LOG_LEVEL", set("LOG_LEVEL"))?,
             log_format: one_of(args.log_format, "LOG_FORMAT", set("LOG_FORMAT"))?,
@@ -190,6 +197,20 @@ fn non_empty(flag: &str, value: Option<&str>) -> Result<Option<String>, CommandE
     }
 }
 
+fn host_dir(args: &GlobalArgs, variable: Option<String>) -> Result<Option<PathBuf>, CommandError> {
+    let given = path("--host-dir", args.host_dir.clone())?.or_else(|| variable.map(PathBuf::from));
+    match given {
+        Some(dir) if !dir.is_absolute() => {
+            let dir = dir.display().to_string();
+            Err(
+                CommandError::usage(format!("{} is no value for `--host-dir`", quoted(&dir)))
+                    .caused_by("use an absolute path of the engine's machine"),
+            )
+        }
+        given => Ok(given),
+    }
+}
+
 fn path(flag: &str, value: Option<PathBuf>) -> Result<Option<PathBuf>, CommandError> {
     match value {
         Some(path) if path.as_os_str().is_empty() => {
@@ -243,6 +264,7 @@ mod tests {
             "ENGINE",
             "INSTANCE",
             "STATE",
+            "HOST_DIR",
             "CONFIG",
             "LOG_LEVEL",
             "LOG_FORMAT",

@@ -26,6 +26,10 @@ pub struct Args {
     #[arg(long)]
     wait: bool,
 
+    /// Print its output after its end instead of its name, and its outcome only when it failed
+    #[arg(long, requires = "wait")]
+    logs: bool,
+
     /// The job
     #[arg(value_name = "JOB")]
     job: NameArg,
@@ -33,7 +37,8 @@ pub struct Args {
 
 /// Each is run by a test.
 const EXAMPLES: &str = r"Examples:
-  docker-scheduler trigger shop.backup --wait";
+  docker-scheduler trigger shop.backup --wait
+  docker-scheduler trigger shop.backup --wait --logs";
 
 /// # Errors
 /// When there is no such job, it may not be started by hand, another run of it is active (5), or its
@@ -54,12 +59,23 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     let run = launch_now(&session.context, &launch, RunTrigger::Manual)
         .await
         .map_err(|error| of_apply(&format!("start job `{}`", job.name), &error))?;
-    print_line(run.as_str())?;
-    if args.wait {
-        follow(&session.context, &run, job.policy.timeout).await
-    } else {
-        leave(&session, &run)
+    if !args.logs {
+        print_line(run.as_str())?;
     }
+    if !args.wait {
+        return leave(&session, &run);
+    }
+    let ended = end_of(&session.context, &run, job.policy.timeout).await?;
+    if args.logs {
+        // An output that nobody can read any more is no reason to hide how the run ended.
+        if let Err(error) = super::logs::print_output(session.ledger(), &run, app).await {
+            error.report();
+        }
+        if exit_of(&ended) == Exit::OK {
+            return Ok(Exit::OK);
+        }
+    }
+    Ok(tell_end(&ended))
 }
 
 /// Leaves a run that was started to itself. One that has ended already, such as by a refused start, has
@@ -95,11 +111,14 @@ fn tell_end(run: &Run) -> Exit {
 /// # Errors
 /// When engine or ledger fail.
 pub async fn follow(context: &Context, run: &RunId, timeout: Option<Duration>) -> CommandResult {
-    let run = wait_for_end(context, run, timeout)
+    Ok(tell_end(&end_of(context, run, timeout).await?))
+}
+
+async fn end_of(context: &Context, run: &RunId, timeout: Option<Duration>) -> Result<Run, CommandError> {
+    wait_for_end(context, run, timeout)
         .await
         .map_err(|error| of_apply("wait for the run", &error))?
-        .ok_or_else(|| CommandError::failed("its start never reached the engine; it did not run"))?;
-    Ok(tell_end(&run))
+        .ok_or_else(|| CommandError::failed("its start never reached the engine; it did not run"))
 }
 
 /// The exit code that stands for a run's end.

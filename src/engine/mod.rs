@@ -9,6 +9,7 @@
 //! *not found* is a value (`None`, [`Removal::Gone`]), never an error.
 
 pub mod context;
+pub mod differences;
 pub mod docker;
 pub mod registry;
 pub mod sim;
@@ -139,6 +140,8 @@ pub struct ContainerSummary {
     pub labels: BTreeMap<String, String>,
     pub command: String,
     pub ports: String,
+    /// It is the one that this process lives in.
+    pub own: bool,
 }
 
 /// The truth about one container.

@@ -33,6 +33,10 @@ pub fn find_target(containers: &[ContainerSummary], target: &ExecTarget) -> Targ
             }
         });
     };
+    if first.own {
+        // Whoever runs a command there has the engine.
+        return TargetState::NotReady(format!("container {} is the scheduler's own", first.name));
+    }
     if let Some(project) = &target.only_project
         && label(first, PROJECT) != *project
     {
@@ -151,6 +155,7 @@ mod tests {
             labels: labels.collect(),
             command: String::new(),
             ports: String::new(),
+            own: false,
         }
     }
 
@@ -202,6 +207,16 @@ mod tests {
         let mut one_off = of_service("cloud-app-run-1", "1", ContainerStatus::Running);
         one_off.labels.insert(ONE_OFF.to_owned(), "True".to_owned());
         assert!(chosen(&[one_off], &service()).starts_with('!'));
+    }
+
+    #[test]
+    fn nobody_runs_a_command_in_the_schedulers_own_container() {
+        let mut own = of_service("cloud-app-1", "1", ContainerStatus::Running);
+        own.own = true;
+        assert_eq!(
+            chosen(&[own], &service()),
+            "! container cloud-app-1 is the scheduler's own"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod extension;
 mod file;
 mod files;
 mod health;
+mod host;
 mod interpolate;
 mod keys;
 mod mounts;
@@ -55,6 +56,7 @@ pub use canonical::MASK;
 pub use caret::{closing_line, pictures, render};
 use diagnostic::code;
 pub use diagnostic::{Diagnostic, Severity};
+pub use host::HostPaths;
 pub use point::at_key;
 pub use schema::json_schema;
 
@@ -136,6 +138,8 @@ pub struct Settings {
     /// Names of variables that are set, but not listed: only for messages.
     pub set_but_unlisted: BTreeSet<String>,
     pub policy: Rules,
+    /// Where the engine's machine has what is mounted.
+    pub host: HostPaths,
 }
 
 impl Default for Settings {
@@ -145,6 +149,7 @@ impl Default for Settings {
             interpolate: BTreeMap::new(),
             set_but_unlisted: BTreeSet::new(),
             policy: Rules::default(),
+            host: HostPaths::default(),
         }
     }
 }

@@ -268,7 +268,17 @@ pub(crate) fn bind_source(
         refuse(scope.sink, node.span.clone(), what, masked(refusal, node));
         return None;
     }
-    Some(fact.real.clone())
+    let on_host = scope.settings.host.find(&fact.real, written.starts_with('/'));
+    if on_host.is_none() {
+        let shown = if is_sensitive(node) { "(masked)" } else { written };
+        let message =
+            format!("`{shown}` lies in the scheduler's own container, and not on the engine's machine");
+        scope
+            .sink
+            .error(code::REFERENCE, node.span.clone(), message)
+            .help("mount the folder of manifests into that container, or say where the engine's machine has it: `--host-dir`");
+    }
+    on_host
 }
 
 /// A path of the manifest as an absolute one, without `.` and `..`.

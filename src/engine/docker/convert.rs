@@ -10,6 +10,7 @@ use bollard::models;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
+use super::own::own_container;
 use crate::engine::{
     ContainerState, ContainerSummary, EngineError, EngineInfo, EngineKind, ImageSummary, PathStat, Result,
 };
@@ -155,6 +156,7 @@ pub(super) fn container_summary(row: ListedContainer) -> ContainerSummary {
         ports: listed_ports,
     } = row;
     ContainerSummary {
+        own: own_container() == Some(id.as_str()),
         id,
         name: names.into_iter().find_map(own_name).unwrap_or_default(),
         image,
@@ -253,11 +255,17 @@ pub(super) fn image_summary(image: models::ImageSummary) -> ImageSummary {
 /// Go's `os.FileMode` has the type in its upper bits and the permissions in the lowest nine.
 pub(super) fn path_stat(mode: u32, link_target: String) -> PathStat {
     const DIRECTORY: u32 = 1 << 31;
+    const SYMLINK: u32 = 1 << 27;
     const PERMISSIONS: u32 = 0o777;
     PathStat {
         is_dir: mode & DIRECTORY != 0,
         mode: mode & PERMISSIONS,
-        link_target,
+        // Podman names a target for what is no link, too: the path itself.
+        link_target: if mode & SYMLINK == 0 {
+            String::new()
+        } else {
+            link_target
+        },
     }
 }
 
@@ -352,6 +360,10 @@ mod tests {
         assert!(stat.is_dir);
         assert_eq!(stat.mode, 0o755);
         assert!(!path_stat(0o644, String::new()).is_dir);
+        let link = path_stat((1 << 27) | 0o777, "busybox".into());
+        assert_eq!(link.link_target, "busybox");
+        let podmans = path_stat(0o755, "/bin/busybox".into());
+        assert_eq!(podmans.link_target, "", "Podman's word for a file");
     }
 
     fn inspected(text: &str) -> Result<ContainerState> {

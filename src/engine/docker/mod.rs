@@ -13,6 +13,7 @@ mod convert;
 mod exec;
 mod failure;
 mod host;
+mod own;
 #[cfg(target_os = "linux")]
 mod peer;
 mod pull;
@@ -48,6 +49,7 @@ use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
 pub use body::{create_body, mask_sensitive};
+pub use own::own_container;
 pub use peer::start_time;
 
 /// Lists, inspects and other questions.

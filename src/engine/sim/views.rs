@@ -68,6 +68,7 @@ impl State {
             labels: container.labels.clone(),
             command: container.argv.join(" "),
             ports: String::new(),
+            own: false,
         }
     }
 

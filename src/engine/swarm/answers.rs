@@ -391,6 +391,7 @@ pub(super) fn summary_of(service: &Service, task: Option<&Task>, nodes: &[Node])
         labels: state.labels,
         command: state.command.join(" "),
         ports: String::new(),
+        own: false,
     }
 }
 
