@@ -1,11 +1,11 @@
 # Everything a person types in this repository. Each target sets up what it needs and ends by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bless bench chaos chaos-swarm
+.PHONY: help build demo test test-packaging lint bless bench chaos chaos-swarm
 
 help: ## List these targets
 	@printf 'make TARGET\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build target/release/docker-scheduler
 	@bash tests/setup.sh build
@@ -22,8 +22,12 @@ lint: ## Check formatting, run clippy, and shellcheck where it is installed
 	@bash tests/setup.sh lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/*.sh packaging/*.sh examples/dind/start.sh; \
 		else echo 'note: shellcheck is not installed; the shell scripts were not checked'; fi
+
+test-packaging: ## Install and run it in every way, for real: package, systemd, image, Compose, cron (root, Debian)
+	@bash tests/setup.sh build engine packaging
+	cargo test --locked --test it packaging:: -- --ignored --test-threads=2
 
 bless: ## Accept what the scenarios and snapshots print now; read the diff before you commit it
 	@bash tests/setup.sh build engine

@@ -5,6 +5,7 @@
 #   lint     rustfmt and clippy
 #   engine   a Docker engine's programs and a static busybox, for engines of our own
 #   busybox  the latter alone
+#   packaging  what builds and tries the packages: debootstrap, Compose, cargo-deb
 #
 # Installs by apt, as root on Debian and its kin; anywhere else it says what is missing. What is there
 # already is left alone, so it may be run before every command.
@@ -72,18 +73,33 @@ setup_engine() {
     setup_busybox
 }
 
+# The release that the package was written for; a packager's newer one may serve as well.
+CARGO_DEB=3.8.0
+
+setup_packaging() {
+    have debootstrap || install 'base images without a registry' debootstrap
+    have podman || install 'the other engine' podman
+    have docker-compose || install 'the example with Compose' docker-compose
+    have dpkg-shlibdeps || install 'what the Debian package depends on' dpkg-dev
+    cargo deb --version >/dev/null 2>&1 || {
+        say "Installing cargo-deb $CARGO_DEB (the Debian package)"
+        cargo install --quiet --locked --no-default-features --version "$CARGO_DEB" cargo-deb
+    }
+}
+
 setup_busybox() {
     [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] ||
         install 'an image without a registry' busybox-static
 }
 
-[ $# -gt 0 ] || fail 'say what to set up: build, lint, engine or busybox'
+[ $# -gt 0 ] || fail 'say what to set up: build, lint, engine, busybox or packaging'
 for what in "$@"; do
     case $what in
     build) setup_build ;;
     lint) setup_lint ;;
     engine) setup_engine ;;
     busybox) setup_busybox ;;
-    *) fail "do not know how to set up '$what'" 'build, lint, engine or busybox' ;;
+    packaging) setup_packaging ;;
+    *) fail "do not know how to set up '$what'" 'build, lint, engine, busybox or packaging' ;;
     esac
 done

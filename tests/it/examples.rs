@@ -40,9 +40,16 @@ fn examples() -> Vec<String> {
     names
 }
 
-/// All folders of manifests that a newcomer may start from.
+/// All folders of manifests that a newcomer may start from: an example of a set-up has them in one of
+/// their own.
 fn folders() -> Vec<String> {
     let mut folders = examples();
+    for folder in &mut folders {
+        let inner = format!("{folder}/schedules");
+        if root(&inner).is_dir() {
+            *folder = inner;
+        }
+    }
     folders.push("schedules.d".to_owned());
     folders
 }
