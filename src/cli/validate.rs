@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::manifest::{Diagnostic, Severity};
 use crate::schedule::warnings;
-use crate::transfer::check_for_kubernetes;
+use crate::transfer::{check_for_engine_jobs, check_for_kubernetes};
 use crate::wire;
 
 use super::App;
@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Also refuse what Compose and the engine's own jobs would refuse
+    #[arg(long)]
+    portable: bool,
+
     /// Also say what the jobs would lack on another engine; asks it nothing
     #[arg(long, value_enum, default_value_t)]
     engine: For,
@@ -40,7 +44,8 @@ pub struct Args {
 /// Each is run by a test.
 const EXAMPLES: &str = r"Examples:
   docker-scheduler validate jobs
-  docker-scheduler validate -q jobs";
+  docker-scheduler validate -q jobs
+  docker-scheduler validate --portable jobs";
 
 /// The engine that the jobs are meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -63,6 +68,11 @@ pub fn run(args: Args, app: &App) -> CommandResult {
             &manifests.files.texts(),
             app.now(),
         );
+        manifests.loaded.diagnostics.extend(found);
+    }
+    if args.portable {
+        let jobs = &manifests.loaded.desired.jobs;
+        let found = check_for_engine_jobs(jobs, &manifests.files.texts());
         manifests.loaded.diagnostics.extend(found);
     }
     match args.format {

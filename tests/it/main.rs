@@ -8,6 +8,7 @@ mod conformance;
 mod docker;
 mod examples;
 mod fake_engine;
+mod git;
 mod guards;
 mod health;
 mod help;
