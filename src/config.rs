@@ -31,6 +31,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many containers of a group run at once; a group that is not listed runs one.
     pub groups: BTreeMap<String, u32>,
+    /// Profiles whose jobs are wanted; `*` is all of them.
+    pub profiles: BTreeSet<String>,
 }
 
 /// Whether the container of a job's next slot is created ahead of time.
@@ -77,11 +79,12 @@ impl Default for Config {
             policy: Rules::default(),
             limits: Limits::default(),
             groups: BTreeMap::new(),
+            profiles: BTreeSet::new(),
         }
     }
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "arm",
     "context",
     "engine",
@@ -91,6 +94,7 @@ const KEYS: [&str; 11] = [
     "interpolate",
     "limits",
     "policy",
+    "profiles",
     "state",
     "timezone",
 ];
@@ -109,6 +113,7 @@ impl Config {
             interpolate: listed,
             set_but_unlisted: unlisted.into_keys().collect(),
             policy: self.policy.clone(),
+            profiles: self.profiles.clone(),
         }
     }
 }
@@ -165,6 +170,13 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         "policy" => config.policy = policy(sink, value),
         "limits" => config.limits = limits(sink, value),
         "groups" => config.groups = groups(sink, value),
+        "profiles" => {
+            for item in values::list(sink, value, name).unwrap_or_default() {
+                config
+                    .profiles
+                    .extend(values::filled_text(sink, item, "profiles[]"));
+            }
+        }
         name if name.starts_with("x-") => {}
         _ => unknown_key(sink, key, "the operator's file", &KEYS, &LATER_KEYS),
     }

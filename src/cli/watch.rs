@@ -111,7 +111,7 @@ async fn first_pull(remote: Remote, ledger: &Path) -> Result<Checkout, CommandEr
     let checkout = Checkout::new(remote, &base);
     match checkout.pull().await {
         Ok(pulled) => tracing::info!("pulled {}: commit {}", checkout.remote(), short(&pulled.commit)),
-        Err(error) if checkout.is_there() => could_not_pull(&checkout, &error),
+        Err(error) if checkout.is_there().await => could_not_pull(&checkout, &error),
         Err(error) => {
             return Err(CommandError::new(
                 ErrorKind::Manifests,

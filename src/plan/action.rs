@@ -21,6 +21,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub waiting: Vec<Waiting>,
     pub unchanged: Vec<JobName>,
+    /// Declared, but none of their profiles is active.
+    pub inactive: Vec<JobName>,
     /// When something is to be done that no event announces.
     pub next_wake: Option<Timestamp>,
 }

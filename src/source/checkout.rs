@@ -149,9 +149,10 @@ impl Checkout {
     }
 
     /// Whether an earlier pull left something to go on with.
-    #[must_use]
-    pub fn is_there(&self) -> bool {
-        self.folder.join(".git/HEAD").is_file() && self.manifests().is_dir()
+    pub async fn is_there(&self) -> bool {
+        // A repository that was only just made has no commit.
+        let head = ["rev-parse", "--quiet", "--verify", "HEAD"];
+        self.manifests().is_dir() && self.git(&head).await.is_ok()
     }
 
     /// Nothing is moved while this is held.
