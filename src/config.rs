@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::reader::{self as values, Entry, Node, Sink, code, unknown_key};
 use crate::manifest::{Diagnostic, Settings};
-use crate::model::{Glob, Instance};
+use crate::model::{EngineName, Glob, Instance};
 use crate::policy::Rules;
 use crate::schedule;
 
@@ -17,6 +17,8 @@ use crate::schedule;
 pub struct Config {
     /// `None` leaves it to the command line and the default.
     pub instance: Option<Instance>,
+    /// `None` leaves it to the command line and the default.
+    pub engine: Option<EngineName>,
     /// As in `DOCKER_HOST`.
     pub host: Option<String>,
     /// A docker context by name.
@@ -70,6 +72,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             instance: None,
+            engine: None,
             host: None,
             context: None,
             state: None,
@@ -84,7 +87,8 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 12] = [
+/// Every key of the file.
+pub const KEYS: [&str; 12] = [
     "arm",
     "context",
     "engine",
@@ -97,6 +101,22 @@ const KEYS: [&str; 12] = [
     "profiles",
     "state",
     "timezone",
+];
+/// Every key of its `policy`.
+pub const POLICY_KEYS: [&str; 13] = [
+    "allow_cap_add",
+    "allow_devices",
+    "allow_docker_socket",
+    "allow_gpus",
+    "allow_host_ipc",
+    "allow_host_network",
+    "allow_host_pid",
+    "allow_host_userns",
+    "allow_host_uts",
+    "allow_privileged",
+    "allow_unconfined",
+    "bind_roots",
+    "exec",
 ];
 const LATER_KEYS: [&str; 3] = ["listen", "notify", "token"];
 
@@ -153,7 +173,7 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
     let name = key.text.as_str();
     match name {
         "instance" => config.instance = instance(sink, value),
-        "engine" => engine(sink, value),
+        "engine" => config.engine = engine(sink, value),
         "host" => config.host = values::filled_text(sink, value, name),
         "context" => config.context = values::filled_text(sink, value, name),
         "state" => config.state = absolute_path(sink, value, name),
@@ -193,15 +213,9 @@ fn instance(sink: &mut Sink<'_>, node: &Node) -> Option<Instance> {
     }
 }
 
-fn engine(sink: &mut Sink<'_>, node: &Node) {
-    let words = [("docker", true), ("swarm", false), ("kubernetes", false)];
-    if values::word(sink, node, "engine", &words) == Some(false) {
-        sink.error(
-            code::UNSUPPORTED,
-            node.span.clone(),
-            "this engine is known, but not supported yet",
-        );
-    }
+fn engine(sink: &mut Sink<'_>, node: &Node) -> Option<EngineName> {
+    let words = EngineName::ALL.map(|name| (name.as_str(), name));
+    values::word(sink, node, "engine", &words)
 }
 
 fn timezone(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
@@ -251,21 +265,6 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 13] = [
-        "allow_cap_add",
-        "allow_devices",
-        "allow_docker_socket",
-        "allow_gpus",
-        "allow_host_ipc",
-        "allow_host_network",
-        "allow_host_pid",
-        "allow_host_userns",
-        "allow_host_uts",
-        "allow_privileged",
-        "allow_unconfined",
-        "bind_roots",
-        "exec",
-    ];
     let mut rules = Rules::default();
     for Entry { key, value } in values::optional_mapping(sink, node, "policy").unwrap_or_default() {
         let name = key.text.as_str();
@@ -294,7 +293,7 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
                 continue;
             }
             _ => {
-                unknown_key(sink, key, "`policy`", &KEYS, &[]);
+                unknown_key(sink, key, "`policy`", &POLICY_KEYS, &[]);
                 continue;
             }
         };
@@ -380,7 +379,9 @@ mod tests {
         assert_eq!(
             config,
             Config {
+                profiles: BTreeSet::new(),
                 instance: Some("lab".parse().unwrap()),
+                engine: Some(EngineName::Docker),
                 host: Some("unix:///run/docker.sock".to_owned()),
                 context: None,
                 state: Some(PathBuf::from("/var/lib/x")),

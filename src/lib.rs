@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod plan;
 pub mod policy;
 pub mod source;
+pub mod swarm;
 pub mod transfer;
 
 pub mod clock;
@@ -26,6 +27,7 @@ pub mod event;
 pub mod ledger;
 
 pub mod apply;
+pub mod doctor;
 pub mod observe;
 pub mod watch;
 

@@ -251,6 +251,9 @@ impl Reader<'_, '_> {
         if !is_active {
             self.inactive.insert(name.clone());
         }
+        if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
+            container.placement = placement;
+        }
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {
             name,

@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 18] = [
+const IMPORTS: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
@@ -21,8 +21,10 @@ const IMPORTS: [(&str, &[&str]); 18] = [
     // The reader of `manifest`, so that the operator's file has the same messages.
     ("config", &["model", "schedule", "manifest", "policy"]),
     ("kubernetes", &["model", "schedule"]),
+    ("swarm", &["model"]),
     // Texts of other programs to manifests and back, by the reader of `manifest`.
     ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
+    ("doctor", &["model", "schedule", "policy"]),
     ("clock", &["model"]),
     ("event", &["model"]),
     ("engine", &["model"]),
@@ -93,7 +95,8 @@ const CRATES: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that a test can call like a formula.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
+    "doctor",
     "model",
     "schedule",
     "plan",
@@ -101,6 +104,7 @@ const PURE: [&str; 9] = [
     "policy",
     "config",
     "kubernetes",
+    "swarm",
     "transfer",
     "wire",
 ];
@@ -143,12 +147,13 @@ const CLOCK_READERS: [(&str, &str, &str); 1] = [(
 )];
 
 /// Verbs of `Engine` that change something, with the name of what they are called on.
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "create",
     "mark",
     "write_files",
     "start",
     "stop",
+    "conclude",
     "kill",
     "remove",
     "pull",
@@ -160,7 +165,12 @@ const VERBS: [&str; 13] = [
 ];
 
 /// Who calls a verb beside `apply`, and why.
-const CALLERS: [(&str, &[&str], &str); 7] = [
+const CALLERS: [(&str, &[&str], &str); 8] = [
+    (
+        "cli/doctor/look.rs",
+        &["mark"],
+        "a change of nothing, to a container that is not there: whether a proxy lets changes through",
+    ),
     (
         "cli/run.rs",
         &["create", "start", "stop", "kill", "remove"],
