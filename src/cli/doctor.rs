@@ -166,6 +166,7 @@ fn listing(found: &[Examined]) -> Result<Listing, CommandError> {
     Ok(Listing {
         columns: COLUMNS,
         fields: wire::Finding::FIELDS,
+        spare: &[],
         rows,
         spare: &[],
     })
