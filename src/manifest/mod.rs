@@ -140,6 +140,8 @@ pub struct Settings {
     pub policy: Rules,
     /// Where the engine's machine has what is mounted.
     pub host: HostPaths,
+    /// Profiles whose jobs are wanted, beside those that `COMPOSE_PROFILES` in a file's `.env` names.
+    pub profiles: BTreeSet<String>,
 }
 
 impl Default for Settings {
@@ -150,6 +152,7 @@ impl Default for Settings {
             set_but_unlisted: BTreeSet::new(),
             policy: Rules::default(),
             host: HostPaths::default(),
+            profiles: BTreeSet::new(),
         }
     }
 }
@@ -226,8 +229,13 @@ pub fn load(input: &Files, settings: &Settings) -> Loaded {
         };
         if !has_errors {
             outcome.jobs = kept.iter().map(|job| job.name.clone()).collect();
-            let named = kept.into_iter().map(|job| (job.name.clone(), job));
+            let (inactive, active): (Vec<Job>, Vec<Job>) = kept
+                .into_iter()
+                .partition(|job| reads[at].inactive.contains(&job.name));
+            let named = active.into_iter().map(|job| (job.name.clone(), job));
             loaded.desired.jobs.extend(named);
+            let names = inactive.into_iter().map(|job| job.name);
+            loaded.desired.inactive.extend(names);
         }
         loaded.files.insert(manifest.path.clone(), outcome);
     }

@@ -11,6 +11,7 @@ mod doctor;
 mod endpoints;
 mod examples;
 mod fake_engine;
+mod git;
 mod guards;
 mod health;
 mod help;

@@ -526,7 +526,12 @@ impl Engine for SwarmEngine {
         Ok(removal)
     }
 
-    async fn pull(&self, _image: &ImageRef, _progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<()> {
+    async fn pull(
+        &self,
+        _image: &ImageRef,
+        _platform: Option<&str>,
+        _progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<()> {
         nothing_such("pull an image: each node sees to its own")
     }
 
