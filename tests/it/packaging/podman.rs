@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use docker_scheduler::engine::{self, EngineKind, context::Endpoint};
+use docker_scheduler::model::EngineName;
 use serde_json::Value;
 
 use crate::rig::{IMAGE, Phase, Rig, Witness, eventually};
@@ -144,7 +145,7 @@ async fn podman_keeps_the_same_promises() {
     // Its first answer takes a while.
     let mut info = None;
     eventually("podman's first answer", PATIENCE, async || {
-        if let Ok(engine) = engine::connect(&Endpoint::unix(podman.socket())).await {
+        if let Ok(engine) = engine::connect(&Endpoint::unix(podman.socket()), EngineName::Docker).await {
             info = engine.info().await.ok();
         }
         info.is_some()
