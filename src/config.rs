@@ -33,6 +33,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many containers of a group run at once; a group that is not listed runs one.
     pub groups: BTreeMap<String, u32>,
+    /// Profiles whose jobs are wanted; `*` is all of them.
+    pub profiles: BTreeSet<String>,
 }
 
 /// Whether the container of a job's next slot is created ahead of time.
@@ -80,11 +82,13 @@ impl Default for Config {
             policy: Rules::default(),
             limits: Limits::default(),
             groups: BTreeMap::new(),
+            profiles: BTreeSet::new(),
         }
     }
 }
 
-const KEYS: [&str; 11] = [
+/// Every key of the file.
+pub const KEYS: [&str; 12] = [
     "arm",
     "context",
     "engine",
@@ -94,8 +98,25 @@ const KEYS: [&str; 11] = [
     "interpolate",
     "limits",
     "policy",
+    "profiles",
     "state",
     "timezone",
+];
+/// Every key of its `policy`.
+pub const POLICY_KEYS: [&str; 13] = [
+    "allow_cap_add",
+    "allow_devices",
+    "allow_docker_socket",
+    "allow_gpus",
+    "allow_host_ipc",
+    "allow_host_network",
+    "allow_host_pid",
+    "allow_host_userns",
+    "allow_host_uts",
+    "allow_privileged",
+    "allow_unconfined",
+    "bind_roots",
+    "exec",
 ];
 const LATER_KEYS: [&str; 3] = ["listen", "notify", "token"];
 
@@ -112,6 +133,7 @@ impl Config {
             interpolate: listed,
             set_but_unlisted: unlisted.into_keys().collect(),
             policy: self.policy.clone(),
+            profiles: self.profiles.clone(),
         }
     }
 }
@@ -168,6 +190,13 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         "policy" => config.policy = policy(sink, value),
         "limits" => config.limits = limits(sink, value),
         "groups" => config.groups = groups(sink, value),
+        "profiles" => {
+            for item in values::list(sink, value, name).unwrap_or_default() {
+                config
+                    .profiles
+                    .extend(values::filled_text(sink, item, "profiles[]"));
+            }
+        }
         name if name.starts_with("x-") => {}
         _ => unknown_key(sink, key, "the operator's file", &KEYS, &LATER_KEYS),
     }
@@ -236,21 +265,6 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 13] = [
-        "allow_cap_add",
-        "allow_devices",
-        "allow_docker_socket",
-        "allow_gpus",
-        "allow_host_ipc",
-        "allow_host_network",
-        "allow_host_pid",
-        "allow_host_userns",
-        "allow_host_uts",
-        "allow_privileged",
-        "allow_unconfined",
-        "bind_roots",
-        "exec",
-    ];
     let mut rules = Rules::default();
     for Entry { key, value } in values::optional_mapping(sink, node, "policy").unwrap_or_default() {
         let name = key.text.as_str();
@@ -279,7 +293,7 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
                 continue;
             }
             _ => {
-                unknown_key(sink, key, "`policy`", &KEYS, &[]);
+                unknown_key(sink, key, "`policy`", &POLICY_KEYS, &[]);
                 continue;
             }
         };
@@ -365,6 +379,7 @@ mod tests {
         assert_eq!(
             config,
             Config {
+                profiles: BTreeSet::new(),
                 instance: Some("lab".parse().unwrap()),
                 engine: Some(EngineName::Docker),
                 host: Some("unix:///run/docker.sock".to_owned()),

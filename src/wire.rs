@@ -46,6 +46,22 @@ impl Shape for Slot {
     const FIELDS: &'static [&'static str] = &["v", "job", "slot", "local", "timezone", "note", "due_at"];
 }
 
+/// What a check found (`doctor`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub v: u32,
+    pub check: &'static str,
+    /// `ok`, `note`, `unknown`, `warning` or `error`.
+    pub state: &'static str,
+    pub message: String,
+    /// What to do about it, most likely first.
+    pub hints: Vec<String>,
+}
+
+impl Shape for Finding {
+    const FIELDS: &'static [&'static str] = &["v", "check", "state", "message", "hints"];
+}
+
 /// A run, or a slot that never became one (`history`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {
@@ -339,7 +355,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     pub waiting: Vec<Waiting>,
     pub unchanged: Vec<JobName>,
-    /// Jobs of profiles that are not active; none yet.
+    /// Jobs of which no profile is active.
     pub inactive: Vec<JobName>,
     pub summary: Summary,
     pub next_wake: Option<Timestamp>,
@@ -389,7 +405,7 @@ impl From<&plan::Plan> for Plan {
             changes: made.changes().map(Change::from).collect(),
             waiting: waiting.collect(),
             unchanged: made.unchanged.clone(),
-            inactive: Vec::new(),
+            inactive: made.inactive.clone(),
             summary: Summary {
                 create: count("create"),
                 replace: count("replace"),

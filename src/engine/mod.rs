@@ -72,6 +72,15 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// What to do about a pull that was refused, where the registry's words do not say it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            EngineError::Registry(words) => registry::advice(words),
+            _ => None,
+        }
+    }
+
     /// Whether the engine itself is away, so that nothing else can be asked now either.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
@@ -95,6 +104,14 @@ pub struct EngineInfo {
     /// The engine's clock when it answered.
     pub system_time: Option<Timestamp>,
     pub default_log_driver: String,
+    /// In its own words: `Docker Desktop`, `Debian GNU/Linux 12 (bookworm)`.
+    pub operating_system: String,
+    /// It runs as a user who is not root.
+    pub rootless: bool,
+    /// Where it keeps images and containers, on its own machine.
+    pub root_dir: String,
+    /// What it says of its own shortcomings.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -358,8 +375,13 @@ pub trait Engine: Observe {
     /// DELETE, never with force. `volumes` takes anonymous volumes along.
     async fn remove(&self, id: &str, volumes: bool) -> Result<Removal>;
 
-    /// Pulls one tag or digest with the docker CLI's own credentials, reporting progress.
-    async fn pull(&self, image: &ImageRef, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<()>;
+    /// Pulls one tag or digest, for a platform or the engine's own, with the docker CLI's own credentials, reporting progress.
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&str>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<()>;
 
     /// Creates a volume, or returns the labels of the one that already has that name.
     async fn create_volume(
