@@ -33,6 +33,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many containers of a group run at once; a group that is not listed runs one.
     pub groups: BTreeMap<String, u32>,
+    /// Profiles whose jobs are wanted; `*` is all of them.
+    pub profiles: BTreeSet<String>,
 }
 
 /// Whether the container of a job's next slot is created ahead of time.
@@ -80,12 +82,13 @@ impl Default for Config {
             policy: Rules::default(),
             limits: Limits::default(),
             groups: BTreeMap::new(),
+            profiles: BTreeSet::new(),
         }
     }
 }
 
 /// Every key of the file.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "arm",
     "context",
     "engine",
@@ -95,6 +98,7 @@ pub const KEYS: [&str; 11] = [
     "interpolate",
     "limits",
     "policy",
+    "profiles",
     "state",
     "timezone",
 ];
@@ -129,6 +133,7 @@ impl Config {
             interpolate: listed,
             set_but_unlisted: unlisted.into_keys().collect(),
             policy: self.policy.clone(),
+            profiles: self.profiles.clone(),
         }
     }
 }
@@ -185,6 +190,13 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         "policy" => config.policy = policy(sink, value),
         "limits" => config.limits = limits(sink, value),
         "groups" => config.groups = groups(sink, value),
+        "profiles" => {
+            for item in values::list(sink, value, name).unwrap_or_default() {
+                config
+                    .profiles
+                    .extend(values::filled_text(sink, item, "profiles[]"));
+            }
+        }
         name if name.starts_with("x-") => {}
         _ => unknown_key(sink, key, "the operator's file", &KEYS, &LATER_KEYS),
     }
@@ -367,6 +379,7 @@ mod tests {
         assert_eq!(
             config,
             Config {
+                profiles: BTreeSet::new(),
                 instance: Some("lab".parse().unwrap()),
                 engine: Some(EngineName::Docker),
                 host: Some("unix:///run/docker.sock".to_owned()),

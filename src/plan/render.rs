@@ -353,8 +353,12 @@ fn summary(plan: &Plan) -> String {
     } else {
         parts.join(", ")
     };
+    let inactive = match plan.inactive.len() {
+        0 => String::new(),
+        count => format!(", {count} inactive"),
+    };
     format!(
-        "Plan: {changes}; {} waiting, {} unchanged.",
+        "Plan: {changes}; {} waiting, {} unchanged{inactive}.",
         plan.waiting.len(),
         plan.unchanged.len()
     )

@@ -62,7 +62,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ),
     (
         "engine",
-        &["bollard", "docker_credential", "async_trait", "bytes"],
+        &["bollard", "docker_credential", "async_trait", "base64", "bytes"],
     ),
     ("ledger", &["rusqlite"]),
     (
