@@ -15,7 +15,7 @@ use crate::config::{Arm, Config};
 use crate::engine::{Observe, SharedEngine};
 use crate::ledger::Ledger;
 use crate::manifest;
-use crate::model::{Arming, Caps, Instance, JobName, Pause, Policy, Trigger, Triggers};
+use crate::model::{Arming, Caps, EngineName, Instance, JobName, Pause, Policy, Trigger, Triggers};
 
 use super::args::NameArg;
 use super::declared::{self, Manifests};
@@ -43,6 +43,8 @@ pub struct Known {
     pub jitter: Option<Duration>,
     /// When a person wants no starts.
     pub pauses: Vec<Pause>,
+    /// A time that the clock skips is no slot there, instead of a later one.
+    pub skips_gaps: bool,
 }
 
 impl Known {
@@ -52,6 +54,7 @@ impl Known {
             suspended: policy.suspend,
             jitter: policy.jitter,
             pauses: Vec::new(),
+            skips_gaps: false,
         }
     }
 }
@@ -138,9 +141,21 @@ impl App {
         SystemClock.now()
     }
 
+    /// The same clock, for what outlives a call.
+    #[must_use]
+    pub fn clock(&self) -> impl Fn() -> Timestamp + Send + use<> {
+        || SystemClock.now()
+    }
+
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where jobs run.
+    #[must_use]
+    pub fn engine_name(&self) -> EngineName {
+        self.settings.engine.unwrap_or_default()
     }
 
     /// Whose containers these are.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::engine::context::{self, ContextError, Endpoint, Env, Selection};
 use crate::engine::{self, SharedEngine};
+use crate::model::EngineName;
 
 use super::error::CommandError;
 use super::output::printable;
@@ -17,6 +18,14 @@ use super::settings::Settings;
 /// # Errors
 /// When they name none, or it cannot be reached.
 pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> {
+    match settings.engine.unwrap_or_default() {
+        EngineName::Docker => {}
+        name @ (EngineName::Swarm | EngineName::Kubernetes) => {
+            return Err(CommandError::failed(format!(
+                "the engine `{name}` is known, but not supported yet"
+            )));
+        }
+    }
     let endpoint = endpoint(settings, &environment())?;
     engine::connect(&endpoint)
         .await

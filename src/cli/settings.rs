@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use crate::model::Instance;
+use crate::config;
+use crate::model::{EngineName, Instance};
 
 use super::error::CommandError;
 use super::output::quoted;
@@ -22,6 +24,10 @@ const PREFIX: &str = "DOCKER_SCHEDULER_";
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
+    /// Where jobs run: docker (default), swarm or kubernetes [env: DOCKER_SCHEDULER_ENGINE]
+    #[arg(long, global = true, value_name = "ENGINE", hide_possible_values = true, value_parser = engine_name())]
+    pub engine: Option<EngineName>,
+
     /// Engine to use, such as `unix:///var/run/docker.sock` [env: DOCKER_HOST]
     #[arg(short = 'H', long, global = true, value_name = "HOST")]
     pub host: Option<String>,
@@ -29,6 +35,14 @@ pub struct GlobalArgs {
     /// Docker context to use [env: DOCKER_CONTEXT]
     #[arg(short = 'c', long, global = true, value_name = "NAME")]
     pub context: Option<String>,
+
+    /// Context of the kubeconfig to use (Kubernetes) [env: DOCKER_SCHEDULER_KUBE_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub kube_context: Option<String>,
+
+    /// Namespace to use [default: the context's] (Kubernetes) [env: DOCKER_SCHEDULER_NAMESPACE]
+    #[arg(long, global = true, value_name = "NAME", value_parser = namespace)]
+    pub namespace: Option<String>,
 
     /// The operator's own settings [env: DOCKER_SCHEDULER_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
@@ -92,6 +106,9 @@ pub enum Color {
 /// then for the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
+    pub engine: Option<EngineName>,
+    pub kube_context: Option<String>,
+    pub namespace: Option<String>,
     pub host: Option<String>,
     pub context: Option<String>,
     pub config: Option<PathBuf>,
@@ -112,6 +129,16 @@ impl Settings {
     ) -> Result<Settings, CommandError> {
         let set = |name: &str| variable(&format!("{PREFIX}{name}")).filter(|value| !value.is_empty());
         Ok(Settings {
+            engine: match args.engine {
+                Some(engine) => Some(engine),
+                None => parsed("ENGINE", set("ENGINE"), EngineName::from_str)?,
+            },
+            kube_context: non_empty("--kube-context", args.kube_context.as_deref())?
+                .or_else(|| set("KUBE_CONTEXT")),
+            namespace: match &args.namespace {
+                Some(name) => Some(name.clone()),
+                None => parsed("NAMESPACE", set("NAMESPACE"), namespace)?,
+            },
             host: non_empty("--host", args.host.as_deref())?,
             context: non_empty("--context", args.context.as_deref())?,
             config: path("--config", args.config.clone())?.or_else(|| set("CONFIG").map(PathBuf::from)),
@@ -125,6 +152,23 @@ impl Settings {
             log_format: one_of(args.log_format, "LOG_FORMAT", set("LOG_FORMAT"))?,
             color: one_of(args.color, "COLOR", set("COLOR"))?,
         })
+    }
+}
+
+/// A closed list, so that completions and messages know its words.
+fn engine_name() -> impl clap::builder::TypedValueParser<Value = EngineName> {
+    PossibleValuesParser::new(EngineName::ALL.map(EngineName::as_str))
+        .try_map(|word| word.parse::<EngineName>())
+}
+
+/// A DNS label, as namespaces are named.
+fn namespace(text: &str) -> Result<String, String> {
+    if config::is_namespace(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(String::from(
+            "a namespace is lower-case letters, digits and dashes, at most 63",
+        ))
     }
 }
 
@@ -194,20 +238,24 @@ mod tests {
     #[test]
     fn a_flag_wins_over_its_variable() {
         let variables = [
+            ("DOCKER_SCHEDULER_ENGINE", "swarm"),
             ("DOCKER_SCHEDULER_INSTANCE", "blue"),
             ("DOCKER_SCHEDULER_LOG_LEVEL", "debug"),
             ("DOCKER_SCHEDULER_TAKE_OVER", "true"),
         ];
         let from_variables = resolved(&GlobalArgs::default(), &variables).unwrap();
+        assert_eq!(from_variables.engine, Some(EngineName::Swarm));
         assert_eq!(from_variables.instance, Some("blue".parse().unwrap()));
         assert_eq!(from_variables.log_level, LogLevel::Debug);
         assert!(from_variables.take_over);
         let args = GlobalArgs {
+            engine: Some(EngineName::Kubernetes),
             instance: Some("green".parse().unwrap()),
             log_level: Some(LogLevel::Warn),
             ..GlobalArgs::default()
         };
         let both = resolved(&args, &variables).unwrap();
+        assert_eq!(both.engine, Some(EngineName::Kubernetes));
         assert_eq!(both.instance, Some("green".parse().unwrap()));
         assert_eq!(both.log_level, LogLevel::Warn);
     }
@@ -215,6 +263,9 @@ mod tests {
     #[test]
     fn an_empty_variable_is_no_variable() {
         let names = [
+            "ENGINE",
+            "KUBE_CONTEXT",
+            "NAMESPACE",
             "INSTANCE",
             "STATE",
             "CONFIG",
@@ -234,6 +285,8 @@ mod tests {
     #[test]
     fn a_bad_variable_is_named() {
         for (name, value) in [
+            ("DOCKER_SCHEDULER_ENGINE", "nomad"),
+            ("DOCKER_SCHEDULER_NAMESPACE", "../x"),
             ("DOCKER_SCHEDULER_INSTANCE", "../x"),
             ("DOCKER_SCHEDULER_LOG_LEVEL", "loud"),
             ("DOCKER_SCHEDULER_LOG_FORMAT", "xml"),

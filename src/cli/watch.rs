@@ -13,7 +13,7 @@ use crate::source::Watcher;
 use crate::watch::{self, Load, Wake, WatchError};
 
 use super::App;
-use super::args::DirArg;
+use super::args::{DirArg, ForceFlag};
 use super::declared::{Manifests, Reader, directory, known_jobs};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::session::{context, of_apply, of_claim, of_observe};
@@ -30,11 +30,14 @@ const CONNECT_PAUSE: Duration = Duration::from_secs(2);
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    dir: DirArg,
+    pub(super) dir: DirArg,
 
     /// Look for changed files every 2 seconds instead of being told (network file systems)
     #[arg(long)]
-    poll: bool,
+    pub(super) poll: bool,
+
+    #[command(flatten)]
+    pub(super) force: ForceFlag,
 }
 
 /// Each is run by a test.
@@ -46,6 +49,7 @@ const EXAMPLES: &str = r"Examples:
 /// When the directory is missing (3), another watch holds the ledger or another ledger the
 /// instance (5).
 pub async fn run(args: Args, app: &App) -> CommandResult {
+    args.force.refuse()?;
     let ledger = Arc::new(app.ledger()?);
     let lock = WatchLock::acquire(ledger.dir()).map_err(|error| match error {
         LedgerError::Locked { by } => CommandError::new(
@@ -133,7 +137,11 @@ fn loader(app: &App, dir: PathBuf, ledger: Arc<Ledger>) -> Result<Load, CommandE
 }
 
 /// Changes in the directory, as wakes.
-fn files(dir: &std::path::Path, poll: bool, wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
+pub(super) fn files(
+    dir: &std::path::Path,
+    poll: bool,
+    wakes: mpsc::UnboundedSender<Wake>,
+) -> Result<(), CommandError> {
     let mut watcher = Watcher::new(dir, poll).map_err(|error| {
         CommandError::failed(format!("failed to watch `{}`", dir.display())).caused_by(error.to_string())
     })?;
@@ -153,7 +161,7 @@ fn files(dir: &std::path::Path, poll: bool, wakes: mpsc::UnboundedSender<Wake>) 
 
 /// Signals, as wakes.
 #[cfg(unix)]
-fn signals(wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
+pub(super) fn signals(wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| {
         signal(kind).map_err(|error| {
@@ -179,7 +187,7 @@ fn signals(wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
 }
 
 #[cfg(not(unix))]
-fn signals(wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
+pub(super) fn signals(wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() && wakes.send(Wake::Terminate("Ctrl-C")).is_ok() {}
     });

@@ -5,6 +5,7 @@
 //! (that is `wire`).
 
 mod desired;
+mod engine_name;
 mod glob;
 mod job;
 mod names;
@@ -16,6 +17,7 @@ mod slot;
 mod stamp;
 
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
+pub use engine_name::EngineName;
 pub use glob::Glob;
 pub use job::{
     Backoff, Concurrency, ContainerSpec, DayMatch, ExceptDays, History, Job, Logging, MissedFires, Mount,

