@@ -271,14 +271,16 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 13] = [
         "allow_cap_add",
         "allow_devices",
         "allow_docker_socket",
+        "allow_gpus",
         "allow_host_ipc",
         "allow_host_network",
         "allow_host_pid",
         "allow_host_userns",
+        "allow_host_uts",
         "allow_privileged",
         "allow_unconfined",
         "bind_roots",
@@ -295,6 +297,8 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
             "allow_host_network" => &mut rules.allow_host_network,
             "allow_host_pid" => &mut rules.allow_host_pid,
             "allow_host_userns" => &mut rules.allow_host_userns,
+            "allow_host_uts" => &mut rules.allow_host_uts,
+            "allow_gpus" => &mut rules.allow_gpus,
             "allow_privileged" => &mut rules.allow_privileged,
             "allow_unconfined" => &mut rules.allow_unconfined,
             "bind_roots" => {

@@ -242,6 +242,14 @@ fn pod(job: &Job, secret: &str) -> Value {
         logging: _,
         stop_signal: _,
         stop_grace_period,
+        // `check` refuses them.
+        platform: _,
+        stdin_open: _,
+        annotations: _,
+        healthcheck: _,
+        rights: _,
+        resources: _,
+        presence: _,
     } = &job.container;
     let mut container = Map::new();
     let mut set = |key: &str, value: Option<Value>| {

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ExecTarget, ImageRef, JobName, Outcome, Place};
+use super::{ExecTarget, Healthcheck, ImageRef, JobName, Outcome, Place, Presence, Resources, Rights};
 
 /// One entry under `jobs:`, ready to be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -429,6 +429,22 @@ pub struct ContainerSpec {
     pub logging: Option<Logging>,
     pub stop_signal: Option<String>,
     pub stop_grace_period: Option<Duration>,
+    /// `linux/arm64`; `None`: the engine's own.
+    #[serde(default)]
+    pub platform: Option<String>,
+    #[serde(default)]
+    pub stdin_open: bool,
+    /// Of the OCI runtime's configuration.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
+    #[serde(default)]
+    pub rights: Rights,
+    #[serde(default)]
+    pub resources: Resources,
+    #[serde(default)]
+    pub presence: Presence,
 }
 
 impl ContainerSpec {
@@ -460,6 +476,13 @@ impl ContainerSpec {
             logging: None,
             stop_signal: None,
             stop_grace_period: None,
+            platform: None,
+            stdin_open: false,
+            annotations: BTreeMap::new(),
+            healthcheck: None,
+            rights: Rights::default(),
+            resources: Resources::default(),
+            presence: Presence::default(),
         }
     }
 }
@@ -489,12 +512,18 @@ impl ContainerSpec {
     /// The first error of `change`.
     pub fn map_texts<E>(&self, mut change: impl FnMut(&Text) -> Result<Text, E>) -> Result<ContainerSpec, E> {
         let mut spec = self.clone();
+        let test = spec.healthcheck.iter_mut().flat_map(|check| &mut check.test);
         let lists = spec
             .entrypoint
             .iter_mut()
             .chain(spec.command.iter_mut())
+            .chain(test)
             .flatten();
-        let maps = spec.environment.values_mut().chain(spec.labels.values_mut());
+        let maps = spec
+            .environment
+            .values_mut()
+            .chain(spec.labels.values_mut())
+            .chain(spec.annotations.values_mut());
         for text in lists.chain(maps) {
             *text = change(text)?;
         }

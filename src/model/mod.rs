@@ -7,6 +7,7 @@
 mod desired;
 mod engine_name;
 mod glob;
+mod host;
 mod job;
 mod names;
 mod observed;
@@ -19,6 +20,7 @@ mod stamp;
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
 pub use engine_name::EngineName;
 pub use glob::Glob;
+pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{
     Backoff, Concurrency, ContainerSpec, DayMatch, ExceptDays, History, Job, Logging, MissedFires, Mount,
     MountKind, NetworkAttachment, OnUnknown, Origin, Policy, PullPolicy, Text, Tmpfs, Trigger, Triggers,

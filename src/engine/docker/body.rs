@@ -13,7 +13,7 @@ use bollard::models::{
     NetworkingConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::ApiVersion;
+use super::{ApiVersion, host};
 use crate::engine::{CreateRequest, EngineError, Result};
 use crate::model::{ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit};
 
@@ -58,10 +58,17 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         logging,
         stop_signal,
         stop_grace_period,
+        platform: _, // Stands in the query.
+        stdin_open,
+        annotations,
+        healthcheck,
+        rights,
+        resources,
+        presence,
     } = spec;
 
     let (binds, mounts) = lower_mounts(mounts, api)?;
-    let host_config = HostConfig {
+    let mut host_config = HostConfig {
         binds: some(binds),
         mounts: some(mounts),
         tmpfs: some(tmpfs.iter().map(lower_tmpfs).collect()),
@@ -84,9 +91,12 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
             maximum_retry_count: None,
         }),
         auto_remove: Some(false),
+        annotations: host::lower_annotations(annotations, api)?,
         ..HostConfig::default()
     };
-    Ok(ContainerCreateBody {
+    host::add_rights(rights, api, &mut host_config)?;
+    host::add_resources(resources, &mut host_config)?;
+    let mut body = ContainerCreateBody {
         image: Some(image.to_string()),
         entrypoint: entrypoint.as_deref().map(exposed),
         cmd: command.as_deref().map(exposed),
@@ -95,24 +105,37 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         user: user.clone(),
         working_dir: working_dir.clone(),
         tty: tty.then_some(true),
+        open_stdin: stdin_open.then_some(true),
+        healthcheck: healthcheck
+            .as_ref()
+            .map(|check| host::lower_healthcheck(check, api))
+            .transpose()?,
         attach_stdout: attach.then_some(true),
         attach_stderr: attach.then_some(true),
         stop_signal: stop_signal.clone(),
         stop_timeout: stop_grace_period.map(whole_seconds),
         networking_config: lower_networking(networks, api),
-        host_config: Some(host_config),
         ..ContainerCreateBody::default()
-    })
+    };
+    host::add_presence(presence, &mut body, &mut host_config);
+    body.host_config = Some(host_config);
+    Ok(body)
 }
 
 /// `text` with every sensitive value of `spec` masked: an engine may quote a request in the message
 /// that refuses it (`exec: "…": not found`, `invalid environment variable: …`).
 #[must_use]
 pub fn mask_sensitive(spec: &ContainerSpec, text: &str) -> String {
-    let words = [&spec.entrypoint, &spec.command].into_iter().flatten().flatten();
+    let test = spec.healthcheck.iter().flat_map(|check| &check.test);
+    let words = [&spec.entrypoint, &spec.command]
+        .into_iter()
+        .flatten()
+        .chain(test)
+        .flatten();
     let mut secrets: Vec<&str> = words
         .chain(spec.environment.values())
         .chain(spec.labels.values())
+        .chain(spec.annotations.values())
         .filter(|text| text.is_sensitive() && !text.expose().is_empty())
         .map(Text::expose)
         .collect();
@@ -144,7 +167,7 @@ fn networks_at_create(networks: &[NetworkAttachment], api: ApiVersion) -> &[Netw
 }
 
 /// Docker tells "not given" from "given, empty" for few fields; an empty list is never meant here.
-fn some<C: IntoIterator>(collection: C) -> Option<C>
+pub(super) fn some<C: IntoIterator>(collection: C) -> Option<C>
 where
     for<'a> &'a C: IntoIterator,
 {
@@ -152,7 +175,7 @@ where
     (!empty).then_some(collection)
 }
 
-fn exposed(words: &[Text]) -> Vec<String> {
+pub(super) fn exposed(words: &[Text]) -> Vec<String> {
     words.iter().map(|word| word.expose().to_owned()).collect()
 }
 
@@ -327,7 +350,7 @@ fn lower_logging(logging: &Logging) -> HostConfigLogConfig {
     }
 }
 
-fn signed(key: &str, value: Option<u64>) -> Result<Option<i64>> {
+pub(super) fn signed(key: &str, value: Option<u64>) -> Result<Option<i64>> {
     value
         .map(|value| {
             i64::try_from(value)

@@ -11,6 +11,7 @@ mod body;
 mod convert;
 mod exec;
 mod failure;
+mod host;
 #[cfg(target_os = "linux")]
 mod peer;
 mod pull;
@@ -393,7 +394,7 @@ impl Engine for DockerEngine {
         let body = create_body(request, session.api)?;
         let options = query::CreateContainerOptions {
             name: request.name.as_ref().map(ToString::to_string),
-            ..query::CreateContainerOptions::default()
+            platform: request.spec.platform.clone().unwrap_or_default(),
         };
         let created = self
             .call(CREATE, async move |docker: bollard::Docker| {
