@@ -82,6 +82,8 @@ pub async fn look(
         Err(error) if error.code() == Some(403) && !needs_secrets => {}
         Err(error) => return Err(error),
     }
+    // What is on its way out needs nothing more, and is nothing to build on.
+    objects.retain(|object| !kubernetes::is_being_deleted(object));
     let asked = stream::iter(wanted.into_iter().map(|(job, object)| {
         let live = objects
             .iter()
@@ -91,7 +93,7 @@ pub async fn look(
                     && kubernetes::name_of(live) == kubernetes::name_of(&object)
             })
             .cloned();
-        ask(cluster, job, object, live, conflicts)
+        ask(cluster, instance, job, object, live, conflicts)
     }))
     .buffered(AT_ONCE)
     .collect::<Vec<_>>()
@@ -113,6 +115,7 @@ pub async fn look(
 /// What the server would do with one object.
 async fn ask(
     cluster: &Cluster,
+    instance: &Instance,
     job: JobName,
     mut object: Value,
     live: Option<Value>,
@@ -132,7 +135,7 @@ async fn ask(
         None => {
             let kind = Kind::of(kubernetes::kind_of(&object)).unwrap_or(Kind::CronJob);
             if let Some(other) = cluster.get(kind, kubernetes::name_of(&object)).await? {
-                let answer = kubernetes::foreign(&other);
+                let answer = kubernetes::in_the_way(&other, instance);
                 return answered(object, None, answer);
             }
         }

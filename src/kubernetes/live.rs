@@ -128,6 +128,12 @@ pub fn is_suspended(cron_job: &Value) -> bool {
     at(cron_job, &["spec", "suspend"]) == Some(&Value::Bool(true))
 }
 
+/// Whether it is on its way out.
+#[must_use]
+pub fn is_being_deleted(object: &Value) -> bool {
+    text(object, &["metadata", "deletionTimestamp"]).is_some()
+}
+
 /// Whether a Job of it is under way.
 #[must_use]
 pub fn has_active_run(cron_job: &Value) -> bool {

@@ -68,6 +68,8 @@ pub enum Answer {
     Conflict(Vec<Owned>),
     /// One of that name is there, and is not ours; why not.
     Foreign(String),
+    /// One of that name is on its way out; it is made anew when it is gone.
+    BeingDeleted,
 }
 
 /// What the server does not accept.
@@ -101,10 +103,14 @@ pub struct Seen {
     pub left_alone: BTreeSet<JobName>,
 }
 
-/// Why an object is not this instance's, as [`Answer::Foreign`] has it.
+/// What an object that is there in the place of a new one means.
 #[must_use]
-pub fn foreign(object: &Value) -> Answer {
-    Answer::Foreign(live::whose(object))
+pub fn in_the_way(object: &Value, instance: &Instance) -> Answer {
+    if is_ours(object, instance) && live::is_being_deleted(object) {
+        Answer::BeingDeleted
+    } else {
+        Answer::Foreign(live::whose(object))
+    }
 }
 
 /// Who wrote the fields that a server's conflict names: by hand, or by applying.
@@ -268,6 +274,7 @@ pub struct Waiting {
 pub enum WaitCause {
     Conflict { object: String, owned: Vec<Owned> },
     Foreign { object: String, why: String },
+    BeingDeleted { object: String },
     RemovalsHeld { why: String },
     Paused { by: String },
     Suspended,
@@ -280,6 +287,7 @@ impl WaitCause {
         match self {
             WaitCause::Conflict { .. } => "Conflict",
             WaitCause::Foreign { .. } => "Foreign",
+            WaitCause::BeingDeleted { .. } => "BeingDeleted",
             WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
             WaitCause::Paused { .. } => "Paused",
             WaitCause::Suspended => "Suspended",
@@ -290,7 +298,10 @@ impl WaitCause {
     #[must_use]
     pub fn is_problem(&self) -> bool {
         match self {
-            WaitCause::Conflict { .. } | WaitCause::Foreign { .. } | WaitCause::RemovalsHeld { .. } => true,
+            WaitCause::Conflict { .. }
+            | WaitCause::Foreign { .. }
+            | WaitCause::BeingDeleted { .. }
+            | WaitCause::RemovalsHeld { .. } => true,
             WaitCause::Paused { .. } | WaitCause::Suspended => false,
         }
     }
@@ -311,6 +322,9 @@ impl WaitCause {
             }
             WaitCause::Foreign { object, why } => {
                 format!("{object} is there already, and not ours: {why}; rename the job, or delete that one")
+            }
+            WaitCause::BeingDeleted { object } => {
+                format!("{object} is still being deleted; it is made anew when it is gone")
             }
             WaitCause::RemovalsHeld { why } => {
                 format!("not removed: {why}; `apply --allow-mass-removal` removes it all the same")
@@ -378,6 +392,7 @@ fn declared(job: &Job, live: &[&Value], seen: &Seen, now: Timestamp, out: &mut P
                 object,
                 owned: owned.clone(),
             }),
+            Answer::BeingDeleted => wait(WaitCause::BeingDeleted { object }),
             Answer::Foreign(why) => wait(WaitCause::Foreign {
                 object,
                 why: why.clone(),

@@ -669,12 +669,7 @@ impl Bench {
                 .expect("its address");
             let bound: Result<Value, kube::Error> = self
                 .api("Pod")
-                .create_subresource(
-                    "binding",
-                    pod,
-                    &PostParams::default(),
-                    &binding,
-                )
+                .create_subresource("binding", pod, &PostParams::default(), &binding)
                 .await;
             bound.expect("a binding");
         });
@@ -744,9 +739,13 @@ fn the_cluster_starts_a_job_at_its_time_and_history_tells_the_slot() {
     bench.declare("shop.yaml", &BACKUP.replace("backup", "other"));
     let text = bench.run(&["apply", "jobs"]).ok();
     assert!(text.contains("no longer declared; what runs goes on"), "{text}");
-    assert!(bench.get("CronJob", "shop-backup").is_none());
-    std::thread::sleep(Duration::from_secs(3));
-    assert!(bench.get("Job", name).is_some(), "it goes on");
+    until("an end of the CronJob", || {
+        bench.get("CronJob", "shop-backup").is_none().then_some(())
+    });
+    let left = bench.get("Job", name).expect("it goes on");
+    assert_eq!(left["metadata"]["deletionTimestamp"], Value::Null);
+    let text = bench.run(&["apply", "jobs"]).ok();
+    assert!(text.contains("no changes"), "{text}");
     bench.run(&["down"]).ok();
     until("an end of everything", || {
         bench.list("Job").is_empty().then_some(())
