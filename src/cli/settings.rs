@@ -16,6 +16,7 @@ use crate::model::{EngineName, Instance};
 
 use super::error::CommandError;
 use super::output::quoted;
+use super::plugin::DockerFlags;
 
 /// The first part of every variable's name.
 const PREFIX: &str = "DOCKER_SCHEDULER_";
@@ -118,6 +119,8 @@ pub struct Settings {
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     pub color: Color,
+    /// What the docker CLI was told, when it calls us.
+    pub docker: DockerFlags,
 }
 
 impl Settings {
@@ -125,6 +128,7 @@ impl Settings {
     /// When a variable's value is none that its flag would take; the message names the variable.
     pub fn resolve(
         args: &GlobalArgs,
+        docker: DockerFlags,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Settings, CommandError> {
         let set = |name: &str| variable(&format!("{PREFIX}{name}")).filter(|value| !value.is_empty());
@@ -148,9 +152,10 @@ impl Settings {
             },
             state: path("--state", args.state.clone())?.or_else(|| set("STATE").map(PathBuf::from)),
             take_over: args.take_over || parsed("TAKE_OVER", set("TAKE_OVER"), truth)?.unwrap_or(false),
-            log_level: one_of(args.log_level, "LOG_LEVEL", set("LOG_LEVEL"))?,
+            log_level: one_of(args.log_level.or(docker.log_level), "LOG_LEVEL", set("LOG_LEVEL"))?,
             log_format: one_of(args.log_format, "LOG_FORMAT", set("LOG_FORMAT"))?,
             color: one_of(args.color, "COLOR", set("COLOR"))?,
+            docker,
         })
     }
 }
@@ -227,7 +232,7 @@ mod tests {
     use super::*;
 
     fn resolved(args: &GlobalArgs, variables: &[(&str, &str)]) -> Result<Settings, CommandError> {
-        Settings::resolve(args, &|name| {
+        Settings::resolve(args, DockerFlags::default(), &|name| {
             variables
                 .iter()
                 .find(|(known, _)| *known == name)

@@ -21,6 +21,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 const RESCAN: Duration = Duration::from_secs(30);
 /// After something could not be done.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Between two signs of life.
+const IDLE: Duration = Duration::from_secs(5);
 /// Between two attempts at a stream of changes.
 const RECONNECT: Duration = Duration::from_secs(2);
 
@@ -53,6 +55,8 @@ pub enum Round<'a> {
     Done(&'a [Report]),
     /// The cluster could not be looked at.
     Failed(&'a ClusterError),
+    /// Nothing to do, and nothing hangs: comes every few seconds.
+    Idle,
 }
 
 /// Goes on until it is told to end.
@@ -71,10 +75,13 @@ pub async fn watch(
         let is_well = round(cluster, instance, conflicts, &mut load, &now, &mut report).await;
         let pause = tokio::time::sleep(if is_well { RESCAN } else { AGAIN });
         tokio::pin!(pause);
-        let ends = tokio::select! {
-            () = &mut pause => false,
-            _ = cluster_changed.recv() => false,
-            wake = woken.recv() => !matches!(wake, Some(Woken::Changed)),
+        let ends = loop {
+            tokio::select! {
+                () = &mut pause => break false,
+                _ = cluster_changed.recv() => break false,
+                wake = woken.recv() => break !matches!(wake, Some(Woken::Changed)),
+                () = tokio::time::sleep(IDLE) => report(Round::Idle),
+            }
         };
         if ends {
             break;

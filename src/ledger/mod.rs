@@ -22,6 +22,7 @@ mod compact;
 mod containers;
 mod error;
 mod files;
+mod heartbeat;
 mod held;
 mod history;
 mod jobs;
@@ -55,6 +56,7 @@ use sql::At;
 
 pub use containers::{ContainerRow, ContainerState, NewContainer};
 pub use error::{LedgerError, Result};
+pub use heartbeat::Heartbeat;
 pub use held::{Held, NewHeld};
 pub use history::{HistoryQuery, JobFilter};
 pub use jobs::JobUpsert;

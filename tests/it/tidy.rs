@@ -92,6 +92,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "tracing_subscriber",
             "humantime",
             "bytesize",
+            "sd_notify",
         ],
     ),
 ];

@@ -3,21 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::cluster::{self, Cluster, Loaded, Report, Round, Woken};
 use crate::kubernetes::{self, Conflicts, Seen};
+use crate::ledger::{LedgerError, WatchLock};
 use crate::manifest::{self, Files};
 use crate::model::{Desired, JobName, Origin, Removals};
 use crate::source;
 use crate::transfer::{at_their_lines, check_for_kubernetes};
-use crate::watch::Wake;
+use crate::watch::{Sign, Trouble, Wake};
 use crate::wire;
 
 use super::super::declared::{Manifests, Reader, directory, state_of};
 use super::super::error::{CommandError, CommandResult, ErrorKind, Exit};
+use super::super::life::Life;
 use super::super::output::{paint_plan, print, print_json, talk, talk_raw};
 use super::super::plan::{FURTHEST, Format, markdown};
+use super::super::state::of_ledger;
 use super::super::{App, apply, plan, watch};
 use super::{of_cluster, open};
 
@@ -206,7 +210,19 @@ pub async fn watch(args: watch::Args, app: &App) -> CommandResult {
     Manifests::read(app, &dir)?;
     let dir = dir.canonicalize().unwrap_or(dir);
     let cluster = open(app).await?;
-    let reader = Reader::keeping(app, dir.clone(), &app.state_folder()?.join("cluster-last-good"))?;
+    let state = app.state_folder()?;
+    let reader = Reader::keeping(app, dir.clone(), &state.join("cluster-last-good"))?;
+    // For `health`; two of them would do the same thing twice, without harm.
+    let _lock = WatchLock::acquire(&state).map_err(|error| match error {
+        LedgerError::Locked { by } => CommandError::new(
+            ErrorKind::Refused,
+            format!("another watch is running on this state folder: {by}"),
+        )
+        .hint("another instance needs its own name: `--instance NAME`"),
+        other => of_ledger("take the watch lock", &other),
+    })?;
+    let life = Life::new(&state).map_err(|error| of_ledger("forget the last heartbeat", &error))?;
+    let mut signs = life.signs();
     let (wakes, woken) = mpsc::unbounded_channel();
     watch::signals(wakes.clone())?;
     watch::files(&dir, args.poll, wakes)?;
@@ -222,9 +238,16 @@ pub async fn watch(args: watch::Args, app: &App) -> CommandResult {
         loader(reader, app),
         forwarded(woken),
         || app.now(),
-        |round| teller.tell(round),
+        |round| {
+            teller.tell(round, app.now());
+            signs(Sign::Turned {
+                jobs: teller.jobs,
+                trouble: teller.trouble.as_ref(),
+            });
+        },
     )
     .await;
+    signs(Sign::Stopping);
     Ok(Exit::OK)
 }
 
@@ -290,14 +313,25 @@ fn loader(mut reader: Reader, app: &App) -> cluster::Load {
 struct Teller {
     problems: BTreeSet<String>,
     steps: Vec<(JobName, &'static str, String)>,
+    jobs: usize,
+    /// Since the cluster cannot be looked at.
+    trouble: Option<Trouble>,
 }
 
 impl Teller {
-    fn tell(&mut self, round: Round<'_>) {
+    fn tell(&mut self, round: Round<'_>, now: Timestamp) {
         match round {
-            Round::Planned { plan, desired } => self.planned(plan, desired),
+            Round::Idle => {}
+            Round::Planned { plan, desired } => {
+                self.jobs = desired.jobs.len();
+                self.trouble = None;
+                self.planned(plan, desired);
+            }
             Round::Done(reports) => self.done(reports),
             Round::Failed(error) => {
+                let since = self.trouble.take().map_or(now, |trouble| trouble.since);
+                let why = error.to_string();
+                self.trouble = Some(Trouble { since, why });
                 let problem = of_cluster("look at the cluster", error).render();
                 self.problem(&BTreeSet::from([problem]));
             }

@@ -64,7 +64,8 @@ pub async fn run(command: Command, app: &App) -> CommandResult {
             "ack",
             "no run is `unknown` there: its Job says what became of it",
         )),
-        command @ (Command::Validate(_)
+        command @ (Command::Health(_)
+        | Command::Validate(_)
         | Command::Import(_)
         | Command::Export(_)
         | Command::Schema(_)
