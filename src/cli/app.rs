@@ -142,7 +142,6 @@ impl App {
     }
 
     /// The same clock, for what outlives a call.
-    #[must_use]
     pub fn clock(&self) -> impl Fn() -> Timestamp + Send + use<> {
         || SystemClock.now()
     }
