@@ -20,8 +20,8 @@ test: ## Run all tests; those that need an engine start their own (root)
 
 test-kubernetes: ## Test against a real API server, built once from source (Go), or the cluster of KUBECONFIG
 	@bash tests/setup.sh build kubernetes
-	cargo test --locked --test it --no-run
-	bash tests/kubernetes/cluster.sh cargo test --locked --test it kubernetes:: -- --ignored
+	cargo test --locked --features kubernetes --test it --no-run
+	bash tests/kubernetes/cluster.sh cargo test --locked --features kubernetes --test it kubernetes:: -- --ignored
 
 lint: ## Check formatting, run clippy, and shellcheck where it is installed
 	@bash tests/setup.sh lint

@@ -6,7 +6,8 @@
 //!
 //! Crash points, in order, and what a restart finds:
 //! 1. after CREATING, before create: a nonce without a container; its row is discarded later;
-//! 2. after create, before its ID is recorded: a container with a known nonce, armed all the same;
+//! 2. after create, before its ID is recorded or its secrets are written: a container with a known
+//!    nonce, armed all the same; what is to be in it is written again before the start;
 //! 3. after arming: an armed container, kept;
 //! 4. after the mark: the same;
 //! 5. after the intent, before or after the start request: the fence (`settle`) finds out.
@@ -272,7 +273,11 @@ async fn prepare(
     }
     still_ours(context).await?;
     let target = create(context, launch, trigger, &image_id).await?;
-    if let Err(error) = check_executable(context, &target, launch).await {
+    let checked = match write_files(context, &target.id, launch).await {
+        Ok(()) => check_executable(context, &target, launch).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = checked {
         if matches!(error, ApplyError::CannotArm(_)) && is_taken_away(context, &target).await? {
             return Err(ApplyError::TakenAway(target.name));
         }
@@ -457,6 +462,29 @@ async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Opt
     }
 }
 
+/// Secrets and configs with a content of their own. They are written when the container is made, to
+/// know early that they can be, and again before its start: nobody knows whether whoever made it lived
+/// to write them.
+async fn write_files(context: &Context, id: &str, launch: &Launch) -> Result<(), ApplyError> {
+    if launch.spec.files.is_empty() {
+        return Ok(());
+    }
+    match context.engine.write_files(id, &launch.spec.files).await {
+        Ok(()) => Ok(()),
+        Err(EngineError::Refused { status: 404, message }) => {
+            Err(EngineError::Refused { status: 404, message }.into())
+        }
+        Err(EngineError::Refused { message, .. } | EngineError::Invalid(message)) => {
+            let why = format!("its secrets and configs cannot be written: {message}");
+            Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
+                &launch.spec,
+                &why,
+            )))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn stamp(context: &Context, launch: &Launch, trigger: RunTrigger) -> Stamp {
     Stamp {
         ledger: context.ledger.id().to_owned(),
@@ -629,6 +657,13 @@ async fn start_target(
     if !ours || !untouched {
         record_unknown(context, launch, &Reason::StartedByHand)?;
         return Ok(Launched::NotOurs);
+    }
+    match write_files(context, &target.id, launch).await {
+        Err(ApplyError::Engine(EngineError::Refused { status: 404, .. })) => {
+            context.ledger.discarded(&target.nonce)?;
+            return Ok(Launched::Vanished);
+        }
+        written => written?,
     }
     let intent = Intent {
         at: context.clock.now(),

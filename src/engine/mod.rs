@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, Peer, Text};
+use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, JobFile, Peer, Text};
 
 /// Connects to the engine at `endpoint`.
 ///
@@ -299,6 +299,10 @@ pub trait Engine: Observe {
     /// A change of nothing, which leaves an `update` event as our mark. `false`: this engine has no
     /// such endpoint.
     async fn mark(&self, id: &str) -> Result<bool>;
+
+    /// Writes the files of these that have a content of their own into a container that does not run;
+    /// what is there is replaced. Folders that are missing are made.
+    async fn write_files(&self, id: &str, files: &[JobFile]) -> Result<()>;
 
     /// One start call; never repeated here. `Ok` proves that the container runs or ran, not that
     /// this call started it.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Backoff, Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, OnUnknown, Place, Policy,
-    Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
+    Backoff, Concurrency, ContainerSpec, FileKind, Job, MissedFires, Mount, MountKind, OnUnknown, Place,
+    Policy, Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -226,6 +226,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         rights,
         resources,
         presence,
+        files,
     } = spec;
     match place {
         Place::Fresh => {}
@@ -296,6 +297,9 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
     self::rights(rights, found);
     self::resources(resources, found);
     self::presence(presence, found);
+    let has = |kind: FileKind| files.iter().any(|file| file.kind == kind);
+    found.none("secrets", has(FileKind::Secret), "");
+    found.none("configs", has(FileKind::Config), "");
     let long = labels.iter().any(|(name, _)| !is_label_name(name));
     found.none(
         "labels",

@@ -250,6 +250,7 @@ fn pod(job: &Job, secret: &str) -> Value {
         rights: _,
         resources: _,
         presence: _,
+        files: _,
     } = &job.container;
     let mut container = Map::new();
     let mut set = |key: &str, value: Option<Value>| {

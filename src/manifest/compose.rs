@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::model::{
-    ContainerSpec, ExecTarget, ImageRef, Logging, PullPolicy, Text, Ulimit, Which, validate_container_ref,
+    ContainerSpec, ExecTarget, FileKind, ImageRef, Logging, PullPolicy, Text, Ulimit, Which,
+    validate_container_ref,
 };
 use crate::policy::Refusal;
 use crate::schedule;
@@ -16,6 +17,7 @@ use super::canonical::Used;
 use super::diagnostic::{Sink, code};
 use super::environment::{self, pairs, text_of};
 use super::extension::{ExecKey, NamedTarget};
+use super::files;
 use super::health;
 use super::interpolate::Variables;
 use super::keys;
@@ -45,12 +47,23 @@ pub(crate) struct Scope<'a, 'f> {
     pub refused_folders: &'a mut Vec<PathBuf>,
 }
 
-/// Volumes and networks at the top of the file.
+/// What stands at the top of the file for its jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
     pub volumes: BTreeMap<String, Resource>,
     pub networks: BTreeMap<String, Resource>,
+    pub secrets: BTreeMap<String, files::Declaration>,
+    pub configs: BTreeMap<String, files::Declaration>,
     pub has_services: bool,
+}
+
+impl Declared {
+    pub fn files(&self, kind: FileKind) -> &BTreeMap<String, files::Declaration> {
+        match kind {
+            FileKind::Secret => &self.secrets,
+            FileKind::Config => &self.configs,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +107,7 @@ pub(crate) fn container(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<Contai
     }
     environment::environment(scope, job, &mut spec);
     network::networks(scope, job, &mut spec);
+    files::files(scope, job, &mut spec);
     presence::conflicts(scope.sink, job, spec.network_mode.as_deref());
     resources::conflicts(scope.sink, job, &spec);
     image.map(|_| spec)
@@ -200,7 +214,8 @@ fn key(scope: &mut Scope<'_, '_>, entry: &Entry, spec: &mut ContainerSpec) {
     let sink = &mut *scope.sink;
     match name {
         // Read on their own, because they depend on each other or on the whole job.
-        "image" | "triggers" | "x-scheduler" | "environment" | "env_file" | "networks" => {}
+        "image" | "triggers" | "x-scheduler" | "environment" | "env_file" | "networks" | "secrets"
+        | "configs" => {}
         "command" => spec.command = words(sink, value, name),
         "entrypoint" => spec.entrypoint = words(sink, value, name),
         "volumes" => spec.mounts = mounts::volumes(scope, value),

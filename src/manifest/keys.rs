@@ -58,8 +58,8 @@ pub(crate) enum Shape {
 mod job;
 
 pub(crate) use job::{
-    ATTACHMENT, DEVICE, ENV_FILE, GPUS, HEALTHCHECK, JOB, LOGGING, MOUNT, MOUNT_BIND, MOUNT_TMPFS,
-    MOUNT_VOLUME, PORT, ULIMIT,
+    ATTACHMENT, DEVICE, ENV_FILE, FILE_REFERENCE, GPUS, HEALTHCHECK, JOB, LOGGING, MOUNT, MOUNT_BIND,
+    MOUNT_TMPFS, MOUNT_VOLUME, PORT, ULIMIT,
 };
 
 use Shape::{
@@ -120,10 +120,20 @@ pub(crate) static MANIFEST: Section = Section {
             Either(&[Map(&Either(&[Keys(&VOLUME), Null])), Null]),
             "Volumes that jobs name. A missing one is created, and never removed.",
         ),
+        row(
+            "configs",
+            Either(&[Map(&Either(&[Keys(&CONFIG), Null])), Null]),
+            "Files that jobs name, for what is no secret.",
+        ),
+        row(
+            "secrets",
+            Either(&[Map(&Either(&[Keys(&SECRET), Null])), Null]),
+            "Files that jobs name, whose content is shown nowhere.",
+        ),
         row("services", Any, "Left to Compose."),
         row("version", Any, "Obsolete in Compose, and without effect."),
     ]],
-    later: &["configs", "include", "models", "secrets"],
+    later: &["include", "models"],
     later_is_for_services: true,
     required: &[],
 };
@@ -369,6 +379,46 @@ pub(crate) static NETWORK: Section = Section {
     later_is_for_services: false,
     required: &[],
 };
+
+/// An entry of `secrets` at the top.
+pub(crate) static SECRET: Section = Section {
+    id: "secret",
+    of: "a secret",
+    rows: &[&FILE_ROWS],
+    later: &["driver", "driver_opts", "labels", "template_driver"],
+    later_is_for_services: true,
+    required: &[],
+};
+
+/// An entry of `configs` at the top.
+pub(crate) static CONFIG: Section = Section {
+    id: "config",
+    of: "a config",
+    rows: &[&FILE_ROWS],
+    later: &["labels", "template_driver"],
+    later_is_for_services: true,
+    required: &[],
+};
+
+const FILE_ROWS: [Row; 5] = [
+    row(
+        "content",
+        Text,
+        "The content itself; of a secret better elsewhere.",
+    ),
+    row("environment", Text, "The variable that holds the content."),
+    row(
+        "external",
+        Flag,
+        "Whether a cluster keeps it; no job of a single engine can have it then.",
+    ),
+    row(
+        "file",
+        Text,
+        "The file that holds the content, seen from the manifest.",
+    ),
+    row("name", Text, "Its full name, where it is external."),
+];
 
 const RESOURCE_ROWS: [Row; 2] = [
     row(

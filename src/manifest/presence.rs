@@ -197,7 +197,6 @@ fn range(text: &str) -> Option<(u16, u16)> {
 fn long(sink: &mut Sink<'_>, node: &Node) -> Option<Port> {
     let (mut target, mut published, mut host_ip) = (None, None, None);
     let mut protocol = "tcp";
-    let had_errors = sink.has_errors();
     for Entry { key, value } in values::fields(sink, node, "ports[]", &keys::PORT) {
         let name = key.text.as_str();
         match name {
@@ -238,7 +237,7 @@ fn long(sink: &mut Sink<'_>, node: &Node) -> Option<Port> {
             _ => {}
         }
     }
-    if target.is_none() && had_errors == sink.has_errors() {
+    if node.get("target").is_none() {
         sink.error(code::MISSING_KEY, node.span.clone(), "this port has no `target`");
     }
     Some(Port {

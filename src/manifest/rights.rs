@@ -243,7 +243,7 @@ fn device(sink: &mut Sink<'_>, node: &Node) -> Option<Device> {
             _ => {}
         }
     }
-    if source.is_none() && !sink.has_errors() {
+    if node.get("source").is_none() {
         sink.error(
             code::MISSING_KEY,
             node.span.clone(),

@@ -13,7 +13,10 @@ use jiff::civil::Date;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ExecTarget, Healthcheck, ImageRef, JobName, Outcome, Place, Presence, Resources, Rights};
+use super::{
+    ExecTarget, FileSource, Healthcheck, ImageRef, JobFile, JobName, Outcome, Place, Presence, Resources,
+    Rights,
+};
 
 /// One entry under `jobs:`, ready to be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -445,6 +448,9 @@ pub struct ContainerSpec {
     pub resources: Resources,
     #[serde(default)]
     pub presence: Presence,
+    /// Secrets, then configs.
+    #[serde(default)]
+    pub files: Vec<JobFile>,
 }
 
 impl ContainerSpec {
@@ -483,6 +489,7 @@ impl ContainerSpec {
             rights: Rights::default(),
             resources: Resources::default(),
             presence: Presence::default(),
+            files: Vec::new(),
         }
     }
 }
@@ -524,7 +531,11 @@ impl ContainerSpec {
             .values_mut()
             .chain(spec.labels.values_mut())
             .chain(spec.annotations.values_mut());
-        for text in lists.chain(maps) {
+        let files = spec.files.iter_mut().filter_map(|file| match &mut file.source {
+            FileSource::Content { content, .. } => Some(content),
+            FileSource::Path(_) => None,
+        });
+        for text in lists.chain(maps).chain(files) {
             *text = change(text)?;
         }
         Ok(spec)

@@ -6,6 +6,7 @@
 
 mod desired;
 mod engine_name;
+mod file;
 mod glob;
 mod host;
 mod job;
@@ -19,6 +20,7 @@ mod stamp;
 
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
 pub use engine_name::EngineName;
+pub use file::{FileKind, FileSource, JobFile};
 pub use glob::Glob;
 pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{

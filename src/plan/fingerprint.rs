@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    ContainerSpec, Device, Gpus, Healthcheck, Logging, Mount, MountKind, NetworkAttachment, Place, Port,
-    Presence, Resources, Rights, Text, Tmpfs, Ulimit, Which,
+    ContainerSpec, Device, FileSource, Gpus, Healthcheck, JobFile, Logging, Mount, MountKind,
+    NetworkAttachment, Place, Port, Presence, Resources, Rights, Text, Tmpfs, Ulimit, Which,
 };
 
 /// `v1:` and 32 hexadecimal digits. The version changes when the list of what counts does, so that
@@ -50,6 +50,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         rights,
         resources,
         presence,
+        files,
     } = spec;
     let mut fields = Fields(Sha256::new());
     fields.place(place);
@@ -116,6 +117,9 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
     fields.rights(rights);
     fields.resources(resources);
     fields.presence(presence);
+    for file in files {
+        fields.file(file);
+    }
     fields.finish()
 }
 
@@ -282,6 +286,30 @@ impl Fields {
         self.option("userns_mode", userns_mode.as_deref());
         for (key, value) in sysctls {
             self.pair("sysctl", key, value);
+        }
+    }
+
+    /// A path counts by itself: what lies there may change between two runs. What is written into the
+    /// container counts, because it is in there already.
+    fn file(&mut self, file: &JobFile) {
+        let JobFile {
+            kind,
+            name: _, // of the manifest alone
+            target,
+            source,
+        } = file;
+        self.text("file", kind.key());
+        match source {
+            FileSource::Path(path) => self.pair("path", target, &path.display().to_string()),
+            FileSource::Content {
+                content,
+                uid,
+                gid,
+                mode,
+            } => {
+                self.pair("content", target, content.expose());
+                self.text("owner", &format!("{uid}:{gid} {mode:o}"));
+            }
         }
     }
 

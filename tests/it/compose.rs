@@ -8,7 +8,7 @@ use std::fs;
 use docker_scheduler::engine::CreateRequest;
 use docker_scheduler::engine::docker::{ApiVersion, create_body};
 use docker_scheduler::manifest::{Settings, json_schema, render};
-use docker_scheduler::model::ContainerSpec;
+use docker_scheduler::model::{ContainerSpec, FileSource};
 use docker_scheduler::policy::Rules;
 use docker_scheduler::source;
 use serde_json::Value;
@@ -108,6 +108,18 @@ fn asked(yaml: &str) -> String {
     let mut lines = Vec::new();
     if let Some(platform) = &spec.platform {
         lines.push(format!("?platform={platform}"));
+    }
+    for file in &spec.files {
+        if let FileSource::Content {
+            content,
+            uid,
+            gid,
+            mode,
+        } = &file.source
+        {
+            let text = content.expose();
+            lines.push(format!("PUT {} {uid}:{gid} {mode:04o} {text:?}", file.target));
+        }
     }
     compare("", &body(self::spec("")), &body(spec), &mut lines);
     lines.join("\n")

@@ -1,5 +1,6 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod attributes;
 mod chaos;
 mod cli;
 mod compose;

@@ -148,9 +148,10 @@ const CLOCK_READERS: [(&str, &str, &str); 1] = [(
 )];
 
 /// Verbs of `Engine` that change something, with the name of what they are called on.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "create",
     "mark",
+    "write_files",
     "start",
     "stop",
     "kill",

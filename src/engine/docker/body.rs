@@ -15,7 +15,9 @@ use bollard::models::{
 
 use super::{ApiVersion, host};
 use crate::engine::{CreateRequest, EngineError, Result};
-use crate::model::{ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit};
+use crate::model::{
+    ContainerSpec, FileSource, JobFile, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit,
+};
 
 /// The body of `POST /containers/create`.
 ///
@@ -65,9 +67,16 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         rights,
         resources,
         presence,
+        files,
     } = spec;
 
-    let (binds, mounts) = lower_mounts(mounts, api)?;
+    let (binds, mut mounts) = lower_mounts(mounts, api)?;
+    // What has a content of its own is written into the container, once that exists.
+    for file in files {
+        if let FileSource::Path(path) = &file.source {
+            mounts.push(lower_file(file, path)?);
+        }
+    }
     let mut host_config = HostConfig {
         binds: some(binds),
         mounts: some(mounts),
@@ -136,6 +145,10 @@ pub fn mask_sensitive(spec: &ContainerSpec, text: &str) -> String {
         .chain(spec.environment.values())
         .chain(spec.labels.values())
         .chain(spec.annotations.values())
+        .chain(spec.files.iter().filter_map(|file| match &file.source {
+            FileSource::Content { content, .. } => Some(content),
+            FileSource::Path(_) => None,
+        }))
         .filter(|text| text.is_sensitive() && !text.expose().is_empty())
         .map(Text::expose)
         .collect();
@@ -279,6 +292,16 @@ fn lower_mount_kind(kind: &MountKind) -> Result<EngineMount> {
                 .transpose()?,
             ..EngineMount::default()
         },
+    })
+}
+
+fn lower_file(file: &JobFile, path: &Path) -> Result<EngineMount> {
+    Ok(EngineMount {
+        typ: Some(MountType::BIND),
+        source: Some(utf8(path)?.to_owned()),
+        target: Some(file.target.clone()),
+        read_only: Some(true),
+        ..EngineMount::default()
     })
 }
 

@@ -7,6 +7,7 @@
 //! may go away and come back at any time.
 
 mod api;
+mod archive;
 mod body;
 mod convert;
 mod exec;
@@ -42,7 +43,7 @@ use super::{
     EngineError, EngineEvent, EngineInfo, EngineKind, ExecRequest, ExecState, ImageSummary, LogChunk,
     LogOptions, LogStream, Observe, PathStat, PullProgress, Removal, Result,
 };
-use crate::model::{ImageRef, Peer, validate_container_ref};
+use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
 pub use body::{create_body, mask_sensitive};
@@ -55,6 +56,8 @@ const CREATE: Duration = Duration::from_secs(60);
 const START: Duration = Duration::from_secs(30);
 /// What the engine may take beyond the grace period to kill and to report.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
+/// Secrets and configs are small.
+const WRITE: Duration = Duration::from_secs(30);
 const KILL: Duration = Duration::from_secs(15);
 /// Deleting a large filesystem layer takes its time.
 const REMOVE: Duration = Duration::from_secs(60);
@@ -427,6 +430,22 @@ impl Engine for DockerEngine {
             Err(EngineError::Refused { status: 404, .. }) if kind == EngineKind::Podman => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    async fn write_files(&self, id: &str, files: &[JobFile]) -> Result<()> {
+        let id = checked(id)?.to_owned();
+        let Some(archive) = archive::of(files)? else {
+            return Ok(());
+        };
+        let options = query::UploadToContainerOptions {
+            path: "/".to_owned(),
+            ..query::UploadToContainerOptions::default()
+        };
+        self.call(WRITE, async move |docker: bollard::Docker| {
+            let body = bollard::body_full(archive);
+            docker.upload_to_container(&id, Some(options), body).await
+        })
+        .await
     }
 
     async fn start(&self, id: &str) -> Result<()> {

@@ -46,6 +46,7 @@ pub enum RequestKind {
     Logs,
     Create,
     Mark,
+    WriteFiles,
     Start,
     Stop,
     Kill,
@@ -76,6 +77,7 @@ impl RequestKind {
             RequestKind::Logs => "logs",
             RequestKind::Create => "create",
             RequestKind::Mark => "mark",
+            RequestKind::WriteFiles => "write files",
             RequestKind::Start => "start",
             RequestKind::Stop => "stop",
             RequestKind::Kill => "kill",
@@ -99,6 +101,7 @@ impl RequestKind {
                 | RequestKind::Stat
                 | RequestKind::Logs
                 | RequestKind::Mark
+                | RequestKind::WriteFiles
                 | RequestKind::Start
                 | RequestKind::Stop
                 | RequestKind::Kill
@@ -116,6 +119,7 @@ impl RequestKind {
             self,
             RequestKind::Create
                 | RequestKind::Mark
+                | RequestKind::WriteFiles
                 | RequestKind::Start
                 | RequestKind::Stop
                 | RequestKind::Kill

@@ -32,6 +32,11 @@ pub(crate) static JOB: Section = Section {
             "The control group that its own is made in.",
         ),
         row(
+            "configs",
+            List(&Either(&[Text, Keys(&FILE_REFERENCE)])),
+            "Configs of this file; each is at `/NAME`.",
+        ),
+        row(
             "cpu_shares",
             Count,
             "Its weight where CPUs are short; others have 1024.",
@@ -162,6 +167,11 @@ pub(crate) static JOB: Section = Section {
             "The OCI runtime, by its name in the engine's configuration.",
         ),
         row(
+            "secrets",
+            List(&Either(&[Text, Keys(&FILE_REFERENCE)])),
+            "Secrets of this file; each is at `/run/secrets/NAME`.",
+        ),
+        row(
             "security_opt",
             TEXTS,
             "What gives up confinement is refused by the default policy.",
@@ -217,7 +227,6 @@ pub(crate) static JOB: Section = Section {
     later: &[
         "blkio_config",
         "cgroup",
-        "configs",
         "cpu_count",
         "cpu_percent",
         "cpu_period",
@@ -235,7 +244,6 @@ pub(crate) static JOB: Section = Section {
         "models",
         "oom_kill_disable",
         "profiles",
-        "secrets",
         "storage_opt",
         "use_api_socket",
         "volumes_from",
@@ -285,6 +293,26 @@ pub(crate) static GPUS: Section = Section {
     later: &[],
     later_is_for_services: false,
     required: &[],
+};
+
+/// An entry of `secrets` or `configs` of a job, in the long form.
+pub(crate) static FILE_REFERENCE: Section = Section {
+    id: "file_reference",
+    of: "a secret or config of a job",
+    rows: &[&[
+        row("gid", Count, "The number of the group that owns a written file."),
+        row(
+            "mode",
+            Either(&[Count, Like("^(0o)?[0-7]+$")]),
+            "Permissions of a written file: `0440`.",
+        ),
+        row("source", Text, "Its name in this file."),
+        row("target", Text, "Its path in the container."),
+        row("uid", Count, "The number of the user who owns a written file."),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &["source"],
 };
 
 pub(crate) static HEALTHCHECK: Section = Section {
