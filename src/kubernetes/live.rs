@@ -298,9 +298,9 @@ mod tests {
 
     #[test]
     fn a_diff_names_fields_as_kubernetes_does_and_hides_secrets() {
-        let before = json!({"kind": "CronJob", "metadata": {"uid": "1", "labels": {"a.b/c": "x"}},
+        let before = json!({"kind": "CronJob", "metadata": {"name": "n", "uid": "1", "labels": {"a.b/c": "x"}},
             "spec": {"schedule": "0 1 * * *", "containers": [{"name": "a", "args": ["x", "y"]}]}, "status": {}});
-        let after = json!({"kind": "CronJob", "metadata": {"uid": "2"},
+        let after = json!({"kind": "CronJob", "metadata": {"name": "n", "uid": "2"},
             "spec": {"schedule": "0 2 * * *", "containers": [{"name": "a", "args": ["x"]}], "suspend": true}});
         assert_eq!(
             diff_lines(&differences(Some(&before), &after)),
