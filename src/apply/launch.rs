@@ -19,14 +19,14 @@ use jiff::SignedDuration;
 use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
-use super::{ApplyError, Context, LaneReport, exec, record_unknown, remove, settle};
+use super::{ApplyError, Context, LaneReport, at_once, exec, record_unknown, remove, settle};
 use crate::engine::target::{Program, find_program};
 use crate::engine::{ContainerState, CreateRequest, EngineError};
 use crate::event::What;
 use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Settle, Shared, Terms};
 use crate::model::{
-    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, PullPolicy, Reason, RunId, RunTrigger,
-    Slot, Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Launching, PullPolicy, Reason, RunId,
+    RunTrigger, Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -71,6 +71,11 @@ pub(super) async fn start(
             _ => Ok(()),
         };
     }
+    if context.engine.launching() == Launching::AtOnce {
+        let made = at_once::start(context, launch, RunTrigger::Schedule).await;
+        note_arming(context, launch, &made)?;
+        return report_start(launch, made?, report);
+    }
     let target = match armed {
         Some(target) => {
             for old in discard {
@@ -84,7 +89,12 @@ pub(super) async fn start(
             made?
         }
     };
-    match start_target(context, launch, RunTrigger::Schedule, &target).await? {
+    let launched = start_target(context, launch, RunTrigger::Schedule, &target).await?;
+    report_start(launch, launched, report)
+}
+
+fn report_start(launch: &Launch, launched: Launched, report: &mut LaneReport) -> Result<(), ApplyError> {
+    match launched {
         Launched::Started => report.started.push(launch.name.clone()),
         Launched::Vanished | Launched::AlreadyRecorded | Launched::NotOurs | Launched::Unconfirmed => {}
         Launched::Active(run) => {
@@ -120,6 +130,9 @@ pub async fn launch_now(
             _ => Ok(launch.name.clone()),
         };
     }
+    if context.engine.launching() == Launching::AtOnce {
+        return now_at_once(context, launch, trigger).await;
+    }
     let target = match launch.reuses() {
         true => shared_container(context, launch, trigger).await?,
         false => prepare(context, launch, &[], trigger).await?,
@@ -143,6 +156,17 @@ pub async fn launch_now(
             "container {} was removed or started by somebody else before its start",
             target.name
         ))),
+    }
+}
+
+async fn now_at_once(context: &Context, launch: &Launch, trigger: RunTrigger) -> Result<RunId, ApplyError> {
+    match at_once::start(context, launch, trigger).await? {
+        Launched::Active(run) => Err(ApplyError::Active {
+            job: launch.job.clone(),
+            run,
+        }),
+        Launched::Full { cap, by } => Err(ApplyError::AtLimit { cap, by }),
+        _ => Ok(launch.name.clone()),
     }
 }
 
@@ -214,10 +238,10 @@ pub enum Launched {
 }
 
 /// Keeps the job's arming failure in the ledger, where plans see it, until an arming succeeds.
-fn note_arming(
+fn note_arming<T>(
     context: &Context,
     launch: &Launch,
-    made: &Result<Target, ApplyError>,
+    made: &Result<T, ApplyError>,
 ) -> Result<(), ApplyError> {
     let detail = match made {
         Ok(_) => {
@@ -485,7 +509,7 @@ async fn write_files(context: &Context, id: &str, launch: &Launch) -> Result<(),
     }
 }
 
-fn stamp(context: &Context, launch: &Launch, trigger: RunTrigger) -> Stamp {
+pub(super) fn stamp(context: &Context, launch: &Launch, trigger: RunTrigger) -> Stamp {
     Stamp {
         ledger: context.ledger.id().to_owned(),
         job: launch.job.clone(),

@@ -28,7 +28,7 @@ pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> 
         }
     }
     let endpoint = endpoint(settings, &environment(&settings.docker))?;
-    engine::connect(&endpoint)
+    engine::connect(&endpoint, settings.engine.unwrap_or_default())
         .await
         .map_err(|error| CommandError::engine("connect to the engine", &error))
 }

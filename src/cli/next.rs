@@ -253,6 +253,7 @@ fn listing(columns: &'static [Column], rows: Vec<Row>) -> Listing {
     Listing {
         columns,
         fields: wire::Slot::FIELDS,
+        spare: &[],
         rows,
     }
 }

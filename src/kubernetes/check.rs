@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Backoff, Concurrency, ContainerSpec, FileKind, Job, MissedFires, Mount, MountKind, OnUnknown, Place,
-    Policy, Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
+    Backoff, Concurrency, ContainerSpec, FileKind, Job, MissedFires, Mount, MountKind, OnNodeLoss, OnUnknown,
+    Place, Placement, Policy, Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -129,6 +129,7 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
         retries: _,
         backoff,
         on_unknown,
+        on_node_loss,
         jitter,
         group,
     } = policy;
@@ -150,6 +151,13 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
     if *backoff != Backoff::default() {
         let message = "Kubernetes waits 10 s before the first further attempt, then twice as long each time";
         found.warning("x-scheduler.backoff", message, "");
+    }
+    if *on_node_loss != OnNodeLoss::Skip {
+        found.warning(
+            "x-scheduler.on_node_loss",
+            "Kubernetes makes another pod by itself, within `retries`",
+            "",
+        );
     }
     if *on_unknown != OnUnknown::Skip {
         found.warning("x-scheduler.on_unknown", "it has no meaning in Kubernetes", "");
@@ -219,6 +227,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         logging,
         stop_signal,
         stop_grace_period: _,
+        placement,
         platform,
         stdin_open,
         annotations,
@@ -228,6 +237,11 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         presence,
         files,
     } = spec;
+    found.none(
+        "x-scheduler.placement",
+        *placement != Placement::default(),
+        "it is for Swarm; a pod has a node selector",
+    );
     match place {
         Place::Fresh => {}
         Place::Reuse => found.error(

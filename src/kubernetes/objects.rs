@@ -173,6 +173,7 @@ fn cron_spec(policy: &Policy) -> Map<String, Value> {
         retries: _, // of the Job, not of the CronJob
         backoff: _,
         on_unknown: _,
+        on_node_loss: _,
         jitter: _,
         group: _,
     } = policy;
@@ -242,6 +243,7 @@ fn pod(job: &Job, secret: &str) -> Value {
         logging: _,
         stop_signal: _,
         stop_grace_period,
+        placement: _,
         // `check` refuses them.
         platform: _,
         stdin_open: _,

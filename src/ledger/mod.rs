@@ -18,6 +18,7 @@
 //! - It decides nothing. What a missed slot becomes is the planner's affair; whether a container
 //!   may be started after a crash is the launch protocol's.
 
+mod beside;
 mod compact;
 mod containers;
 mod error;
@@ -54,6 +55,7 @@ use crate::model::{Gap, JobName, JobRecord, Run, Text};
 use error::Fault;
 use sql::At;
 
+pub use beside::{Follow, NewAtOnce};
 pub use containers::{ContainerRow, ContainerState, NewContainer};
 pub use error::{LedgerError, Result};
 pub use heartbeat::Heartbeat;

@@ -243,6 +243,9 @@ impl Reader<'_, '_> {
         if own.exec.is_none() && own.reuse.or(defaults.reuse) == Some(true) {
             container.place = Place::Reuse;
         }
+        if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
+            container.placement = placement;
+        }
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {
             name,

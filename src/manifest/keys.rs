@@ -63,7 +63,8 @@ pub(crate) use job::{
 };
 
 use Shape::{
-    Any, Count, Cron, Duration, Either, Flag, Integer, Keys, Like, List, Map, Null, Scalar, Text, Word,
+    Any, Count, Cron, Duration, Either, Flag, Integer, Keys, Like, List, Map, Null, Number, Scalar, Size,
+    Text, Word,
 };
 
 const fn row(name: &'static str, shape: Shape, doc: &'static str) -> Row {
@@ -203,7 +204,7 @@ const DAY_MATCH: Row = row(
 );
 
 /// `x-scheduler` keys that have a meaning for one job and as the default of a file.
-const SCHEDULER_ROWS: [Row; 17] = [
+const SCHEDULER_ROWS: [Row; 19] = [
     row(
         "backoff",
         PAUSES,
@@ -249,6 +250,16 @@ const SCHEDULER_ROWS: [Row; 17] = [
         "on_unknown",
         Word(&["skip", "rerun"]),
         "What follows a run of which nobody can say how it ended.",
+    ),
+    row(
+        "on_node_loss",
+        Word(&["skip", "rerun"]),
+        "In a Swarm, what follows a run whose node went down; `rerun` may run it twice.",
+    ),
+    row(
+        "placement",
+        Keys(&PLACEMENT),
+        "In a Swarm, which nodes may run it.",
     ),
     row("retries", Count, "Further attempts after a definite failure."),
     row("starting_deadline", Duration, "How late a slot may still start."),
@@ -320,6 +331,39 @@ pub(crate) static BACKOFF: Section = Section {
     rows: &[&[
         row("initial", Duration, "The first pause: `10s`."),
         row("max", Duration, "The longest pause: `5m`."),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
+/// Which nodes of a Swarm may run a job.
+pub(crate) static PLACEMENT: Section = Section {
+    id: "placement",
+    of: "`placement`",
+    rows: &[&[
+        row(
+            "constraints",
+            List(&Text),
+            "What a node must have: `[node.labels.disk==ssd]`.",
+        ),
+        row(
+            "reservations",
+            Keys(&RESERVATIONS),
+            "What a node must have left for it.",
+        ),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
+pub(crate) static RESERVATIONS: Section = Section {
+    id: "reservations",
+    of: "`reservations`",
+    rows: &[&[
+        row("cpus", Number, "CPUs: `0.5`."),
+        row("memory", Size, "Memory: `512m`."),
     ]],
     later: &[],
     later_is_for_services: false,

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{
     ContainerSpec, Device, FileSource, Gpus, Healthcheck, JobFile, Logging, Mount, MountKind,
-    NetworkAttachment, Place, Port, Presence, Resources, Rights, Text, Tmpfs, Ulimit, Which,
+    NetworkAttachment, Place, Placement, Port, Presence, Reservations, Resources, Rights, Text, Tmpfs,
+    Ulimit, Which,
 };
 
 /// `v1:` and 32 hexadecimal digits. The version changes when the list of what counts does, so that
@@ -43,6 +44,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         logging,
         stop_signal,
         stop_grace_period,
+        placement,
         platform,
         stdin_open,
         annotations,
@@ -105,6 +107,19 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
             .map(|grace| grace.as_millis().to_string())
             .as_deref(),
     );
+    let Placement {
+        constraints,
+        reservations: Reservations {
+            memory_bytes,
+            nano_cpus,
+        },
+    } = placement;
+    for constraint in constraints {
+        fields.text("constraint", constraint);
+    }
+    let number = |value: &Option<u64>| value.map(|value| value.to_string());
+    fields.option("reserved_memory", number(memory_bytes).as_deref());
+    fields.option("reserved_cpus", number(nano_cpus).as_deref());
     // What came later adds nothing where it is not used, so that no container was made anew for it.
     fields.option("platform", platform.as_deref());
     fields.flag("stdin_open", *stdin_open);

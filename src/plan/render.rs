@@ -28,7 +28,7 @@ pub struct Entry {
 /// The whole plan as text, ending in its summary line.
 #[must_use]
 pub fn render(plan: &Plan) -> String {
-    let mut entries: Vec<Entry> = plan.changes().map(|step| change(step, plan.at)).collect();
+    let mut entries: Vec<Entry> = plan.changes().map(|step| change(step, plan)).collect();
     entries.extend(plan.waiting.iter().map(|waiting| Entry {
         sign: if waiting.cause.is_problem() { '!' } else { '.' },
         job: waiting.job.to_string(),
@@ -69,8 +69,9 @@ pub fn lay_out(entries: &[Entry], unchanged: usize) -> String {
     text
 }
 
-fn change(step: &Step, now: Timestamp) -> Entry {
-    let mut below = next_lines(step, now);
+fn change(step: &Step, plan: &Plan) -> Entry {
+    let mut below = next_lines(step, plan.at);
+    below.extend(checked_line(step, plan));
     let diff = step.diff.iter().flat_map(|diff| diff.lines());
     below.extend(
         diff.filter(|line| !line.starts_with("@@"))
@@ -93,6 +94,13 @@ fn sign(step: &Step) -> char {
         (Action::Remove { .. } | Action::Adopt { .. }, _) | (Action::Update, Cause::JobRemoved) => '-',
         _ => '~',
     }
+}
+
+/// What was looked at for a job that is new or edited.
+fn checked_line(step: &Step, plan: &Plan) -> Option<String> {
+    let edited = matches!(step.action, Action::Update) && step.cause != Cause::JobRemoved;
+    let found = plan.checked.get(&step.job).filter(|_| edited)?;
+    Some(format!("checked: {}", found.join(", ")))
 }
 
 /// When the job comes next, where the change decides that.
@@ -200,6 +208,7 @@ fn cause_in_words(step: &Step) -> String {
         Cause::SlotPassed => String::from("made for a slot that has passed"),
         Cause::Due { late_secs, why } => describe_due(step, *late_secs, why.as_ref()),
         Cause::TimedOut { timeout } => format!("has run longer than its timeout of {}", span(*timeout)),
+        Cause::NotPlaced { why } => format!("no node took it before its deadline: {why}"),
         Cause::Replaced { by } => format!("makes room for slot {by} (concurrency: replace)"),
         Cause::Retry { after } => format!("another attempt after: {after}"),
         Cause::StopAsked => String::from("its end was asked for before, and it still runs"),
@@ -214,6 +223,7 @@ fn cause_in_words(step: &Step) -> String {
         Cause::SlotDecided => String::from("slot decided"),
         Cause::BeyondArmLimit => String::from("other jobs' slots are nearer"),
         Cause::TargetChanged => String::from("its container is not as it was"),
+        Cause::StartedBeside => String::from("started by another scheduler of this instance"),
     }
 }
 
@@ -299,6 +309,8 @@ pub fn describe_wait(cause: &WaitCause, now: Timestamp) -> String {
             format!("cannot start: no external volume {volume}; make it with `docker volume create {volume}`")
         }
         WaitCause::TargetNotReady { why } => format!("cannot run its command: {why}"),
+        WaitCause::CheckFailed { why } => format!("cannot start: {why}"),
+        WaitCause::NoNode { why } => format!("would wait for a node: {why}"),
         WaitCause::ReplacedAfterRun => String::from(
             "edited: its container is made anew when it is free, and the files that earlier runs left in it are lost",
         ),

@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 19] = [
+const IMPORTS: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
@@ -22,6 +22,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("config", &["model", "schedule", "manifest", "policy"]),
     // Its plan is printed in the form that all plans have.
     ("kubernetes", &["model", "schedule", "plan"]),
+    ("swarm", &["model"]),
     // Texts of other programs to manifests and back, by the reader of `manifest`.
     ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
     ("clock", &["model"]),
@@ -98,7 +99,7 @@ const CRATES: [(&str, &[&str]); 10] = [
 ];
 
 /// Rooms that a test can call like a formula.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model",
     "schedule",
     "plan",
@@ -106,6 +107,7 @@ const PURE: [&str; 9] = [
     "policy",
     "config",
     "kubernetes",
+    "swarm",
     "transfer",
     "wire",
 ];
@@ -148,12 +150,13 @@ const CLOCK_READERS: [(&str, &str, &str); 1] = [(
 )];
 
 /// Verbs of `Engine` that change something, with the name of what they are called on.
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "create",
     "mark",
     "write_files",
     "start",
     "stop",
+    "conclude",
     "kill",
     "remove",
     "pull",

@@ -15,7 +15,7 @@ use super::super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::super::output::{print_line, talk};
 use super::super::trigger::exit_of;
 use super::super::words::counted;
-use super::super::{App, args, cancel, pause, prune, trigger, wait};
+use super::super::{App, args, cancel, pause, prune, state, trigger, wait};
 use super::{Meant, inventory, meant, of_cluster, of_job, open};
 
 /// Between two looks at a run.
@@ -153,7 +153,7 @@ pub async fn cancel(args: cancel::Args, app: &App) -> CommandResult {
     wanted.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
     wanted.dedup_by(|(a, _), (b, _)| a.id == b.id);
     let of = args.what.len().max(wanted.len());
-    let by = pause::who();
+    let by = state::who();
     for (run, job) in wanted {
         match end(&cluster, app, job, &by).await {
             Ok(ended) => {
@@ -217,7 +217,7 @@ pub async fn pause(args: pause::PauseArgs, app: &App) -> CommandResult {
     }
     let cluster = open(app).await?;
     let all = inventory(&cluster, app).await?;
-    let by = pause::who();
+    let by = state::who();
     for (job, cron_jobs) in named(&all, &args.jobs, app)? {
         for cron_job in cron_jobs {
             cluster::pause(&cluster, cron_job, &by)

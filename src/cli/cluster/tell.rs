@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::cluster::Inventory;
@@ -177,8 +178,16 @@ pub async fn history(args: history::Args, app: &App) -> CommandResult {
                 _ => history::matches(run, key, value, now),
             })
     });
+    let zones: BTreeMap<JobName, TimeZone> = inventory
+        .by_job()
+        .into_iter()
+        .filter_map(|(name, cron_jobs)| {
+            let zone = jobs::timezone(&record(&name, &cron_jobs))?;
+            Some((name, TimeZone::get(&zone).ok()?))
+        })
+        .collect();
     runs.truncate(args.number.map_or(usize::MAX, |number| number as usize));
-    history::listing(&runs, &args, now)?.print(&args.list)?;
+    history::listing(&runs, &zones, &args, now)?.print(&args.list)?;
     Ok(Exit::OK)
 }
 

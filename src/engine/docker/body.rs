@@ -60,7 +60,8 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         logging,
         stop_signal,
         stop_grace_period,
-        platform: _, // Stands in the query.
+        placement: _, // A single engine is the only node there is; the manifests' check says so.
+        platform: _,  // Stands in the query.
         stdin_open,
         annotations,
         healthcheck,
