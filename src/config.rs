@@ -90,7 +90,8 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 13] = [
+/// Every key of the file.
+pub const KEYS: [&str; 13] = [
     "arm",
     "context",
     "engine",
@@ -104,6 +105,22 @@ const KEYS: [&str; 13] = [
     "policy",
     "state",
     "timezone",
+];
+/// Every key of its `policy`.
+pub const POLICY_KEYS: [&str; 13] = [
+    "allow_cap_add",
+    "allow_devices",
+    "allow_docker_socket",
+    "allow_gpus",
+    "allow_host_ipc",
+    "allow_host_network",
+    "allow_host_pid",
+    "allow_host_userns",
+    "allow_host_uts",
+    "allow_privileged",
+    "allow_unconfined",
+    "bind_roots",
+    "exec",
 ];
 const LATER_KEYS: [&str; 3] = ["listen", "notify", "token"];
 
@@ -271,21 +288,6 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 13] = [
-        "allow_cap_add",
-        "allow_devices",
-        "allow_docker_socket",
-        "allow_gpus",
-        "allow_host_ipc",
-        "allow_host_network",
-        "allow_host_pid",
-        "allow_host_userns",
-        "allow_host_uts",
-        "allow_privileged",
-        "allow_unconfined",
-        "bind_roots",
-        "exec",
-    ];
     let mut rules = Rules::default();
     for Entry { key, value } in values::optional_mapping(sink, node, "policy").unwrap_or_default() {
         let name = key.text.as_str();
@@ -314,7 +316,7 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
                 continue;
             }
             _ => {
-                unknown_key(sink, key, "`policy`", &KEYS, &[]);
+                unknown_key(sink, key, "`policy`", &POLICY_KEYS, &[]);
                 continue;
             }
         };

@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod apply;
 #[cfg(feature = "kubernetes")]
 pub mod cluster;
+pub mod doctor;
 pub mod observe;
 pub mod watch;
 

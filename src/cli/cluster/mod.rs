@@ -64,7 +64,9 @@ pub async fn run(command: Command, app: &App) -> CommandResult {
             "ack",
             "no run is `unknown` there: its Job says what became of it",
         )),
-        command @ (Command::Health(_)
+        command @ (Command::Doctor(_)
+        | Command::Init(_)
+        | Command::Health(_)
         | Command::Validate(_)
         | Command::Import(_)
         | Command::Export(_)
