@@ -37,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many containers of a group run at once; a group that is not listed runs one.
     pub groups: BTreeMap<String, u32>,
+    /// Profiles whose jobs are wanted; `*` is all of them.
+    pub profiles: BTreeSet<String>,
 }
 
 /// Whether the container of a job's next slot is created ahead of time.
@@ -86,12 +88,13 @@ impl Default for Config {
             policy: Rules::default(),
             limits: Limits::default(),
             groups: BTreeMap::new(),
+            profiles: BTreeSet::new(),
         }
     }
 }
 
 /// Every key of the file.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "arm",
     "context",
     "engine",
@@ -103,6 +106,7 @@ pub const KEYS: [&str; 13] = [
     "limits",
     "namespace",
     "policy",
+    "profiles",
     "state",
     "timezone",
 ];
@@ -137,6 +141,7 @@ impl Config {
             interpolate: listed,
             set_but_unlisted: unlisted.into_keys().collect(),
             policy: self.policy.clone(),
+            profiles: self.profiles.clone(),
         }
     }
 }
@@ -195,6 +200,13 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         "policy" => config.policy = policy(sink, value),
         "limits" => config.limits = limits(sink, value),
         "groups" => config.groups = groups(sink, value),
+        "profiles" => {
+            for item in values::list(sink, value, name).unwrap_or_default() {
+                config
+                    .profiles
+                    .extend(values::filled_text(sink, item, "profiles[]"));
+            }
+        }
         name if name.starts_with("x-") => {}
         _ => unknown_key(sink, key, "the operator's file", &KEYS, &LATER_KEYS),
     }
@@ -402,6 +414,7 @@ mod tests {
         assert_eq!(
             config,
             Config {
+                profiles: BTreeSet::new(),
                 instance: Some("lab".parse().unwrap()),
                 engine: Some(EngineName::Docker),
                 kube_context: Some("kind".to_owned()),

@@ -210,8 +210,12 @@ impl Reader {
                 None => drop(current.loaded.desired.jobs.remove(name)),
             }
         }
+        // What is only different there is for `validate` and `plan` to say.
         let unfit = unfit.into_iter().map(|(_, found)| found);
-        current.loaded.diagnostics.extend(unfit);
+        current
+            .loaded
+            .diagnostics
+            .extend(unfit.filter(Diagnostic::is_error));
         let errors = current
             .loaded
             .diagnostics

@@ -168,6 +168,7 @@ fn listing(found: &[Examined]) -> Result<Listing, CommandError> {
         fields: wire::Finding::FIELDS,
         spare: &[],
         rows,
+        spare: &[],
     })
 }
 

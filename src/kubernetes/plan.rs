@@ -176,6 +176,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub waiting: Vec<Waiting>,
     pub unchanged: Vec<JobName>,
+    /// Jobs of profiles that are not active.
+    pub inactive: Vec<JobName>,
     /// What the server does not accept, by job.
     pub refused: Vec<(JobName, Finding)>,
 }
@@ -344,6 +346,7 @@ pub fn plan(desired: &Desired, seen: &Seen, instance: &Instance, now: Timestamp)
         steps: Vec::new(),
         waiting: Vec::new(),
         unchanged: Vec::new(),
+        inactive: desired.inactive.iter().cloned().collect(),
         refused: Vec::new(),
     };
     let mut there: BTreeMap<JobName, Vec<&Value>> = BTreeMap::new();
@@ -678,7 +681,7 @@ pub fn render(plan: &Plan, origins: &BTreeMap<JobName, Origin>) -> String {
         why: waiting.cause.describe(),
         below: Vec::new(),
     }));
-    lay_out(&entries, plan.unchanged.len())
+    lay_out(&entries, plan.unchanged.len(), plan.inactive.len())
 }
 
 fn below(step: &Step, now: Timestamp) -> Vec<String> {

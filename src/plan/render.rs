@@ -36,7 +36,7 @@ pub fn render(plan: &Plan) -> String {
         why: describe_wait(&waiting.cause, plan.at),
         below: Vec::new(),
     }));
-    lay_out(&entries, plan.unchanged.len())
+    lay_out(&entries, plan.unchanged.len(), plan.inactive.len())
 }
 
 /// The word of what is no change.
@@ -44,7 +44,7 @@ pub(crate) const WAIT: &str = "wait";
 
 /// Entries as people read them, with their summary: the form of every engine's plan.
 #[must_use]
-pub fn lay_out(entries: &[Entry], unchanged: usize) -> String {
+pub fn lay_out(entries: &[Entry], unchanged: usize, inactive: usize) -> String {
     let width = entries.iter().map(|entry| entry.job.len()).max().unwrap_or(0);
     let mut text = String::new();
     // Writing to a String cannot fail, so the results are dropped.
@@ -64,7 +64,7 @@ pub fn lay_out(entries: &[Entry], unchanged: usize) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&summary(entries, unchanged));
+    text.push_str(&summary(entries, unchanged, inactive));
     text.push('\n');
     text
 }
@@ -370,7 +370,7 @@ fn behind_words(by: &[RunId]) -> String {
     }
 }
 
-fn summary(entries: &[Entry], unchanged: usize) -> String {
+fn summary(entries: &[Entry], unchanged: usize, inactive: usize) -> String {
     let count = |word: &str| entries.iter().filter(|entry| entry.word == word).count();
     let parts: Vec<String> = ["create", "replace", "start", "stop", "remove", "update"]
         .into_iter()
@@ -382,5 +382,12 @@ fn summary(entries: &[Entry], unchanged: usize) -> String {
     } else {
         parts.join(", ")
     };
-    format!("Plan: {changes}; {} waiting, {unchanged} unchanged.", count(WAIT))
+    let inactive = match inactive {
+        0 => String::new(),
+        count => format!(", {count} inactive"),
+    };
+    format!(
+        "Plan: {changes}; {} waiting, {unchanged} unchanged{inactive}.",
+        count(WAIT)
+    )
 }

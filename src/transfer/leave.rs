@@ -106,7 +106,7 @@ pub fn at_their_lines(
 }
 
 /// A finding at its line.
-fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
+pub(super) fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
     let severity = if finding.is_error {
         Severity::Error
     } else {
@@ -137,7 +137,7 @@ fn clashes(jobs: &BTreeMap<JobName, Job>, to: &Destination) -> BTreeSet<String> 
         .collect()
 }
 
-fn error(key: &'static str, message: impl Into<String>, help: &str) -> Finding {
+pub(super) fn error(key: &'static str, message: impl Into<String>, help: &str) -> Finding {
     Finding {
         key,
         is_error: true,
@@ -153,7 +153,7 @@ fn of_kubernetes(jobs: &[&Job], target: &Target) -> String {
 }
 
 /// What the engine's own jobs do not know.
-fn check_for_compose(job: &Job) -> Vec<Finding> {
+pub(super) fn check_for_compose(job: &Job) -> Vec<Finding> {
     let Job {
         name: _,
         origin: _,

@@ -39,7 +39,7 @@ impl Plan {
                 })
                 .collect(),
             unchanged: made.unchanged.clone(),
-            inactive: Vec::new(),
+            inactive: made.inactive.clone(),
             summary: Summary {
                 create: count(kubernetes::Action::Create),
                 update: count(kubernetes::Action::Update),

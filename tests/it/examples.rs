@@ -85,7 +85,8 @@ fn every_example_loads() {
             let (schema, _) = text.split_once('\n').expect("lines");
             let schema = schema.strip_prefix("# yaml-language-server: $schema=");
             let schema = schema.unwrap_or_else(|| panic!("{folder}/{}: names no schema", file.path));
-            assert!(root(&folder).join(schema).is_file(), "there is no {schema}");
+            let beside = root(&folder).join(&file.path).with_file_name(schema);
+            assert!(beside.is_file(), "{folder}/{}: there is no {schema}", file.path);
         }
     }
 }

@@ -10,6 +10,7 @@ mod docker;
 mod doctor;
 mod examples;
 mod fake_engine;
+mod git;
 mod guards;
 mod health;
 mod help;

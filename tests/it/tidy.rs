@@ -68,7 +68,7 @@ const CRATES: [(&str, &[&str]); 10] = [
         "engine",
         &["bollard", "docker_credential", "async_trait", "bytes"],
     ),
-    ("cluster", &["kube", "k8s_openapi", "base64"]),
+    ("cluster", &["kube", "k8s_openapi"]),
     ("ledger", &["rusqlite"]),
     (
         "source",

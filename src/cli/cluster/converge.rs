@@ -205,6 +205,12 @@ fn left_alone(plan: &kubernetes::Plan, declared: &Declared) -> CommandResult {
 /// # Errors
 /// When the directory is missing (3), or no cluster is named (4). A cluster that is away is waited for.
 pub async fn watch(args: watch::Args, app: &App) -> CommandResult {
+    if args.git.is_some() {
+        return Err(
+            CommandError::usage("`watch --git` is not for the engine `kubernetes`")
+                .hint("`apply` from a job of the repository's own pipeline does the same there"),
+        );
+    }
     let dir = directory(args.dir.dir.as_deref(), None)?;
     // A directory that is missing at the start is a mistake; one that goes missing later is held.
     Manifests::read(app, &dir)?;
@@ -224,7 +230,7 @@ pub async fn watch(args: watch::Args, app: &App) -> CommandResult {
     let life = Life::new(&state).map_err(|error| of_ledger("forget the last heartbeat", &error))?;
     let mut signs = life.signs();
     let (wakes, woken) = mpsc::unbounded_channel();
-    watch::signals(wakes.clone())?;
+    watch::signals(wakes.clone(), None)?;
     watch::files(&dir, args.poll, wakes)?;
     tracing::info!(
         directory = %dir.display(), cluster = cluster.host(), namespace = cluster.namespace(), "watching"
