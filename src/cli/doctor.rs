@@ -168,7 +168,6 @@ fn listing(found: &[Examined]) -> Result<Listing, CommandError> {
         fields: wire::Finding::FIELDS,
         spare: &[],
         rows,
-        spare: &[],
     })
 }
 

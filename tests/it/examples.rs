@@ -40,9 +40,15 @@ fn examples() -> Vec<String> {
     names
 }
 
+/// Where an example has its manifests: beside files of other kinds in a folder of their own.
+fn manifests_of(example: String) -> String {
+    let jobs = format!("{example}/jobs");
+    if root(&jobs).is_dir() { jobs } else { example }
+}
+
 /// All folders of manifests that a newcomer may start from.
 fn folders() -> Vec<String> {
-    let mut folders = examples();
+    let mut folders: Vec<String> = examples().into_iter().map(manifests_of).collect();
     folders.push("schedules.d".to_owned());
     folders
 }

@@ -17,6 +17,8 @@ mod help;
 mod hostile;
 mod inside;
 mod judge;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod manifests;
 mod ownership;
 mod people;
