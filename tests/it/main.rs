@@ -3,6 +3,7 @@
 mod chaos;
 mod cli;
 mod conformance;
+mod crash;
 mod docker;
 mod examples;
 mod fake_engine;
@@ -17,6 +18,7 @@ mod people;
 mod proxy;
 mod reach;
 mod registry;
+mod reliability;
 mod replies;
 mod rig;
 mod runs;
