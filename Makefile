@@ -1,11 +1,11 @@
 # Everything a person types in this repository. Each target sets up what it needs and ends by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bless bench chaos
+.PHONY: help build demo test lint bless bench chaos chaos-swarm
 
 help: ## List these targets
 	@printf 'make TARGET\n\n'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build target/release/docker-scheduler
 	@bash tests/setup.sh build
@@ -36,3 +36,7 @@ bench: ## Measure
 chaos: ## Kill engines and schedulers at random for CHAOS_SECONDS (default 600), then again among people on a bad network
 	@bash tests/setup.sh build engine
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --release --test it chaos -- --ignored --nocapture --test-threads=1
+
+chaos-swarm: ## Two schedulers on three managers of a Swarm, whose leader, quorum and nodes are lost at random, for CHAOS_SECONDS
+	@bash tests/setup.sh build engine
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} cargo test --locked --release --test it swarm_faults -- --ignored --nocapture

@@ -85,6 +85,7 @@ async fn connect() -> Result<SharedEngine, Box<dyn Error>> {
         docker_cert_path: text("DOCKER_CERT_PATH").map(PathBuf::from),
         home: std::env::home_dir(),
         scratch: Some(std::env::temp_dir()),
+        ..Env::default()
     };
     let endpoint = context::resolve(&Selection::default(), &env)?;
     Ok(engine::connect(&endpoint).await?)

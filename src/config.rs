@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::reader::{self as values, Entry, Node, Sink, code, unknown_key};
 use crate::manifest::{Diagnostic, Settings};
-use crate::model::{Glob, Instance};
+use crate::model::{EngineName, Glob, Instance};
 use crate::policy::Rules;
 use crate::schedule;
 
@@ -17,6 +17,8 @@ use crate::schedule;
 pub struct Config {
     /// `None` leaves it to the command line and the default.
     pub instance: Option<Instance>,
+    /// `None` leaves it to the command line and the default.
+    pub engine: Option<EngineName>,
     /// As in `DOCKER_HOST`.
     pub host: Option<String>,
     /// A docker context by name.
@@ -68,6 +70,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             instance: None,
+            engine: None,
             host: None,
             context: None,
             state: None,
@@ -148,7 +151,7 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
     let name = key.text.as_str();
     match name {
         "instance" => config.instance = instance(sink, value),
-        "engine" => engine(sink, value),
+        "engine" => config.engine = engine(sink, value),
         "host" => config.host = values::filled_text(sink, value, name),
         "context" => config.context = values::filled_text(sink, value, name),
         "state" => config.state = absolute_path(sink, value, name),
@@ -181,15 +184,9 @@ fn instance(sink: &mut Sink<'_>, node: &Node) -> Option<Instance> {
     }
 }
 
-fn engine(sink: &mut Sink<'_>, node: &Node) {
-    let words = [("docker", true), ("swarm", false), ("kubernetes", false)];
-    if values::word(sink, node, "engine", &words) == Some(false) {
-        sink.error(
-            code::UNSUPPORTED,
-            node.span.clone(),
-            "this engine is known, but not supported yet",
-        );
-    }
+fn engine(sink: &mut Sink<'_>, node: &Node) -> Option<EngineName> {
+    let words = EngineName::ALL.map(|name| (name.as_str(), name));
+    values::word(sink, node, "engine", &words)
 }
 
 fn timezone(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
@@ -239,14 +236,16 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 13] = [
         "allow_cap_add",
         "allow_devices",
         "allow_docker_socket",
+        "allow_gpus",
         "allow_host_ipc",
         "allow_host_network",
         "allow_host_pid",
         "allow_host_userns",
+        "allow_host_uts",
         "allow_privileged",
         "allow_unconfined",
         "bind_roots",
@@ -263,6 +262,8 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
             "allow_host_network" => &mut rules.allow_host_network,
             "allow_host_pid" => &mut rules.allow_host_pid,
             "allow_host_userns" => &mut rules.allow_host_userns,
+            "allow_host_uts" => &mut rules.allow_host_uts,
+            "allow_gpus" => &mut rules.allow_gpus,
             "allow_privileged" => &mut rules.allow_privileged,
             "allow_unconfined" => &mut rules.allow_unconfined,
             "bind_roots" => {
@@ -365,6 +366,7 @@ mod tests {
             config,
             Config {
                 instance: Some("lab".parse().unwrap()),
+                engine: Some(EngineName::Docker),
                 host: Some("unix:///run/docker.sock".to_owned()),
                 context: None,
                 state: Some(PathBuf::from("/var/lib/x")),

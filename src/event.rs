@@ -85,6 +85,12 @@ pub enum What {
     NeverRan {
         run: RunId,
     },
+    /// A scheduler beside this one was first.
+    StartedBeside {
+        run: RunId,
+        /// Its ledger.
+        ledger: String,
+    },
     Pulling {
         image: String,
     },
@@ -135,6 +141,7 @@ impl What {
             | What::Pulling { .. }
             | What::Waits { .. }
             | What::EngineBack { .. }
+            | What::StartedBeside { .. }
             | What::NeverRan { .. } => Level::Info,
             What::ManifestsChanged { .. }
             | What::StopRequested { .. }
@@ -217,6 +224,10 @@ impl fmt::Display for What {
                 f,
                 "the start of {run} was not confirmed; finding out whether it ran"
             ),
+            What::StartedBeside { run, ledger } => {
+                let short = ledger.get(..8).unwrap_or(ledger);
+                write!(f, "{run} was started by another scheduler (ledger {short})")
+            }
             What::NeverRan { run } => write!(f, "{run} never ran; its slot may still start"),
             What::Pulling { image } => write!(f, "pulling {image}"),
             What::EngineLost { why } => write!(f, "engine lost: {why}"),

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod plan;
 pub mod policy;
 pub mod source;
+pub mod swarm;
 pub mod transfer;
 
 pub mod clock;

@@ -11,8 +11,8 @@ use crate::engine::target::{Program, find_program, find_target};
 use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Claim, Container, Desired, EngineFacts, Gap, ImageState, Instance, JobName, JobRecord, LABEL_INSTANCE,
-    Lane, MountKind, Observed, Run, RunId, Stamp, TargetState, Within,
+    Checked, Claim, Container, Desired, EngineFacts, Gap, ImageState, Instance, JobName, JobRecord,
+    LABEL_INSTANCE, Lane, Launching, MountKind, Observed, Run, RunId, Stamp, TargetState, Within,
 };
 
 /// Why the world could not be seen. An engine that is away is not an empty engine.
@@ -37,6 +37,8 @@ pub struct Facts {
     /// For jobs that run a command in somebody else's container, why that one could not run it,
     /// should it be the container of this ID.
     pub programs: BTreeMap<JobName, (String, String)>,
+    /// On an engine that makes nothing ahead: what jobs lean on.
+    pub checked: BTreeMap<JobName, Checked>,
 }
 
 /// What the caller knows beside engine and ledger.
@@ -56,6 +58,13 @@ pub struct Circumstances {
 /// Whatever the engine answers; nothing is guessed.
 pub async fn facts(engine: &dyn Observe, desired: &Desired) -> Result<Facts, EngineError> {
     let info = engine.info().await?;
+    if engine.launching() == Launching::AtOnce {
+        return Ok(Facts {
+            engine: info,
+            checked: checked(engine, desired).await?,
+            ..Facts::default()
+        });
+    }
     let mut images = BTreeMap::new();
     for job in desired.jobs.values() {
         let image = &job.container.image;
@@ -86,7 +95,16 @@ pub async fn facts(engine: &dyn Observe, desired: &Desired) -> Result<Facts, Eng
         networks,
         volumes,
         programs: programs(engine, desired).await?,
+        checked: BTreeMap::new(),
     })
+}
+
+/// What jobs lean on, where no container can be made ahead to find out.
+async fn checked(engine: &dyn Observe, desired: &Desired) -> Result<BTreeMap<JobName, Checked>, EngineError> {
+    let jobs: Vec<_> = desired.jobs.values().collect();
+    let specs: Vec<_> = jobs.iter().map(|job| &job.container).collect();
+    let found = engine.check(&specs).await?;
+    Ok(jobs.into_iter().map(|job| job.name.clone()).zip(found).collect())
 }
 
 /// Looks for the programs of commands that run in somebody else's container.
@@ -183,7 +201,11 @@ pub async fn observe(
     // container in the list already or never, and is looked at again either way.
     let snapshot = ledger.map(Ledger::snapshot).transpose()?;
     let superseded = snapshot.as_ref().map(|snapshot| &snapshot.superseded);
-    let containers = classify(listed, ledger, superseded, instance)?;
+    let launching = engine.launching();
+    let containers = match launching {
+        Launching::Armed => classify(listed, ledger, superseded, instance)?,
+        Launching::AtOnce => shared(listed, instance),
+    };
     let (jobs, runs, mut gaps) = match snapshot {
         Some(snapshot) => (snapshot.jobs, snapshot.runs, snapshot.gaps),
         None => (
@@ -205,6 +227,7 @@ pub async fn observe(
         engine: EngineFacts {
             name: facts.engine.name.clone(),
             version: facts.engine.version.clone(),
+            launching,
         },
         up_since: circumstances.up_since,
         gaps,
@@ -217,8 +240,27 @@ pub async fn observe(
         runs,
         targets,
         exec_running,
+        checked: facts.checked.clone(),
         busy: circumstances.busy.clone(),
     })
+}
+
+/// Whichever scheduler of the instance made them.
+fn shared(listed: Vec<ContainerSummary>, instance: &Instance) -> BTreeMap<String, Container> {
+    let stamped = listed.into_iter().filter_map(|summary| {
+        let stamp = Stamp::read(&summary.labels, instance)?;
+        let container = Container {
+            name: summary.name.parse().ok()?,
+            id: summary.id,
+            status: summary.status,
+            image_id: summary.image_id,
+            created: summary.created,
+            stamp,
+            claim: Claim::Shared,
+        };
+        Some((container.id.clone(), container))
+    });
+    stamped.collect()
 }
 
 /// Containers that carry a complete stamp of this instance, by ID.

@@ -13,10 +13,12 @@ pub struct Rules {
     pub allow_privileged: bool,
     pub allow_cap_add: bool,
     pub allow_devices: bool,
+    pub allow_gpus: bool,
     pub allow_host_network: bool,
     pub allow_host_pid: bool,
     pub allow_host_ipc: bool,
     pub allow_host_userns: bool,
+    pub allow_host_uts: bool,
     pub allow_unconfined: bool,
     pub allow_docker_socket: bool,
     /// Absolute folders of which jobs may mount and read what lies in them.
@@ -35,10 +37,16 @@ pub enum Ask<'a> {
     Privileged,
     CapAdd,
     Devices,
+    Gpus,
     HostNetwork,
     HostPid,
     HostIpc,
     HostUserns,
+    HostUts,
+    /// Of another container, which may in turn have the host's.
+    OtherNetwork,
+    OtherPid,
+    OtherIpc,
     Unconfined,
     Bind(PathAsk<'a>),
     /// A file that the scheduler itself reads for a job (`env_file`).
@@ -86,6 +94,7 @@ impl Rules {
             Ask::Privileged => (self.allow_privileged, "privileged containers", "allow_privileged"),
             Ask::CapAdd => (self.allow_cap_add, "added capabilities", "allow_cap_add"),
             Ask::Devices => (self.allow_devices, "devices of the host", "allow_devices"),
+            Ask::Gpus => (self.allow_gpus, "graphics processors of the host", "allow_gpus"),
             Ask::HostNetwork => (
                 self.allow_host_network,
                 "the host's network",
@@ -97,6 +106,22 @@ impl Rules {
                 self.allow_host_userns,
                 "the host's user namespace",
                 "allow_host_userns",
+            ),
+            Ask::HostUts => (self.allow_host_uts, "the host's own name", "allow_host_uts"),
+            Ask::OtherNetwork => (
+                self.allow_host_network,
+                "the network of another container",
+                "allow_host_network",
+            ),
+            Ask::OtherPid => (
+                self.allow_host_pid,
+                "the processes of another container",
+                "allow_host_pid",
+            ),
+            Ask::OtherIpc => (
+                self.allow_host_ipc,
+                "the shared memory of another container",
+                "allow_host_ipc",
             ),
             Ask::Unconfined => (
                 self.allow_unconfined,
@@ -243,7 +268,12 @@ mod tests {
             (Ask::HostNetwork, "allow_host_network"),
             (Ask::HostPid, "allow_host_pid"),
             (Ask::HostIpc, "allow_host_ipc"),
+            (Ask::Gpus, "allow_gpus"),
             (Ask::HostUserns, "allow_host_userns"),
+            (Ask::HostUts, "allow_host_uts"),
+            (Ask::OtherNetwork, "allow_host_network"),
+            (Ask::OtherPid, "allow_host_pid"),
+            (Ask::OtherIpc, "allow_host_ipc"),
             (Ask::Unconfined, "allow_unconfined"),
         ];
         for (ask, key) in asks {

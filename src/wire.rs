@@ -290,6 +290,23 @@ impl Shape for Container {
     ];
 }
 
+/// What `health --format json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    pub v: u32,
+    pub healthy: bool,
+    /// `working`, `in_trouble`, `stuck`, `starting` or `not_running`.
+    pub state: &'static str,
+    /// In words; `null` while it works.
+    pub why: Option<String>,
+    /// Since when it is in trouble.
+    pub since: Option<Timestamp>,
+    /// How many jobs are watched; `null` before the first look.
+    pub jobs: Option<usize>,
+    /// The newest heartbeat.
+    pub heartbeat_at: Option<Timestamp>,
+}
+
 /// What `version --format json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Version {

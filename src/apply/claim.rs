@@ -11,7 +11,7 @@ use super::{ApplyError, Context};
 use crate::engine::{ContainerFilter, Engine, EngineError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Gap, GapKind, Instance, LABEL_INSTANCE, LABEL_LEDGER, LABEL_MANAGED_BY, MANAGED_BY, Stamp,
+    Gap, GapKind, Instance, LABEL_INSTANCE, LABEL_LEDGER, LABEL_MANAGED_BY, Launching, MANAGED_BY, Stamp,
 };
 
 /// A scheduler asks for the volume before each create and start, a few times a second at most.
@@ -51,6 +51,11 @@ pub async fn claim(
             ledger.forget_baselines()?;
         }
         _ => {}
+    }
+    if engine.launching() == Launching::AtOnce {
+        // Each run's own name is the lock, among any number of ledgers.
+        ledger.bind_engine(&found)?;
+        return Ok(());
     }
     let others = other_ledgers(engine, ledger, instance).await?;
     if !others.is_empty() {

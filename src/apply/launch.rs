@@ -6,8 +6,9 @@
 //!
 //! Crash points, in order, and what a restart finds:
 //! 1. after CREATING, before create: a nonce without a container; its row is discarded later;
-//! 2. after create, before its checks have passed: a container with a known nonce and no recorded ID;
-//!    the next arming finds its name taken, by us, and checks it;
+//! 2. after create, before its secrets are written or its checks have passed: a container with a known nonce
+//!    and no recorded ID; the next arming finds its name taken, by us, writes what is to be in it and
+//!    checks it;
 //! 3. after arming, which the recorded ID stands for: an armed container, kept;
 //! 4. after the mark: the same;
 //! 5. after the intent, before or after the start request: the fence (`settle`) finds out.
@@ -19,7 +20,7 @@ use jiff::SignedDuration;
 use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
-use super::{ApplyError, Context, LaneReport, exec, record_unknown, remove, settle};
+use super::{ApplyError, Context, LaneReport, at_once, exec, record_unknown, remove, settle};
 use crate::engine::target::{Program, find_program};
 use crate::engine::{ContainerState, CreateRequest, EngineError};
 use crate::event::What;
@@ -27,8 +28,8 @@ use crate::ledger::{
     ContainerState as Recorded, Intended, LedgerError, NewContainer, NewIntent, NotRun, Settle, Shared, Terms,
 };
 use crate::model::{
-    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Outcome, PullPolicy, Reason, RunId,
-    RunTrigger, Slot, Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Launching, Outcome, PullPolicy, Reason,
+    RunId, RunTrigger, Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -75,6 +76,11 @@ pub(super) async fn start(
             _ => Ok(()),
         };
     }
+    if context.engine.launching() == Launching::AtOnce {
+        let made = at_once::start(context, launch, RunTrigger::Schedule).await;
+        note_arming(context, launch, &made)?;
+        return report_start(launch, made?, report);
+    }
     let target = match armed {
         Some(target) => {
             for old in discard {
@@ -89,7 +95,12 @@ pub(super) async fn start(
             made?
         }
     };
-    match start_target(context, launch, RunTrigger::Schedule, &target).await? {
+    let launched = start_target(context, launch, RunTrigger::Schedule, &target).await?;
+    report_start(launch, launched, report)
+}
+
+fn report_start(launch: &Launch, launched: Launched, report: &mut LaneReport) -> Result<(), ApplyError> {
+    match launched {
         Launched::Started => report.started.push(launch.name.clone()),
         Launched::Vanished
         | Launched::AlreadyRecorded
@@ -170,6 +181,9 @@ async fn launch_by_hand(
             _ => Ok(launch.name.clone()),
         };
     }
+    if context.engine.launching() == Launching::AtOnce {
+        return now_at_once(context, launch, trigger).await;
+    }
     let target = match launch.reuses() {
         true => shared_container(context, launch, trigger).await?,
         false => prepare(context, launch, &[], trigger).await?.0,
@@ -195,6 +209,17 @@ async fn launch_by_hand(
                 target.name
             )))
         }
+    }
+}
+
+async fn now_at_once(context: &Context, launch: &Launch, trigger: RunTrigger) -> Result<RunId, ApplyError> {
+    match at_once::start(context, launch, trigger).await? {
+        Launched::Active(run) => Err(ApplyError::Active {
+            job: launch.job.clone(),
+            run,
+        }),
+        Launched::Full { cap, by } => Err(ApplyError::AtLimit { cap, by }),
+        _ => Ok(launch.name.clone()),
     }
 }
 
@@ -271,10 +296,10 @@ pub enum Launched {
 }
 
 /// Keeps the job's arming failure in the ledger, where plans see it, until an arming succeeds.
-fn note_arming(
+fn note_arming<T>(
     context: &Context,
     launch: &Launch,
-    made: &Result<Target, ApplyError>,
+    made: &Result<T, ApplyError>,
 ) -> Result<(), ApplyError> {
     let detail = match made {
         Ok(_) => {
@@ -331,7 +356,11 @@ async fn prepare(
     }
     still_ours(context).await?;
     let target = create(context, launch, trigger, &image_id).await?;
-    if let Err(error) = check_executable(context, &target, launch).await {
+    let checked = match write_files(context, &target.id, launch).await {
+        Ok(()) => check_executable(context, &target, launch).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = checked {
         if matches!(error, ApplyError::CannotArm(_)) && is_taken_away(context, &target).await? {
             return Err(ApplyError::TakenAway(target.name));
         }
@@ -520,7 +549,30 @@ async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Opt
     }
 }
 
-fn stamp(context: &Context, launch: &Launch, trigger: RunTrigger) -> Stamp {
+/// Secrets and configs with a content of their own. They are written when the container is made, to
+/// know early that they can be, and again before its start: nobody knows whether whoever made it lived
+/// to write them.
+async fn write_files(context: &Context, id: &str, launch: &Launch) -> Result<(), ApplyError> {
+    if launch.spec.files.is_empty() {
+        return Ok(());
+    }
+    match context.engine.write_files(id, &launch.spec.files).await {
+        Ok(()) => Ok(()),
+        Err(EngineError::Refused { status: 404, message }) => {
+            Err(EngineError::Refused { status: 404, message }.into())
+        }
+        Err(EngineError::Refused { message, .. } | EngineError::Invalid(message)) => {
+            let why = format!("its secrets and configs cannot be written: {message}");
+            Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
+                &launch.spec,
+                &why,
+            )))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn stamp(context: &Context, launch: &Launch, trigger: RunTrigger) -> Stamp {
     Stamp {
         ledger: context.ledger.id().to_owned(),
         job: launch.job.clone(),
@@ -698,6 +750,13 @@ async fn start_target(
     if !ours || !untouched {
         record_unknown(context, launch, &Reason::StartedByHand)?;
         return Ok(Launched::NotOurs);
+    }
+    match write_files(context, &target.id, launch).await {
+        Err(ApplyError::Engine(EngineError::Refused { status: 404, .. })) => {
+            context.ledger.discarded(&target.nonce)?;
+            return Ok(Launched::Vanished);
+        }
+        written => written?,
     }
     let intent = Intent {
         at: context.clock.now(),

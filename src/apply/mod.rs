@@ -8,6 +8,7 @@
 //! The launch protocol is in `launch` (create, arm, start) and `settle` (results, and the fence
 //! around a start that was never confirmed).
 
+mod at_once;
 pub mod claim;
 mod exec;
 mod launch;
@@ -28,8 +29,8 @@ use crate::engine::{EngineError, EngineEvent, EventAction, Removal, SharedEngine
 use crate::event::{Event, What};
 use crate::ledger::{Held, JobUpsert, Ledger, LedgerError, NewHeld, Settle};
 use crate::model::{
-    ArmFailure, Cap, ContainerName, ContainerStatus, Instance, JobName, Lane, Outcome, Owner, Reason, RunId,
-    Within,
+    ArmFailure, Cap, ContainerName, ContainerStatus, Instance, JobName, Lane, Launching, Outcome, Owner,
+    Reason, RunId, Within,
 };
 use crate::plan::{Action, Cause, Hold, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
@@ -213,6 +214,12 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             Action::Record(not_run) => record(context, &step.job, not_run)?,
             Action::Hold(hold) => self::hold(context, &step.job, hold)?,
             Action::GiveUp { run, why } => give_up(context, &step.job, run, why)?,
+            Action::Follow(followed) => at_once::follow(context, &step.job, followed)?,
+            Action::Advance { planned_from, until } => context.ledger.advance(&Settle {
+                job: step.job.clone(),
+                planned_from: *planned_from,
+                until: *until,
+            })?,
             Action::NoteTarget(problem) => note_target(context, &step.job, problem.as_deref())?,
             Action::Forget => {
                 context.ledger.remove_job(&step.job, plan.at)?;
@@ -446,6 +453,8 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
         | Action::Record(_)
         | Action::Hold(_)
         | Action::NoteTarget(_)
+        | Action::Follow(_)
+        | Action::Advance { .. }
         | Action::GiveUp { .. } => Ok(()),
     }
 }
@@ -476,6 +485,10 @@ pub async fn stop(
         && let Within::Exec(id) = &found.within
     {
         return exec::stop(context, &found, id, grace).await;
+    }
+    if context.engine.launching() == Launching::AtOnce {
+        let note = settle::stop_note(context, run, outcome)?;
+        return at_once::conclude(context, container, &note, grace).await;
     }
     Ok(context.engine.stop(container, grace).await?)
 }

@@ -15,8 +15,8 @@ use crate::event::What;
 use crate::ledger::logs::{LogWriter, Output};
 use crate::ledger::{Adopted, Finish};
 use crate::model::{
-    ContainerName, ContainerStatus, GapKind, Intent, JobName, LABEL_INSTANCE, Outcome, Policy, Reason, Run,
-    RunId, Slot, Stamp, Within,
+    ContainerName, ContainerStatus, GapKind, Intent, JobName, LABEL_INSTANCE, Launching, Outcome, Policy,
+    Reason, Run, RunId, Slot, Stamp, StopNote, Within,
 };
 use crate::plan::{Launch, Target};
 
@@ -43,6 +43,9 @@ pub(super) async fn settle(context: &Context, id: &RunId, report: &mut LaneRepor
     };
     if let Within::Exec(exec) = &run.within {
         return super::exec::settle(context, &run, exec, report).await;
+    }
+    if context.engine.launching() == Launching::AtOnce {
+        return super::at_once::settle(context, &run, report).await;
     }
     let Some(container) = run.container.clone() else {
         return Ok(());
@@ -252,6 +255,25 @@ pub(super) fn stop_reason(run: &Run, asked: Outcome, policy: &Policy) -> Reason 
         }
         _ => Reason::StoppedByUser,
     }
+}
+
+/// What a run's end will be recorded with, for the schedulers beside us.
+pub(super) fn stop_note(context: &Context, id: &RunId, asked: Outcome) -> Result<StopNote, ApplyError> {
+    let Some(run) = context.ledger.run(id)? else {
+        let reason = Reason::StoppedByUser.to_string();
+        return Ok(StopNote {
+            outcome: asked,
+            reason,
+        });
+    };
+    // The first word counts.
+    let asked = run.stop_requested.unwrap_or(asked);
+    let reason = stop_reason(&run, asked, &policy_of(context, &run.job)?);
+    let (outcome, reason) = name_who_asked(context, &run, (asked, reason))?;
+    Ok(StopNote {
+        outcome,
+        reason: reason.to_string(),
+    })
 }
 
 fn finish(
@@ -477,7 +499,11 @@ async fn wait_and_see(
 
 /// The engine's words, unless they could quote a value that the ledger keeps masked: only its hash
 /// is known here, so it cannot be searched for.
-fn shown_error(context: &Context, run: &Run, state: &ContainerState) -> Result<String, ApplyError> {
+pub(super) fn shown_error(
+    context: &Context,
+    run: &Run,
+    state: &ContainerState,
+) -> Result<String, ApplyError> {
     let spec = context.ledger.spec_of(&run.id)?.unwrap_or_default();
     if spec.contains("hmac:") {
         return Ok("the engine refused it; its words are not kept, they may quote a secret".to_owned());
@@ -487,7 +513,7 @@ fn shown_error(context: &Context, run: &Run, state: &ContainerState) -> Result<S
 
 /// Proof was found. A slot that may still start is given back; for any other run, and for a manual
 /// one, this is how it ended.
-fn never_ran(context: &Context, run: &Run) -> Result<(), ApplyError> {
+pub(super) fn never_ran(context: &Context, run: &Run) -> Result<(), ApplyError> {
     let record = context.ledger.jobs()?.remove(&run.job);
     let ended = match (run.slot, record) {
         (None, _) => Some((Outcome::StartFailed, Reason::StartNeverArrived)),
@@ -628,7 +654,7 @@ async fn remember(
 
 /// Copies a run's output to the state folder. A log that cannot be read changes no outcome; the
 /// note says so.
-async fn capture_logs(
+pub(super) async fn capture_logs(
     context: &Context,
     run: &RunId,
     state: &ContainerState,

@@ -15,7 +15,7 @@ use crate::config::{Arm, Config};
 use crate::engine::{Observe, SharedEngine};
 use crate::ledger::Ledger;
 use crate::manifest;
-use crate::model::{Arming, Caps, Instance, JobName, Pause, Policy, Trigger, Triggers};
+use crate::model::{Arming, Caps, EngineName, Instance, JobName, Pause, Policy, Trigger, Triggers};
 
 use super::args::NameArg;
 use super::declared::{self, Manifests};
@@ -141,6 +141,12 @@ impl App {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where jobs run.
+    #[must_use]
+    pub fn engine_name(&self) -> EngineName {
+        self.settings.engine.unwrap_or_default()
     }
 
     /// Whose containers these are.

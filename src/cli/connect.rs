@@ -10,6 +10,7 @@ use crate::engine::{self, SharedEngine};
 
 use super::error::CommandError;
 use super::output::printable;
+use super::plugin::DockerFlags;
 use super::settings::Settings;
 
 /// Connects to the engine that flags, environment and contexts name.
@@ -17,8 +18,8 @@ use super::settings::Settings;
 /// # Errors
 /// When they name none, or it cannot be reached.
 pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> {
-    let endpoint = endpoint(settings, &environment())?;
-    engine::connect(&endpoint)
+    let endpoint = endpoint(settings, &environment(&settings.docker))?;
+    engine::connect(&endpoint, settings.engine.unwrap_or_default())
         .await
         .map_err(|error| CommandError::engine("connect to the engine", &error))
 }
@@ -31,7 +32,7 @@ pub fn check_flags(settings: &Settings) -> Result<(), CommandError> {
     if settings.host.is_none() && settings.context.is_none() {
         return Ok(());
     }
-    endpoint(settings, &environment()).map(|_| ())
+    endpoint(settings, &environment(&settings.docker)).map(|_| ())
 }
 
 fn endpoint(settings: &Settings, env: &Env) -> Result<Endpoint, CommandError> {
@@ -57,15 +58,21 @@ fn of_context(error: &ContextError) -> CommandError {
     }
 }
 
-fn environment() -> Env {
+/// What the docker CLI was told counts before its variables, as it does there.
+fn environment(told: &DockerFlags) -> Env {
+    let flag = |set: bool, name: &str| {
+        set.then(|| String::from("1"))
+            .or_else(|| std::env::var(name).ok())
+    };
     let text = |name: &str| std::env::var(name).ok();
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
     Env {
         docker_host: text("DOCKER_HOST"),
         docker_context: text("DOCKER_CONTEXT"),
-        docker_config: path("DOCKER_CONFIG"),
-        docker_tls: text("DOCKER_TLS"),
-        docker_tls_verify: text("DOCKER_TLS_VERIFY"),
+        docker_config: told.config.clone().or_else(|| path("DOCKER_CONFIG")),
+        docker_tls: flag(told.tls, "DOCKER_TLS"),
+        docker_tls_verify: flag(told.tls_verify, "DOCKER_TLS_VERIFY"),
+        certificates: told.certificates.clone(),
         docker_cert_path: path("DOCKER_CERT_PATH"),
         home: std::env::home_dir(),
         scratch: Some(path("XDG_RUNTIME_DIR").unwrap_or_else(std::env::temp_dir)),

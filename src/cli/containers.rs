@@ -176,6 +176,8 @@ fn row(container: ContainerSummary, no_trunc: bool, now: Timestamp) -> Result<Ro
 fn state_word(status: &ContainerStatus) -> &str {
     match status {
         ContainerStatus::Created => "created",
+        ContainerStatus::Pending(_) => "pending",
+        ContainerStatus::Starting => "starting",
         ContainerStatus::Running => "running",
         ContainerStatus::Paused => "paused",
         ContainerStatus::Restarting => "restarting",

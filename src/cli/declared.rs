@@ -1,12 +1,15 @@
 //! The manifests of a command: which directory, read how, and what is said of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::ledger::Ledger;
+use crate::manifest::reader::code;
 use crate::manifest::{self, Diagnostic, Files, Loaded};
-use crate::model::{Desired, JobName, Removals};
+use crate::manifest::{Severity, at_key};
+use crate::model::{Desired, EngineName, Job, JobName, Removals};
 use crate::source::{self, DirState, LastGood, SourceError};
+use crate::swarm;
 use crate::watch::Declared;
 
 use super::App;
@@ -38,6 +41,11 @@ impl Manifests {
         };
         manifests.loaded.desired.arming = app.arming();
         manifests.loaded.desired.caps = app.caps();
+        let unfit = unfit(app.engine_name(), &manifests.loaded.desired, &manifests.files);
+        manifests
+            .loaded
+            .diagnostics
+            .extend(unfit.into_iter().map(|(_, found)| found));
         Ok(manifests)
     }
 
@@ -76,6 +84,33 @@ fn render(diagnostics: &[Diagnostic], files: &Files, dir: &Path, color: bool) ->
     }
     let prefix = format!("{}/", dir.display().to_string().trim_end_matches('/'));
     manifest::render(diagnostics, &files.texts(), &prefix, color)
+}
+
+/// What of the declared jobs the engine cannot do, or does in another way.
+fn unfit(engine: EngineName, desired: &Desired, files: &Files) -> Vec<(JobName, Diagnostic)> {
+    let texts = files.texts();
+    let found = desired.jobs.values().flat_map(|job| {
+        let found = swarm::check(job, engine);
+        found
+            .into_iter()
+            .map(|finding| (job.name.clone(), placed(job, finding, &texts)))
+            .collect::<Vec<_>>()
+    });
+    found.collect()
+}
+
+/// A finding at its line.
+fn placed(job: &Job, finding: swarm::Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
+    let (severity, code) = match finding.is_error {
+        true => (Severity::Error, code::UNSUPPORTED),
+        false => (Severity::Warning, code::CHANGED),
+    };
+    let file = job.origin.file.as_str();
+    let text = texts.get(file).copied().unwrap_or_default();
+    let message = format!("job `{}`: {}", job.name, finding.message);
+    let mut found = at_key(file, text, job.name.job(), finding.key, severity, code, &message);
+    found.help = finding.help;
+    found
 }
 
 /// The directory that a command means: what it was told, else the one applied last, else
@@ -125,6 +160,7 @@ pub struct Reader {
     pub dir: PathBuf,
     pub settings: manifest::Settings,
     pub last_good: LastGood,
+    engine: EngineName,
     /// What the last reading declared: it stays in force while the directory cannot be read.
     previous: Desired,
 }
@@ -147,6 +183,7 @@ impl Reader {
             dir,
             settings: app.manifest_settings(),
             last_good,
+            engine: app.engine_name(),
             previous,
         })
     }
@@ -154,10 +191,20 @@ impl Reader {
     /// One reading. `known` are the jobs that the ledger holds: more than half of them gone at once
     /// is not believed.
     pub fn read(&mut self, known: &BTreeSet<JobName>) -> Declared {
-        let current = match source::load_with_last_good(&self.dir, &mut self.last_good, &self.settings) {
+        let mut current = match source::load_with_last_good(&self.dir, &mut self.last_good, &self.settings) {
             Ok(current) => current,
             Err(error) => return self.unreadable(&error, known),
         };
+        let unfit = unfit(self.engine, &current.loaded.desired, &current.files);
+        for (name, _) in unfit.iter().filter(|(_, found)| found.is_error()) {
+            // As with a broken file: what was declared before stays in force.
+            match self.previous.jobs.get(name) {
+                Some(job) => drop(current.loaded.desired.jobs.insert(name.clone(), job.clone())),
+                None => drop(current.loaded.desired.jobs.remove(name)),
+            }
+        }
+        let unfit = unfit.into_iter().map(|(_, found)| found);
+        current.loaded.diagnostics.extend(unfit);
         let errors = current
             .loaded
             .diagnostics

@@ -71,6 +71,8 @@ mod tests {
             exit_code: 0,
             error: String::new(),
             oom_killed: false,
+            ended_by_engine: false,
+            node: String::new(),
             log_driver: "json-file".into(),
             log_path: String::new(),
             tty: false,

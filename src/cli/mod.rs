@@ -25,12 +25,14 @@ mod export;
 #[cfg(test)]
 mod fixture;
 mod foreign;
+mod health;
 mod history;
 mod images;
 mod import;
 mod inspect;
 mod interrupt;
 mod jobs;
+mod life;
 mod logging;
 mod logs;
 mod man;
@@ -62,7 +64,7 @@ mod words;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use app::App;
 use error::{CommandError, CommandResult, Exit};
@@ -117,6 +119,7 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Down(down::Args),
+    Health(health::Args),
     Import(import::Args),
     Export(export::Args),
     Schema(schema::Args),
@@ -153,13 +156,22 @@ pub fn command() -> clap::Command {
 
 /// Parses the arguments, runs the command, and gives the exit code. The only entry.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match plugin::adapt(arguments.into_iter().collect(), |name| std::env::var_os(name)) {
-        plugin::Call::Command(arguments) => arguments,
-        plugin::Call::Metadata(json) => return finish(output::print_line(&json).map(|()| Exit::OK)),
+    let (arguments, docker) =
+        match plugin::adapt(arguments.into_iter().collect(), |name| std::env::var_os(name)) {
+            plugin::Call::Command(arguments, docker) => (arguments, docker),
+            plugin::Call::Complete(words) => return finish(plugin::complete(words)),
+            plugin::Call::Metadata(json) => return finish(output::print_line(&json).map(|()| Exit::OK)),
+        };
+    let command = if docker.plugin {
+        plugin::named(command())
+    } else {
+        command()
     };
-    finish(match Cli::try_parse_from(arguments) {
-        Ok(cli) => start(cli),
-        Err(error) => match usage::explain(&error) {
+    let parsed =
+        (command.clone().try_get_matches_from(arguments)).and_then(|matches| Cli::from_arg_matches(&matches));
+    finish(match parsed {
+        Ok(cli) => start(cli, docker),
+        Err(error) => match usage::explain(&error, command) {
             Parsed::Text(text) => output::print(&text).map(|()| Exit::OK),
             Parsed::Missing(help, error) => {
                 output::talk_raw(&format!("{help}\n"));
@@ -177,8 +189,8 @@ fn finish(result: CommandResult) -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> CommandResult {
-    let settings = Settings::resolve(&cli.global, &|name| std::env::var(name).ok())?;
+fn start(cli: Cli, docker: plugin::DockerFlags) -> CommandResult {
+    let settings = Settings::resolve(&cli.global, docker, &|name| std::env::var(name).ok())?;
     match settings.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),
@@ -223,6 +235,7 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Pause(args) => pause::pause(args, app),
         Command::Resume(args) => pause::resume(args, app),
         Command::Down(args) => down::run(args, app).await,
+        Command::Health(args) => health::run(args, app),
         Command::Import(args) => import::run(args, app).await,
         Command::Export(args) => export::run(args, app),
         Command::Schema(args) => schema::run(args),

@@ -81,6 +81,7 @@ pub fn fill(mut settings: Settings, config: &Config) -> Settings {
         settings.host.clone_from(&config.host);
         settings.context.clone_from(&config.context);
     }
+    settings.engine = settings.engine.or(config.engine);
     settings.instance = settings.instance.or_else(|| config.instance.clone());
     settings.state = settings.state.or_else(|| config.state.clone());
     settings

@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use crate::model::Instance;
+use crate::model::{EngineName, Instance};
 
 use super::error::CommandError;
 use super::output::quoted;
+use super::plugin::DockerFlags;
 
 /// The first part of every variable's name.
 const PREFIX: &str = "DOCKER_SCHEDULER_";
@@ -22,6 +24,10 @@ const PREFIX: &str = "DOCKER_SCHEDULER_";
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
+    /// Where jobs run: docker (default), swarm or kubernetes [env: DOCKER_SCHEDULER_ENGINE]
+    #[arg(long, global = true, value_name = "ENGINE", hide_possible_values = true, value_parser = engine_name())]
+    pub engine: Option<EngineName>,
+
     /// Engine to use, such as `unix:///var/run/docker.sock` [env: DOCKER_HOST]
     #[arg(short = 'H', long, global = true, value_name = "HOST")]
     pub host: Option<String>,
@@ -92,6 +98,7 @@ pub enum Color {
 /// then for the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
+    pub engine: Option<EngineName>,
     pub host: Option<String>,
     pub context: Option<String>,
     pub config: Option<PathBuf>,
@@ -101,6 +108,8 @@ pub struct Settings {
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     pub color: Color,
+    /// What the docker CLI was told, when it calls us.
+    pub docker: DockerFlags,
 }
 
 impl Settings {
@@ -108,10 +117,15 @@ impl Settings {
     /// When a variable's value is none that its flag would take; the message names the variable.
     pub fn resolve(
         args: &GlobalArgs,
+        docker: DockerFlags,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Settings, CommandError> {
         let set = |name: &str| variable(&format!("{PREFIX}{name}")).filter(|value| !value.is_empty());
         Ok(Settings {
+            engine: match args.engine {
+                Some(engine) => Some(engine),
+                None => parsed("ENGINE", set("ENGINE"), EngineName::from_str)?,
+            },
             host: non_empty("--host", args.host.as_deref())?,
             context: non_empty("--context", args.context.as_deref())?,
             config: path("--config", args.config.clone())?.or_else(|| set("CONFIG").map(PathBuf::from)),
@@ -121,11 +135,18 @@ impl Settings {
             },
             state: path("--state", args.state.clone())?.or_else(|| set("STATE").map(PathBuf::from)),
             take_over: args.take_over || parsed("TAKE_OVER", set("TAKE_OVER"), truth)?.unwrap_or(false),
-            log_level: one_of(args.log_level, "LOG_LEVEL", set("LOG_LEVEL"))?,
+            log_level: one_of(args.log_level.or(docker.log_level), "LOG_LEVEL", set("LOG_LEVEL"))?,
             log_format: one_of(args.log_format, "LOG_FORMAT", set("LOG_FORMAT"))?,
             color: one_of(args.color, "COLOR", set("COLOR"))?,
+            docker,
         })
     }
+}
+
+/// A closed list, so that completions and messages know its words.
+fn engine_name() -> impl clap::builder::TypedValueParser<Value = EngineName> {
+    PossibleValuesParser::new(EngineName::ALL.map(EngineName::as_str))
+        .try_map(|word| word.parse::<EngineName>())
 }
 
 fn one_of<T: ValueEnum + Default>(
@@ -183,7 +204,7 @@ mod tests {
     use super::*;
 
     fn resolved(args: &GlobalArgs, variables: &[(&str, &str)]) -> Result<Settings, CommandError> {
-        Settings::resolve(args, &|name| {
+        Settings::resolve(args, DockerFlags::default(), &|name| {
             variables
                 .iter()
                 .find(|(known, _)| *known == name)
@@ -194,20 +215,24 @@ mod tests {
     #[test]
     fn a_flag_wins_over_its_variable() {
         let variables = [
+            ("DOCKER_SCHEDULER_ENGINE", "swarm"),
             ("DOCKER_SCHEDULER_INSTANCE", "blue"),
             ("DOCKER_SCHEDULER_LOG_LEVEL", "debug"),
             ("DOCKER_SCHEDULER_TAKE_OVER", "true"),
         ];
         let from_variables = resolved(&GlobalArgs::default(), &variables).unwrap();
+        assert_eq!(from_variables.engine, Some(EngineName::Swarm));
         assert_eq!(from_variables.instance, Some("blue".parse().unwrap()));
         assert_eq!(from_variables.log_level, LogLevel::Debug);
         assert!(from_variables.take_over);
         let args = GlobalArgs {
+            engine: Some(EngineName::Kubernetes),
             instance: Some("green".parse().unwrap()),
             log_level: Some(LogLevel::Warn),
             ..GlobalArgs::default()
         };
         let both = resolved(&args, &variables).unwrap();
+        assert_eq!(both.engine, Some(EngineName::Kubernetes));
         assert_eq!(both.instance, Some("green".parse().unwrap()));
         assert_eq!(both.log_level, LogLevel::Warn);
     }
@@ -215,6 +240,7 @@ mod tests {
     #[test]
     fn an_empty_variable_is_no_variable() {
         let names = [
+            "ENGINE",
             "INSTANCE",
             "STATE",
             "CONFIG",
@@ -234,6 +260,7 @@ mod tests {
     #[test]
     fn a_bad_variable_is_named() {
         for (name, value) in [
+            ("DOCKER_SCHEDULER_ENGINE", "nomad"),
             ("DOCKER_SCHEDULER_INSTANCE", "../x"),
             ("DOCKER_SCHEDULER_LOG_LEVEL", "loud"),
             ("DOCKER_SCHEDULER_LOG_FORMAT", "xml"),

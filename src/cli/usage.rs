@@ -19,13 +19,13 @@ pub enum Parsed {
     Wrong(CommandError),
 }
 
-/// Sorts what clap returns as its error.
+/// Sorts what clap returns as its error over a line for `command`.
 #[must_use]
-pub fn explain(error: &clap::Error) -> Parsed {
+pub fn explain(error: &clap::Error, mut command: clap::Command) -> Parsed {
     match error.kind() {
         Clap::DisplayHelp | Clap::DisplayVersion => Parsed::Text(error.render().ansi().to_string()),
         Clap::MissingSubcommand | Clap::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let help = super::command().render_help().ansi().to_string();
+            let help = command.render_help().ansi().to_string();
             Parsed::Missing(help, message(error))
         }
         _ => {
@@ -144,9 +144,9 @@ fn similar(error: &clap::Error) -> Vec<String> {
     ]
     .map(|kind| text(error, kind));
     let is_like = |name: &str| {
-        typed
-            .iter()
-            .any(|typed| strsim::normalized_damerau_levenshtein(typed, name) >= LEAST_LIKENESS)
+        typed.iter().any(|typed| {
+            !typed.is_empty() && strsim::normalized_damerau_levenshtein(typed, name) >= LEAST_LIKENESS
+        })
     };
     [
         (ContextKind::SuggestedSubcommand, "a command"),

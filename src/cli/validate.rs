@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::manifest::{Diagnostic, Severity};
+use crate::model::EngineName;
 use crate::schedule::warnings;
 use crate::transfer::check_for_kubernetes;
 use crate::wire;
@@ -17,7 +18,7 @@ use super::output::{print_json, print_line, talk_raw};
 
 /// Check the manifests: every problem of every file at once
 ///
-/// Asks no engine. Ends with 3 when there is an error; warnings never change the exit code.
+/// Asks no engine; `--engine kubernetes` also says what the jobs would lack there. Ends with 3 when there is an error; warnings never change the exit code.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -27,10 +28,6 @@ pub struct Args {
     /// Say nothing when all is well
     #[arg(short, long)]
     quiet: bool,
-
-    /// Also say what the jobs would lack on another engine; asks it nothing
-    #[arg(long, value_enum, default_value_t)]
-    engine: For,
 
     /// How to print: as people read it, or one JSON object for each problem
     #[arg(long, value_enum, default_value_t)]
@@ -42,14 +39,6 @@ const EXAMPLES: &str = r"Examples:
   docker-scheduler validate jobs
   docker-scheduler validate -q jobs";
 
-/// The engine that the jobs are meant for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum For {
-    #[default]
-    Docker,
-    Kubernetes,
-}
-
 /// # Errors
 /// When the directory cannot be read.
 pub fn run(args: Args, app: &App) -> CommandResult {
@@ -57,7 +46,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     let mut manifests = Manifests::read(app, &dir)?;
     let surprises = surprises(&manifests, app.now());
     manifests.loaded.diagnostics.extend(surprises);
-    if args.engine == For::Kubernetes {
+    if app.engine_name() == EngineName::Kubernetes {
         let found = check_for_kubernetes(
             &manifests.loaded.desired.jobs,
             &manifests.files.texts(),

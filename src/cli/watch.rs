@@ -16,6 +16,7 @@ use super::App;
 use super::args::DirArg;
 use super::declared::{Manifests, Reader, directory, known_jobs};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
+use super::life::Life;
 use super::session::{context, of_apply, of_claim, of_observe};
 use super::state::of_ledger;
 
@@ -65,14 +66,17 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
 
     let (wakes, woken) = mpsc::unbounded_channel();
     signals(wakes.clone())?;
-    let Some((engine, woken)) = connected(app, woken).await? else {
+    let mut life = Life::new(ledger.dir()).map_err(|error| of_ledger("forget the last heartbeat", &error))?;
+    let Some((engine, woken)) = connected(app, woken, &mut life).await? else {
         return Ok(Exit::OK);
     };
     files(&dir, args.poll, wakes)?;
     let load = loader(app, dir.clone(), ledger.clone())?;
     let context = Arc::new(context(app, engine, ledger));
     let take_over = app.settings().take_over;
-    let ended = watch::watch(context, load, woken, dir.display().to_string(), take_over).await;
+    let directory = dir.display().to_string();
+    let signs = life.signs();
+    let ended = watch::watch(context, load, woken, directory, take_over, signs).await;
     drop(lock);
     ended.map(|()| Exit::OK).map_err(|error| of_watch(app, &error))
 }
@@ -91,6 +95,7 @@ fn of_watch(app: &App, error: &WatchError) -> CommandError {
 async fn connected(
     app: &App,
     mut woken: mpsc::UnboundedReceiver<Wake>,
+    life: &mut Life,
 ) -> Result<Option<(crate::engine::SharedEngine, mpsc::UnboundedReceiver<Wake>)>, CommandError> {
     let mut told = false;
     loop {
@@ -99,6 +104,7 @@ async fn connected(
             Err(error) if error.kind() == ErrorKind::EngineUnreachable => error,
             Err(error) => return Err(error),
         };
+        life.waits(app.now(), &error);
         if !told {
             error.report();
             tracing::warn!("waiting for the engine");

@@ -39,6 +39,8 @@ pub struct Env {
     pub docker_tls: Option<String>,
     pub docker_tls_verify: Option<String>,
     pub docker_cert_path: Option<PathBuf>,
+    /// Files of their own, as `--tlscacert`, `--tlscert` and `--tlskey` name them.
+    pub certificates: Certificates,
     /// The user's home directory.
     pub home: Option<PathBuf>,
     /// Where a socket of our own may lie; without it, `/tmp`.
@@ -308,18 +310,22 @@ fn of_host(host: &str, source: Source, env: &Env) -> Result<Endpoint, ContextErr
     if set(env.docker_tls.as_ref()).is_some() && !verify && !is_local(host) {
         return Err(ContextError::Unsupported {
             host: host.to_owned(),
-            what: "TLS without verification (`DOCKER_TLS` without `DOCKER_TLS_VERIFY`)",
+            what: "TLS without verification (`--tls` or `DOCKER_TLS`, without `--tlsverify` or `DOCKER_TLS_VERIFY`)",
         });
     }
     let folder = set_path(env.docker_cert_path.as_ref())
         .cloned()
         .or_else(|| env.config_dir());
     let tls = if verify {
-        Some(
-            folder
-                .and_then(|folder| certificates_in(&folder))
-                .unwrap_or_default(),
-        )
+        let found = folder
+            .and_then(|folder| certificates_in(&folder))
+            .unwrap_or_default();
+        let named = env.certificates.clone();
+        Some(Certificates {
+            ca: named.ca.or(found.ca),
+            cert: named.cert.or(found.cert),
+            key: named.key.or(found.key),
+        })
     } else {
         None
     };

@@ -12,6 +12,7 @@ pub mod context;
 pub mod docker;
 pub mod registry;
 pub mod sim;
+pub mod swarm;
 pub mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,14 +23,25 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::model::{ContainerName, ContainerSpec, ContainerStatus, ImageRef, Peer, Text};
+use crate::model::{
+    Checked, ContainerName, ContainerSpec, ContainerStatus, EngineName, ImageRef, JobFile, Launching, Peer,
+    StopNote, Text,
+};
 
-/// Connects to the engine at `endpoint`.
+/// Connects to the engine at `endpoint`, or to the Swarm that it is a manager of.
 ///
 /// # Errors
-/// As [`docker::DockerEngine::connect`].
-pub async fn connect(endpoint: &context::Endpoint) -> Result<SharedEngine> {
-    Ok(Arc::new(docker::DockerEngine::connect(endpoint).await?))
+/// As [`docker::DockerEngine::connect`] and [`swarm::SwarmEngine::connect`].
+pub async fn connect(endpoint: &context::Endpoint, name: EngineName) -> Result<SharedEngine> {
+    Ok(match name {
+        EngineName::Docker => Arc::new(docker::DockerEngine::connect(endpoint).await?),
+        EngineName::Swarm => Arc::new(swarm::SwarmEngine::connect(endpoint).await?),
+        EngineName::Kubernetes => {
+            return Err(EngineError::Invalid(
+                "Kubernetes runs jobs by a clock of its own, and is no engine of this loop".to_owned(),
+            ));
+        }
+    })
 }
 
 /// A connected engine, shared by every task.
@@ -90,6 +102,7 @@ pub enum EngineKind {
     #[default]
     Docker,
     Podman,
+    Swarm,
     Simulated,
 }
 
@@ -126,6 +139,10 @@ pub struct ContainerState {
     pub exit_code: i64,
     pub error: String,
     pub oom_killed: bool,
+    /// The engine ended it, at the word of somebody who left no note.
+    pub ended_by_engine: bool,
+    /// Where it ran, on an engine of several nodes; empty otherwise.
+    pub node: String,
     pub log_driver: String,
     /// Empty until a `json-file` container has started.
     pub log_path: String,
@@ -243,6 +260,21 @@ pub trait Observe: Send + Sync {
 
     async fn info(&self) -> Result<EngineInfo>;
 
+    /// How a run is given to it.
+    fn launching(&self) -> Launching {
+        Launching::Armed
+    }
+
+    /// What a container of that name will be known by, where that is so before it is made.
+    fn id_of(&self, _name: &ContainerName) -> Option<String> {
+        None
+    }
+
+    /// Looks at what these specs lean on, one answer for each; of use where nothing is made ahead.
+    async fn check(&self, specs: &[&ContainerSpec]) -> Result<Vec<Checked>> {
+        Ok(vec![Checked::default(); specs.len()])
+    }
+
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<ContainerSummary>>;
 
     /// `None`: there is no such container.
@@ -303,12 +335,25 @@ pub trait Engine: Observe {
     /// such endpoint.
     async fn mark(&self, id: &str) -> Result<bool>;
 
+    /// Writes the files of these that have a content of their own into a container that does not run;
+    /// what is there is replaced. Folders that are missing are made.
+    async fn write_files(&self, id: &str, files: &[JobFile]) -> Result<()>;
+
     /// One start call; never repeated here. `Ok` proves that the container runs or ran, not that
     /// this call started it.
     async fn start(&self, id: &str) -> Result<()>;
 
     /// Stop signal, grace period, kill. `Ok` also when it had ended or is gone.
     async fn stop(&self, id: &str, grace: Option<Duration>) -> Result<()>;
+
+    /// Ends a run for all schedulers that stand side by side: leaves the note and asks for the end in one
+    /// request, without waiting for it. Returns the note in force, which is another's when that was first;
+    /// `None`: the run is gone.
+    async fn conclude(&self, _id: &str, _note: &StopNote) -> Result<Option<StopNote>> {
+        Err(EngineError::Invalid(
+            "this engine has no schedulers side by side".to_owned(),
+        ))
+    }
 
     /// Kill at once. `Ok` also when it had ended or is gone.
     async fn kill(&self, id: &str) -> Result<()>;

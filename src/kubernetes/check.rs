@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Backoff, Concurrency, ContainerSpec, Job, MissedFires, Mount, MountKind, OnUnknown, Place, Policy,
-    PullPolicy, Tmpfs, Trigger, Triggers,
+    Backoff, Concurrency, ContainerSpec, FileKind, Job, MissedFires, Mount, MountKind, OnNodeLoss, OnUnknown,
+    Place, Placement, Policy, Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -129,6 +129,7 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
         retries: _,
         backoff,
         on_unknown,
+        on_node_loss,
         jitter,
         group,
     } = policy;
@@ -150,6 +151,13 @@ fn policy(policy: &Policy, schedules: usize, found: &mut Findings) {
     if *backoff != Backoff::default() {
         let message = "Kubernetes waits 10 s before the first further attempt, then twice as long each time";
         found.warning("x-scheduler.backoff", message, "");
+    }
+    if *on_node_loss != OnNodeLoss::Skip {
+        found.warning(
+            "x-scheduler.on_node_loss",
+            "Kubernetes makes another pod by itself, within `retries`",
+            "",
+        );
     }
     if *on_unknown != OnUnknown::Skip {
         found.warning("x-scheduler.on_unknown", "it has no meaning in Kubernetes", "");
@@ -219,7 +227,21 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         logging,
         stop_signal,
         stop_grace_period: _,
+        placement,
+        platform,
+        stdin_open,
+        annotations,
+        healthcheck,
+        rights,
+        resources,
+        presence,
+        files,
     } = spec;
+    found.none(
+        "x-scheduler.placement",
+        *placement != Placement::default(),
+        "it is for Swarm; a pod has a node selector",
+    );
     match place {
         Place::Fresh => {}
         Place::Reuse => found.error(
@@ -278,12 +300,93 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         "the cluster collects the output of its pods",
     );
     found.none("stop_signal", stop_signal.is_some(), "the image says it");
+    found.none("platform", platform.is_some(), "");
+    found.none("stdin_open", *stdin_open, "");
+    found.none("annotations", !annotations.is_empty(), "");
+    found.none(
+        "healthcheck",
+        healthcheck.is_some(),
+        "a job's pod is not asked whether it is well",
+    );
+    self::rights(rights, found);
+    self::resources(resources, found);
+    self::presence(presence, found);
+    let has = |kind: FileKind| files.iter().any(|file| file.kind == kind);
+    found.none("secrets", has(FileKind::Secret), "");
+    found.none("configs", has(FileKind::Config), "");
     let long = labels.iter().any(|(name, _)| !is_label_name(name));
     found.none(
         "labels",
         long,
         "a name has letters, digits, `-`, `_`, `.`, and one `/` behind a domain",
     );
+}
+
+fn rights(rights: &Rights, found: &mut Findings) {
+    let Rights {
+        privileged,
+        cap_add,
+        security_opt,
+        group_add,
+        devices,
+        gpus,
+        ipc,
+        pid,
+        uts,
+        userns_mode,
+        sysctls,
+    } = rights;
+    found.none("privileged", *privileged, "");
+    found.none("cap_add", !cap_add.is_empty(), "");
+    found.none("security_opt", !security_opt.is_empty(), "");
+    found.none("group_add", !group_add.is_empty(), "");
+    found.none("devices", !devices.is_empty(), "");
+    found.none("gpus", !gpus.is_empty(), "");
+    found.none("ipc", ipc.is_some(), "");
+    found.none("pid", pid.is_some(), "");
+    found.none("uts", uts.is_some(), "");
+    found.none("userns_mode", userns_mode.is_some(), "");
+    found.none("sysctls", !sysctls.is_empty(), "");
+}
+
+fn resources(resources: &Resources, found: &mut Findings) {
+    let Resources {
+        memswap_limit_bytes,
+        mem_reservation_bytes,
+        shm_size_bytes,
+        cpu_shares,
+        cpuset,
+        pids_limit,
+        oom_score_adj,
+        cgroup_parent,
+        runtime,
+    } = resources;
+    found.none("memswap_limit", memswap_limit_bytes.is_some(), "");
+    found.none("mem_reservation", mem_reservation_bytes.is_some(), "");
+    found.none("shm_size", shm_size_bytes.is_some(), "");
+    found.none("cpu_shares", cpu_shares.is_some(), "");
+    found.none("cpuset", cpuset.is_some(), "");
+    found.none("pids_limit", pids_limit.is_some(), "");
+    found.none("oom_score_adj", oom_score_adj.is_some(), "");
+    found.none("cgroup_parent", cgroup_parent.is_some(), "");
+    found.none("runtime", runtime.is_some(), "");
+}
+
+fn presence(presence: &Presence, found: &mut Findings) {
+    let Presence {
+        hostname,
+        domainname,
+        dns,
+        dns_search,
+        dns_opt,
+        ports,
+    } = presence;
+    found.none("hostname", hostname.is_some(), "");
+    found.none("domainname", domainname.is_some(), "");
+    found.none("dns", !dns.is_empty(), "");
+    found.none("dns_search", !dns_search.is_empty(), "");
+    found.none("dns_opt", !dns_opt.is_empty(), "");
+    found.none("ports", !ports.is_empty(), "a job's pod is reached by no Service");
 }
 
 fn mount(mount: &Mount, found: &mut Findings) {

@@ -151,6 +151,7 @@ fn cron_spec(policy: &Policy) -> Map<String, Value> {
         retries: _, // of the Job, not of the CronJob
         backoff: _,
         on_unknown: _,
+        on_node_loss: _,
         jitter: _,
         group: _,
     } = policy;
@@ -220,6 +221,16 @@ fn pod(job: &Job, secret: &str) -> Value {
         logging: _,
         stop_signal: _,
         stop_grace_period,
+        placement: _,
+        // `check` refuses them.
+        platform: _,
+        stdin_open: _,
+        annotations: _,
+        healthcheck: _,
+        rights: _,
+        resources: _,
+        presence: _,
+        files: _,
     } = &job.container;
     let mut container = Map::new();
     let mut set = |key: &str, value: Option<Value>| {

@@ -18,10 +18,12 @@
 //! - It decides nothing. What a missed slot becomes is the planner's affair; whether a container
 //!   may be started after a crash is the launch protocol's.
 
+mod beside;
 mod compact;
 mod containers;
 mod error;
 mod files;
+mod heartbeat;
 mod held;
 mod history;
 mod jobs;
@@ -55,8 +57,10 @@ use error::Fault;
 use point::{Side, Tap, Write};
 use sql::At;
 
+pub use beside::{Follow, NewAtOnce};
 pub use containers::{ContainerRow, ContainerState, NewContainer};
 pub use error::{LedgerError, Result};
+pub use heartbeat::Heartbeat;
 pub use held::{Held, NewHeld};
 pub use history::{HistoryQuery, JobFilter};
 pub use jobs::JobUpsert;

@@ -58,6 +58,10 @@ writes! {
     Heartbeat = "heartbeat",
     NoteGap = "note-gap",
     Compact = "compact",
+    IntendAtOnce = "intend-at-once",
+    Launched = "launched",
+    Follow = "follow",
+    Advance = "advance",
 }
 
 /// On which side of the commit.

@@ -768,35 +768,39 @@ pub(super) fn record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result
 }
 
 /// A row to be inserted.
-struct NewRun<'a> {
-    id: &'a RunId,
-    job: &'a JobName,
-    slot: Option<Slot>,
+pub(super) struct NewRun<'a> {
+    pub id: &'a RunId,
+    pub job: &'a JobName,
+    pub slot: Option<Slot>,
     /// Newest slot, and how many there are.
-    series: Option<(Slot, u64)>,
-    attempt: u32,
-    trigger: RunTrigger,
-    due_at: Timestamp,
-    intent: Option<&'a Intent>,
-    started_at: Option<Timestamp>,
-    nonce: Option<&'a str>,
-    container: Option<&'a str>,
-    within: InsertWithin<'a>,
-    image: Option<&'a str>,
-    spec_hash: Option<&'a str>,
-    origin: &'a Origin,
-    group: Option<&'a str>,
+    pub series: Option<(Slot, u64)>,
+    pub attempt: u32,
+    pub trigger: RunTrigger,
+    pub due_at: Timestamp,
+    pub intent: Option<&'a Intent>,
+    pub started_at: Option<Timestamp>,
+    pub nonce: Option<&'a str>,
+    pub container: Option<&'a str>,
+    pub within: InsertWithin<'a>,
+    pub image: Option<&'a str>,
+    pub spec_hash: Option<&'a str>,
+    pub origin: &'a Origin,
+    pub group: Option<&'a str>,
 }
 
 /// Whose the container is.
 #[derive(Clone, Copy)]
-enum InsertWithin<'a> {
+pub(super) enum InsertWithin<'a> {
     Own,
     Reused(&'a Before),
     Exec(&'a str),
 }
 
-fn insert(tx: &Transaction<'_>, new: &NewRun<'_>, finish: Option<&Finish>) -> std::result::Result<(), Fault> {
+pub(super) fn insert(
+    tx: &Transaction<'_>,
+    new: &NewRun<'_>,
+    finish: Option<&Finish>,
+) -> std::result::Result<(), Fault> {
     let last_due_at = new
         .series
         .map_or(new.due_at, |(last, _)| last.at().max(new.due_at));
@@ -884,19 +888,19 @@ fn in_the_way(
 }
 
 /// One attempt at a slot, or a manual run.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     job: &'a JobName,
     slot: Option<Slot>,
     number: u32,
 }
 
 impl<'a> Attempt<'a> {
-    fn of(job: &'a JobName, slot: Option<Slot>, number: u32) -> Attempt<'a> {
+    pub fn of(job: &'a JobName, slot: Option<Slot>, number: u32) -> Attempt<'a> {
         Attempt { job, slot, number }
     }
 
     /// The attempt before has its successor, and the job's pointer moves.
-    fn is_made(&self, tx: &Transaction<'_>, terms: &Terms) -> std::result::Result<(), Fault> {
+    pub fn is_made(&self, tx: &Transaction<'_>, terms: &Terms) -> std::result::Result<(), Fault> {
         tx.prepare_cached(
             "UPDATE runs SET retry_at = NULL
              WHERE job = ?1 AND slot = ?2 AND attempt < ?3 AND retry_at IS NOT NULL",
@@ -924,7 +928,7 @@ impl<'a> Attempt<'a> {
 }
 
 /// Why an attempt may not be made at that moment, if so.
-fn refused(
+pub(super) fn refused(
     tx: &Transaction<'_>,
     attempt: &Attempt<'_>,
     at: Timestamp,
@@ -986,7 +990,7 @@ fn running(tx: &Transaction<'_>, cap: &Cap, at: Timestamp) -> std::result::Resul
     Ok(by)
 }
 
-fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {
+pub(super) fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Option<Run>, Fault> {
     Ok(tx
         .prepare_cached(&format!(
             "SELECT {COLUMNS} FROM runs WHERE container = ?1 AND exec IS NULL"
@@ -996,7 +1000,7 @@ fn by_container(tx: &Transaction<'_>, container: &str) -> std::result::Result<Op
 }
 
 /// The row that has this name or this attempt of the slot, or a series that covers it.
-fn occupied(
+pub(super) fn occupied(
     tx: &Transaction<'_>,
     id: &RunId,
     job: &JobName,

@@ -18,6 +18,8 @@ pub const MASK: &str = "••••";
 pub(crate) struct Used {
     pub volumes: BTreeSet<String>,
     pub networks: BTreeSet<String>,
+    /// By their section, `secrets` or `configs`.
+    pub files: BTreeSet<(&'static str, String)>,
 }
 
 /// The parts of a file that its jobs share.
@@ -26,6 +28,8 @@ pub(crate) struct Document<'n> {
     pub extension: Option<&'n Node>,
     pub volumes: Option<&'n Node>,
     pub networks: Option<&'n Node>,
+    pub secrets: Option<&'n Node>,
+    pub configs: Option<&'n Node>,
 }
 
 impl Document<'_> {
@@ -40,11 +44,20 @@ impl Document<'_> {
             "jobs".into(),
             Yaml::Mapping(Mapping::from_iter([(key(job), body)])),
         );
+        let of = |section: &str| -> BTreeSet<String> {
+            let own = used.files.iter().filter(|(of, _)| *of == section);
+            own.map(|(_, name)| name.clone()).collect()
+        };
         for (name, section, used) in [
+            ("configs", self.configs, &of("configs")),
             ("networks", self.networks, &used.networks),
+            ("secrets", self.secrets, &of("secrets")),
             ("volumes", self.volumes, &used.volumes),
         ] {
-            let chosen = chosen(section, used);
+            let mut chosen = chosen(section, used);
+            if name == "secrets" {
+                mask_contents(&mut chosen);
+            }
             if !chosen.is_empty() {
                 top.insert(name.into(), Yaml::Mapping(chosen));
             }
@@ -86,6 +99,15 @@ fn chosen(section: Option<&Node>, used: &BTreeSet<String>) -> Mapping {
         .filter_map(|name| section.get(name))
         .map(|entry| (key(entry), yaml(&entry.value)))
         .collect()
+}
+
+/// A secret that somebody wrote into the manifest itself is one all the same.
+fn mask_contents(secrets: &mut Mapping) {
+    for secret in secrets.values_mut() {
+        if let Some(content) = secret.get_mut("content") {
+            *content = MASK.into();
+        }
+    }
 }
 
 fn sorted(mapping: Mapping) -> Mapping {

@@ -7,19 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::model::{
-    ContainerSpec, ExecTarget, ImageRef, Logging, PullPolicy, Text, Ulimit, Which, validate_container_ref,
+    ContainerSpec, ExecTarget, FileKind, ImageRef, Logging, PullPolicy, Text, Ulimit, Which,
+    validate_container_ref,
 };
-use crate::policy::{Ask, Refusal};
+use crate::policy::Refusal;
 use crate::schedule;
 
 use super::canonical::Used;
 use super::diagnostic::{Sink, code};
 use super::environment::{self, pairs, text_of};
 use super::extension::{ExecKey, NamedTarget};
+use super::files;
+use super::health;
 use super::interpolate::Variables;
 use super::keys;
 use super::mounts;
 use super::network;
+use super::presence;
+use super::resources;
+use super::rights;
 use super::values::{self, filled_text, flag, shown, to_text};
 use super::yaml::{Entry, Key, Kind, Node, Scalar, Value};
 use super::{ManifestFile, PathFact, Settings, Wants};
@@ -41,12 +47,23 @@ pub(crate) struct Scope<'a, 'f> {
     pub refused_folders: &'a mut Vec<PathBuf>,
 }
 
-/// Volumes and networks at the top of the file.
+/// What stands at the top of the file for its jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
     pub volumes: BTreeMap<String, Resource>,
     pub networks: BTreeMap<String, Resource>,
+    pub secrets: BTreeMap<String, files::Declaration>,
+    pub configs: BTreeMap<String, files::Declaration>,
     pub has_services: bool,
+}
+
+impl Declared {
+    pub fn files(&self, kind: FileKind) -> &BTreeMap<String, files::Declaration> {
+        match kind {
+            FileKind::Secret => &self.secrets,
+            FileKind::Config => &self.configs,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +73,19 @@ pub(crate) struct Resource {
     pub external: bool,
 }
 
-/// Of a service's keys, those that make no sense for what runs to its end.
-const SERVICE_KEYS: [&str; 9] = [
+/// Of a service's keys, those that Compose refuses in a job: they make no sense for what runs to its end.
+const SERVICE_KEYS: [&str; 13] = [
     "attach",
     "container_name",
     "deploy",
     "develop",
-    "expose",
+    "extends",
+    "external_links",
     "links",
     "post_start",
+    "pre_start",
+    "pre_stop",
+    "provider",
     "restart",
     "scale",
 ];
@@ -86,6 +107,9 @@ pub(crate) fn container(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<Contai
     }
     environment::environment(scope, job, &mut spec);
     network::networks(scope, job, &mut spec);
+    files::files(scope, job, &mut spec);
+    presence::conflicts(scope.sink, job, spec.network_mode.as_deref());
+    resources::conflicts(scope.sink, job, &spec);
     image.map(|_| spec)
 }
 
@@ -184,12 +208,14 @@ fn target(scope: &mut Scope<'_, '_>, exec: &ExecKey) -> Option<ExecTarget> {
 }
 
 /// One key. Flat, so that a key is found by reading.
-fn key(scope: &mut Scope<'_, '_>, Entry { key, value }: &Entry, spec: &mut ContainerSpec) {
+fn key(scope: &mut Scope<'_, '_>, entry: &Entry, spec: &mut ContainerSpec) {
+    let Entry { key, value } = entry;
     let name = key.text.as_str();
     let sink = &mut *scope.sink;
     match name {
         // Read on their own, because they depend on each other or on the whole job.
-        "image" | "triggers" | "x-scheduler" | "environment" | "env_file" | "networks" => {}
+        "image" | "triggers" | "x-scheduler" | "environment" | "env_file" | "networks" | "secrets"
+        | "configs" => {}
         "command" => spec.command = words(sink, value, name),
         "entrypoint" => spec.entrypoint = words(sink, value, name),
         "volumes" => spec.mounts = mounts::volumes(scope, value),
@@ -209,12 +235,17 @@ fn key(scope: &mut Scope<'_, '_>, Entry { key, value }: &Entry, spec: &mut Conta
         "logging" => spec.logging = logging(sink, value),
         "extra_hosts" => spec.extra_hosts = network::extra_hosts(sink, value),
         "ulimits" => spec.ulimits = ulimits(sink, value),
-        "cap_drop" => {
-            let found = values::texts(sink, value, name);
-            spec.cap_drop = found.into_iter().map(|scalar| scalar.text.clone()).collect();
-        }
-        "privileged" | "cap_add" | "devices" | "pid" | "ipc" | "userns_mode" | "uts" | "security_opt" => {
-            host_key(scope, key.span.clone(), name, value);
+        "cap_drop" => spec.cap_drop = values::text_list(sink, value, name),
+        "platform" => spec.platform = platform(sink, value),
+        "stdin_open" => spec.stdin_open = flag(sink, value, name).unwrap_or(false),
+        "annotations" => spec.annotations = annotations(sink, value),
+        "healthcheck" => spec.healthcheck = health::healthcheck(sink, value),
+        "cap_add" | "devices" | "gpus" | "group_add" | "ipc" | "pid" | "privileged" | "security_opt"
+        | "sysctls" | "userns_mode" | "uts" => rights::key(scope, entry, &mut spec.rights),
+        "cgroup_parent" | "cpu_shares" | "cpuset" | "mem_reservation" | "memswap_limit" | "oom_score_adj"
+        | "pids_limit" | "runtime" | "shm_size" => resources::key(sink, entry, &mut spec.resources),
+        "dns" | "dns_opt" | "dns_search" | "domainname" | "hostname" | "ports" => {
+            presence::key(sink, entry, &mut spec.presence);
         }
         _ => {}
     }
@@ -320,56 +351,6 @@ pub(crate) fn masked(refusal: Refusal, node: &Node) -> Refusal {
     Refusal { key, ..refusal }
 }
 
-/// Keys that give away the host. Denied by policy; where policy allows them, this version cannot carry
-/// them out yet. Their harmless values ask for nothing.
-fn host_key(scope: &mut Scope<'_, '_>, at: std::ops::Range<usize>, name: &str, value: &Node) {
-    let texts: Vec<&str> = match &value.value {
-        Value::Scalar(scalar) => vec![scalar.text.as_str()],
-        Value::Seq(items) => items.iter().filter_map(as_text).collect(),
-        Value::Map(_) => Vec::new(),
-    };
-    let is_host = texts.contains(&"host");
-    let ask = match name {
-        "privileged" => match flag(scope.sink, value, name) {
-            Some(true) => Ask::Privileged,
-            Some(false) | None => return,
-        },
-        "cap_add" | "devices" if matches!(&value.value, Value::Seq(items) if items.is_empty()) => return,
-        "cap_add" => Ask::CapAdd,
-        "devices" => Ask::Devices,
-        "pid" if is_host => Ask::HostPid,
-        "ipc" if is_host => Ask::HostIpc,
-        "uts" if is_host => Ask::HostNetwork,
-        "userns_mode" if is_host => Ask::HostUserns,
-        "security_opt" if texts.iter().any(|text| gives_up_confinement(text)) => Ask::Unconfined,
-        _ => return unsupported(scope.sink, at, name),
-    };
-    match scope.settings.policy.check(ask) {
-        Err(refusal) => refuse(scope.sink, at, name, refusal),
-        Ok(()) => unsupported(scope.sink, at, name),
-    }
-}
-
-fn as_text(node: &Node) -> Option<&str> {
-    match &node.value {
-        Value::Scalar(scalar) => Some(&scalar.text),
-        Value::Seq(_) | Value::Map(_) => None,
-    }
-}
-
-fn gives_up_confinement(option: &str) -> bool {
-    option.contains("unconfined") || option.replace('=', ":").starts_with("label:disable")
-}
-
-fn unsupported(sink: &mut Sink<'_>, at: std::ops::Range<usize>, name: &str) {
-    sink.error(
-        code::UNSUPPORTED,
-        at,
-        format!("`{name}` is known, but not supported yet"),
-    )
-    .label("this version cannot carry it out, and nothing is silently dropped");
-}
-
 /// `docker volume` and `docker network` names: they reach the engine's URLs, and a name such as `host`
 /// or `container:x` would be read as a mode.
 pub(crate) fn is_resource_name(name: &str) -> bool {
@@ -457,6 +438,39 @@ fn pull_policy(sink: &mut Sink<'_>, node: &Node) -> Option<PullPolicy> {
         ("weekly", PullPolicy::Every(DAY * 7)),
     ];
     values::word(sink, node, "pull_policy", &words)
+}
+
+/// `os[/architecture[/variant]]`
+fn platform(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
+    let text = filled_text(sink, node, "platform")?;
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-'))
+    };
+    if text.split('/').count() <= 3 && text.split('/').all(is_part) {
+        return Some(text);
+    }
+    sink.error(code::VALUE, node.span.clone(), "`platform` is not a platform")
+        .help("such as `linux/amd64`, `linux/arm64` or `linux/arm/v7`");
+    None
+}
+
+fn annotations(sink: &mut Sink<'_>, node: &Node) -> BTreeMap<String, Text> {
+    let mut out = BTreeMap::new();
+    for pair in pairs(sink, node, "annotations") {
+        if pair.name.is_empty() {
+            sink.error(
+                code::VALUE,
+                pair.node.span.clone(),
+                "an annotation without a name",
+            );
+            continue;
+        }
+        out.insert(pair.name, pair.value.unwrap_or_else(|| Text::plain("")));
+    }
+    out
 }
 
 fn stop_signal(sink: &mut Sink<'_>, node: &Node) -> Option<String> {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::{
-    Backoff, Concurrency, DayMatch, ExceptDays, History, MissedFires, OnUnknown, Policy, Trigger, Triggers,
+    Backoff, Concurrency, Constraint, DayMatch, ExceptDays, History, MissedFires, OnNodeLoss, OnUnknown,
+    Placement, Policy, SUBJECTS, Trigger, Triggers,
 };
 use crate::schedule;
 
@@ -32,6 +33,8 @@ pub(crate) struct Extension {
     pub retries: Option<u32>,
     pub backoff: Option<Backoff>,
     pub on_unknown: Option<OnUnknown>,
+    pub on_node_loss: Option<OnNodeLoss>,
+    pub placement: Option<Placement>,
     pub jitter: Option<Duration>,
     pub except: Option<Vec<ExceptDays>>,
     pub group: Option<String>,
@@ -91,6 +94,8 @@ impl Extension {
                 "retries" => out.retries = retries(sink, value),
                 "backoff" => out.backoff = backoff(sink, value),
                 "on_unknown" => out.on_unknown = on_unknown(sink, value),
+                "on_node_loss" => out.on_node_loss = on_node_loss(sink, value),
+                "placement" => out.placement = Some(placement(sink, value)),
                 "jitter" => out.jitter = whole_seconds(sink, value, "jitter"),
                 "except" => out.except = except(sink, value),
                 "group" => out.group = group(sink, value),
@@ -140,6 +145,10 @@ impl Extension {
             retries: self.retries.or(file.retries).unwrap_or(default.retries),
             backoff: self.backoff.or(file.backoff).unwrap_or(default.backoff),
             on_unknown: self.on_unknown.or(file.on_unknown).unwrap_or(default.on_unknown),
+            on_node_loss: self
+                .on_node_loss
+                .or(file.on_node_loss)
+                .unwrap_or(default.on_node_loss),
             jitter: self.jitter.or(file.jitter),
             group: self.group.clone().or_else(|| file.group.clone()),
         }
@@ -435,6 +444,49 @@ fn backoff(sink: &mut Sink<'_>, node: &Node) -> Option<Backoff> {
 fn on_unknown(sink: &mut Sink<'_>, node: &Node) -> Option<OnUnknown> {
     let words = [("skip", OnUnknown::Skip), ("rerun", OnUnknown::Rerun)];
     values::word(sink, node, "on_unknown", &words)
+}
+
+fn on_node_loss(sink: &mut Sink<'_>, node: &Node) -> Option<OnNodeLoss> {
+    let words = [("skip", OnNodeLoss::Skip), ("rerun", OnNodeLoss::Rerun)];
+    values::word(sink, node, "on_node_loss", &words)
+}
+
+/// Which nodes may run it.
+fn placement(sink: &mut Sink<'_>, node: &Node) -> Placement {
+    let mut out = Placement::default();
+    for Entry { key, value } in values::fields(sink, node, "placement", &keys::PLACEMENT) {
+        match key.text.as_str() {
+            "constraints" => {
+                for item in values::list(sink, value, "constraints").unwrap_or_default() {
+                    out.constraints.extend(constraint(sink, item));
+                }
+            }
+            "reservations" => {
+                for Entry { key, value } in values::fields(sink, value, "reservations", &keys::RESERVATIONS) {
+                    match key.text.as_str() {
+                        "cpus" => out.reservations.nano_cpus = values::nano_cpus(sink, value, "cpus"),
+                        "memory" => out.reservations.memory_bytes = values::bytes(sink, value, "memory"),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// As the nodes' labels are compared: `node.labels.disk==ssd`.
+fn constraint(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
+    let text = values::filled_text(sink, node, "constraints[]")?;
+    match text.parse::<Constraint>() {
+        Ok(constraint) => Some(constraint.to_string()),
+        Err(why) => {
+            sink.error(code::VALUE, node.span.clone(), why)
+                .help(format!("a node has {SUBJECTS}, each with `==` or `!=`"));
+            None
+        }
+    }
 }
 
 fn except(sink: &mut Sink<'_>, node: &Node) -> Option<Vec<ExceptDays>> {

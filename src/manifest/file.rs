@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::model::{Job, JobName, Origin, Place};
+use crate::model::{FileKind, Job, JobName, Origin, Place};
 
 use super::canonical;
 use super::compose::{self, Declared, Resource, Scope};
 use super::diagnostic::{Diagnostic, Severity, Sink, code};
 use super::dotenv;
 use super::extension::{Extension, Level, triggers};
+use super::files;
 use super::interpolate::{self, Variables};
 use super::keys::{self, Section};
 use super::values;
@@ -139,6 +140,8 @@ impl Reader<'_, '_> {
         let extension = section(self, "x-scheduler");
         let volumes = section(self, "volumes");
         let networks = section(self, "networks");
+        let secrets = section(self, "secrets");
+        let configs = section(self, "configs");
         let defaults = extension
             .as_ref()
             .map(|entry| Extension::read(self.sink, &entry.value, Level::File))
@@ -146,6 +149,8 @@ impl Reader<'_, '_> {
         let declared = Declared {
             volumes: self.resources(volumes.as_ref(), Kind::Volume, &project, has_services),
             networks: self.resources(networks.as_ref(), Kind::Network, &project, has_services),
+            secrets: files::declarations(self.sink, secrets.as_ref(), FileKind::Secret, has_services),
+            configs: files::declarations(self.sink, configs.as_ref(), FileKind::Config, has_services),
             has_services,
         };
         let document = canonical::Document {
@@ -153,6 +158,8 @@ impl Reader<'_, '_> {
             extension: extension.as_ref().map(|entry| &entry.value),
             volumes: volumes.as_ref().map(|entry| &entry.value),
             networks: networks.as_ref().map(|entry| &entry.value),
+            secrets: secrets.as_ref().map(|entry| &entry.value),
+            configs: configs.as_ref().map(|entry| &entry.value),
         };
         let found = self.jobs(&jobs, &project, &defaults, &declared, &document);
         self.advise_about_services(root, &found);
@@ -235,6 +242,9 @@ impl Reader<'_, '_> {
         let (name, triggers, mut container) = (name?, triggers?, container?);
         if own.exec.is_none() && own.reuse.or(defaults.reuse) == Some(true) {
             container.place = Place::Reuse;
+        }
+        if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
+            container.placement = placement;
         }
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {

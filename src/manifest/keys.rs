@@ -55,6 +55,13 @@ pub(crate) enum Shape {
     Any,
 }
 
+mod job;
+
+pub(crate) use job::{
+    ATTACHMENT, DEVICE, ENV_FILE, FILE_REFERENCE, GPUS, HEALTHCHECK, JOB, LOGGING, MOUNT, MOUNT_BIND,
+    MOUNT_TMPFS, MOUNT_VOLUME, PORT, ULIMIT,
+};
+
 use Shape::{
     Any, Count, Cron, Duration, Either, Flag, Integer, Keys, Like, List, Map, Null, Number, Scalar, Size,
     Text, Word,
@@ -114,313 +121,21 @@ pub(crate) static MANIFEST: Section = Section {
             Either(&[Map(&Either(&[Keys(&VOLUME), Null])), Null]),
             "Volumes that jobs name. A missing one is created, and never removed.",
         ),
+        row(
+            "configs",
+            Either(&[Map(&Either(&[Keys(&CONFIG), Null])), Null]),
+            "Files that jobs name, for what is no secret.",
+        ),
+        row(
+            "secrets",
+            Either(&[Map(&Either(&[Keys(&SECRET), Null])), Null]),
+            "Files that jobs name, whose content is shown nowhere.",
+        ),
         row("services", Any, "Left to Compose."),
         row("version", Any, "Obsolete in Compose, and without effect."),
     ]],
-    later: &["configs", "include", "models", "secrets"],
+    later: &["include", "models"],
     later_is_for_services: true,
-    required: &[],
-};
-
-/// An entry of `jobs`.
-pub(crate) static JOB: Section = Section {
-    id: "job",
-    of: "a job",
-    rows: &[&[
-        row(
-            "cap_add",
-            TEXTS,
-            "Kernel capabilities to add; refused by the default policy.",
-        ),
-        row("cap_drop", TEXTS, "Kernel capabilities to take away: `[ALL]`."),
-        row(
-            "command",
-            WORDS,
-            "What runs; one text is split as a shell would split it.",
-        ),
-        row("cpus", Number, "How many CPUs it may use: `0.5`."),
-        row(
-            "devices",
-            Any,
-            "Devices of the host; refused by the default policy.",
-        ),
-        row("entrypoint", WORDS, "Instead of the image's entry point."),
-        row(
-            "env_file",
-            Either(&[Text, Keys(&ENV_FILE), List(&Either(&[Text, Keys(&ENV_FILE)]))]),
-            "Files with lines `NAME=value`.",
-        ),
-        row("environment", PAIRS, "Variables of the command."),
-        row(
-            "extra_hosts",
-            Either(&[TEXTS, Map(&TEXT_OR_TEXTS)]),
-            "Names and addresses for `/etc/hosts`: `[\"db=10.0.0.2\"]`.",
-        ),
-        row("image", Text, "The image that runs: `busybox:1.37`."),
-        row(
-            "init",
-            Flag,
-            "Whether a small init passes on signals and reaps processes.",
-        ),
-        row("ipc", Text, "The host's is refused by the default policy."),
-        row("labels", PAIRS, "Labels of the container."),
-        row("logging", Keys(&LOGGING), "The log driver and its options."),
-        row("mem_limit", Size, "The most memory it may use: `512m`."),
-        row(
-            "network_mode",
-            Text,
-            "`none`, `bridge`, or `container:NAME`; excludes `networks`.",
-        ),
-        row(
-            "networks",
-            Either(&[TEXTS, Map(&Either(&[Keys(&ATTACHMENT), Null])), Null]),
-            "Networks of this file that it is attached to.",
-        ),
-        row("pid", Text, "The host's is refused by the default policy."),
-        row(
-            "privileged",
-            Flag,
-            "All rights on the host; refused by the default policy.",
-        ),
-        row(
-            "pull_policy",
-            Either(&[
-                Word(&["always", "missing", "if_not_present", "never", "daily", "weekly"]),
-                Like("^every_"),
-            ]),
-            "When the image is pulled: also `every_12h`.",
-        ),
-        row("read_only", Flag, "Whether its root file system is read-only."),
-        row(
-            "security_opt",
-            TEXTS,
-            "What gives up confinement is refused by the default policy.",
-        ),
-        row(
-            "stop_grace_period",
-            Duration,
-            "How long it has to end by itself when it is stopped: `30s`.",
-        ),
-        row("stop_signal", Text, "The signal that stops it: `SIGINT`."),
-        row(
-            "tmpfs",
-            TEXT_OR_TEXTS,
-            "Folders in memory: `/run` or `/run:size=64m`.",
-        ),
-        row("triggers", Keys(&TRIGGERS), "When it starts."),
-        row("tty", Flag, "Whether it gets a terminal."),
-        row(
-            "ulimits",
-            Map(&Either(&[Integer, Keys(&ULIMIT)])),
-            "Limits of its processes: `{nofile: 1024}`.",
-        ),
-        row("user", Text, "Who it runs as: `\"1000:1000\"`."),
-        row(
-            "userns_mode",
-            Text,
-            "The host's is refused by the default policy.",
-        ),
-        row("uts", Text, "The host's is refused by the default policy."),
-        row(
-            "volumes",
-            List(&Either(&[Text, Keys(&MOUNT)])),
-            "What it sees of volumes and of the host: `backups:/backup`, `./in:/in:ro`.",
-        ),
-        row(
-            "working_dir",
-            Text,
-            "The folder in the container that it starts in.",
-        ),
-        row(
-            "x-scheduler",
-            Either(&[Keys(&JOB_SCHEDULER), Null]),
-            "What Compose has no key for.",
-        ),
-    ]],
-    later: &[
-        "annotations",
-        "blkio_config",
-        "cgroup",
-        "cgroup_parent",
-        "configs",
-        "cpu_count",
-        "cpu_percent",
-        "cpu_period",
-        "cpu_quota",
-        "cpu_rt_period",
-        "cpu_rt_runtime",
-        "cpu_shares",
-        "cpuset",
-        "credential_spec",
-        "depends_on",
-        "device_cgroup_rules",
-        "dns",
-        "dns_opt",
-        "dns_search",
-        "domainname",
-        "extends",
-        "gpus",
-        "group_add",
-        "healthcheck",
-        "hostname",
-        "isolation",
-        "mac_address",
-        "mem_reservation",
-        "mem_swappiness",
-        "memswap_limit",
-        "oom_kill_disable",
-        "oom_score_adj",
-        "pids_limit",
-        "platform",
-        "ports",
-        "profiles",
-        "runtime",
-        "secrets",
-        "shm_size",
-        "stdin_open",
-        "storage_opt",
-        "sysctls",
-    ],
-    later_is_for_services: false,
-    // And an image, where the command does not run in another container.
-    required: &["triggers"],
-};
-
-pub(crate) static ENV_FILE: Section = Section {
-    id: "env_file",
-    of: "an entry of `env_file`",
-    rows: &[&[
-        row("format", Word(&["raw"]), "`raw` takes each value as it stands."),
-        row("path", Text, "The file, seen from the manifest."),
-        row("required", Flag, "Whether it is an error when it is missing."),
-    ]],
-    later: &[],
-    later_is_for_services: false,
-    required: &["path"],
-};
-
-pub(crate) static LOGGING: Section = Section {
-    id: "logging",
-    of: "`logging`",
-    rows: &[&[
-        row("driver", Text, "`json-file`, `local`, `journald`, …"),
-        row(
-            "options",
-            Either(&[Map(&Scalar), Null]),
-            "Options of the driver: `{max-size: 10m}`.",
-        ),
-    ]],
-    later: &[],
-    later_is_for_services: false,
-    required: &[],
-};
-
-pub(crate) static ULIMIT: Section = Section {
-    id: "ulimit",
-    of: "an ulimit",
-    rows: &[&[
-        row("hard", Integer, "What the process cannot raise it beyond."),
-        row("soft", Integer, "What holds at the start."),
-    ]],
-    later: &[],
-    later_is_for_services: false,
-    required: &["hard", "soft"],
-};
-
-/// A network in `networks` of a job.
-pub(crate) static ATTACHMENT: Section = Section {
-    id: "attachment",
-    of: "a network of a job",
-    rows: &[&[
-        row("aliases", TEXTS, "Further names of the container there."),
-        row("ipv4_address", Text, "A fixed address: `10.0.0.2`."),
-        row("ipv6_address", Text, "A fixed address: `fd00::2`."),
-    ]],
-    later: &[
-        "driver_opts",
-        "gw_priority",
-        "interface_name",
-        "link_local_ips",
-        "mac_address",
-        "priority",
-    ],
-    later_is_for_services: false,
-    required: &[],
-};
-
-/// An entry of `volumes` of a job, in the long form.
-pub(crate) static MOUNT: Section = Section {
-    id: "mount",
-    of: "a volume of a job",
-    rows: &[&[
-        row(
-            "type",
-            Word(&["bind", "volume", "tmpfs"]),
-            "A path of the host, a volume, or a folder in memory.",
-        ),
-        row(
-            "source",
-            Text,
-            "A path seen from the manifest, or a volume of this file.",
-        ),
-        row("target", Text, "The absolute path in the container."),
-        row("read_only", Flag, "Whether the container cannot write to it."),
-        row(
-            "bind",
-            Either(&[Keys(&MOUNT_BIND), Null]),
-            "Options of `type: bind`.",
-        ),
-        row(
-            "volume",
-            Either(&[Keys(&MOUNT_VOLUME), Null]),
-            "Options of `type: volume`.",
-        ),
-        row(
-            "tmpfs",
-            Either(&[Keys(&MOUNT_TMPFS), Null]),
-            "Options of `type: tmpfs`.",
-        ),
-    ]],
-    later: &["consistency", "image"],
-    later_is_for_services: false,
-    required: &["type", "target"],
-};
-
-pub(crate) static MOUNT_BIND: Section = Section {
-    id: "mount_bind",
-    of: "`bind`",
-    rows: &[&[row(
-        "create_host_path",
-        Flag,
-        "Whether a missing folder is created on the host.",
-    )]],
-    later: &["propagation", "recursive", "selinux"],
-    later_is_for_services: false,
-    required: &[],
-};
-
-pub(crate) static MOUNT_VOLUME: Section = Section {
-    id: "mount_volume",
-    of: "`volume`",
-    rows: &[&[row(
-        "nocopy",
-        Flag,
-        "Whether a new volume stays empty instead of taking over what the image has there.",
-    )]],
-    later: &["labels", "subpath"],
-    later_is_for_services: false,
-    required: &[],
-};
-
-pub(crate) static MOUNT_TMPFS: Section = Section {
-    id: "mount_tmpfs",
-    of: "`tmpfs`",
-    rows: &[&[
-        row("mode", Count, "Permissions of the folder: `0o755`."),
-        row("size", Size, "The most it may hold: `64m`."),
-    ]],
-    later: &[],
-    later_is_for_services: false,
     required: &[],
 };
 
@@ -489,7 +204,7 @@ const DAY_MATCH: Row = row(
 );
 
 /// `x-scheduler` keys that have a meaning for one job and as the default of a file.
-const SCHEDULER_ROWS: [Row; 17] = [
+const SCHEDULER_ROWS: [Row; 19] = [
     row(
         "backoff",
         PAUSES,
@@ -535,6 +250,16 @@ const SCHEDULER_ROWS: [Row; 17] = [
         "on_unknown",
         Word(&["skip", "rerun"]),
         "What follows a run of which nobody can say how it ended.",
+    ),
+    row(
+        "on_node_loss",
+        Word(&["skip", "rerun"]),
+        "In a Swarm, what follows a run whose node went down; `rerun` may run it twice.",
+    ),
+    row(
+        "placement",
+        Keys(&PLACEMENT),
+        "In a Swarm, which nodes may run it.",
     ),
     row("retries", Count, "Further attempts after a definite failure."),
     row("starting_deadline", Duration, "How late a slot may still start."),
@@ -612,6 +337,39 @@ pub(crate) static BACKOFF: Section = Section {
     required: &[],
 };
 
+/// Which nodes of a Swarm may run a job.
+pub(crate) static PLACEMENT: Section = Section {
+    id: "placement",
+    of: "`placement`",
+    rows: &[&[
+        row(
+            "constraints",
+            List(&Text),
+            "What a node must have: `[node.labels.disk==ssd]`.",
+        ),
+        row(
+            "reservations",
+            Keys(&RESERVATIONS),
+            "What a node must have left for it.",
+        ),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
+pub(crate) static RESERVATIONS: Section = Section {
+    id: "reservations",
+    of: "`reservations`",
+    rows: &[&[
+        row("cpus", Number, "CPUs: `0.5`."),
+        row("memory", Size, "Memory: `512m`."),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
 /// `{container: NAME}`, or `{service: NAME, project: NAME}`.
 pub(crate) static EXEC: Section = Section {
     id: "exec",
@@ -665,6 +423,46 @@ pub(crate) static NETWORK: Section = Section {
     later_is_for_services: false,
     required: &[],
 };
+
+/// An entry of `secrets` at the top.
+pub(crate) static SECRET: Section = Section {
+    id: "secret",
+    of: "a secret",
+    rows: &[&FILE_ROWS],
+    later: &["driver", "driver_opts", "labels", "template_driver"],
+    later_is_for_services: true,
+    required: &[],
+};
+
+/// An entry of `configs` at the top.
+pub(crate) static CONFIG: Section = Section {
+    id: "config",
+    of: "a config",
+    rows: &[&FILE_ROWS],
+    later: &["labels", "template_driver"],
+    later_is_for_services: true,
+    required: &[],
+};
+
+const FILE_ROWS: [Row; 5] = [
+    row(
+        "content",
+        Text,
+        "The content itself; of a secret better elsewhere.",
+    ),
+    row("environment", Text, "The variable that holds the content."),
+    row(
+        "external",
+        Flag,
+        "Whether a cluster keeps it; no job of a single engine can have it then.",
+    ),
+    row(
+        "file",
+        Text,
+        "The file that holds the content, seen from the manifest.",
+    ),
+    row("name", Text, "Its full name, where it is external."),
+];
 
 const RESOURCE_ROWS: [Row; 2] = [
     row(

@@ -17,11 +17,16 @@ mod dotenv;
 mod environment;
 mod extension;
 mod file;
+mod files;
+mod health;
 mod interpolate;
 mod keys;
 mod mounts;
 mod network;
 mod point;
+mod presence;
+mod resources;
+mod rights;
 mod schema;
 mod values;
 mod yaml;
@@ -178,6 +183,8 @@ pub struct FileOutcome {
 pub struct Wants {
     /// Paths of bind mounts.
     pub paths: BTreeSet<PathBuf>,
+    /// Of these, what no other job may have along with a folder. No want by itself.
+    pub secrets: BTreeSet<PathBuf>,
     /// Env files, by the manifest that names them.
     pub env_files: BTreeMap<String, BTreeSet<PathBuf>>,
 }

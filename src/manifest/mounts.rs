@@ -67,7 +67,7 @@ fn short(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
     }
     let kind = match source {
         Some(source) if source.starts_with(['/', '.', '~']) => MountKind::Bind {
-            source: bind_source(scope, node, source, read_only)?,
+            source: bind_source(scope, node, source, read_only, "volumes")?,
             create_host_path: true,
         },
         Some(name) => volume(scope, node, name, nocopy)?,
@@ -125,7 +125,7 @@ fn long(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
     };
     let kind = match (kind?.as_str(), source) {
         ("bind", Some((source, at))) => MountKind::Bind {
-            source: bind_source(scope, at, &source, long.read_only)?,
+            source: bind_source(scope, at, &source, long.read_only, "volumes")?,
             create_host_path: long.create_host_path,
         },
         ("bind", None) => {
@@ -242,8 +242,14 @@ fn volume(scope: &mut Scope<'_, '_>, node: &Node, name: &str, nocopy: bool) -> O
     })
 }
 
-/// The resolved source of a bind mount that policy allows.
-fn bind_source(scope: &mut Scope<'_, '_>, node: &Node, written: &str, read_only: bool) -> Option<PathBuf> {
+/// The resolved source of a bind mount that policy allows, for `what`.
+pub(crate) fn bind_source(
+    scope: &mut Scope<'_, '_>,
+    node: &Node,
+    written: &str,
+    read_only: bool,
+    what: &str,
+) -> Option<PathBuf> {
     let path = absolute(scope, node, written)?;
     let Some(fact) = scope.paths.get(&path) else {
         scope.wants.paths.insert(path.clone());
@@ -259,7 +265,7 @@ fn bind_source(scope: &mut Scope<'_, '_>, node: &Node, written: &str, read_only:
         if fact.holds.is_some() && !read_only {
             scope.refused_folders.push(fact.real.clone());
         }
-        refuse(scope.sink, node.span.clone(), "volumes", masked(refusal, node));
+        refuse(scope.sink, node.span.clone(), what, masked(refusal, node));
         return None;
     }
     Some(fact.real.clone())
@@ -295,7 +301,7 @@ fn clean(path: &Path) -> PathBuf {
 }
 
 /// A place in the container. Two mounts at one are refused by the engine, at 02:30.
-fn target(scope: &mut Scope<'_, '_>, node: &Node, text: &str) -> Option<String> {
+pub(crate) fn target(scope: &mut Scope<'_, '_>, node: &Node, text: &str) -> Option<String> {
     let path = clean(Path::new(text));
     if !text.starts_with('/') || path == Path::new("/") {
         scope.sink.error(

@@ -152,8 +152,15 @@ pub(crate) fn network_mode(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Str
             .help("name the container: `network_mode: \"container:NAME\"`");
         return None;
     }
-    let name = mode.strip_prefix("container:").unwrap_or(&mode);
-    resource_name(scope.sink, node, name, "network mode").map(|_| mode)
+    let Some(name) = mode.strip_prefix("container:") else {
+        return resource_name(scope.sink, node, &mode, "network mode").map(|_| mode);
+    };
+    resource_name(scope.sink, node, name, "container")?;
+    if let Err(refusal) = scope.settings.policy.check(Ask::OtherNetwork) {
+        refuse(scope.sink, node.span.clone(), "network_mode", refusal);
+        return None;
+    }
+    Some(mode)
 }
 
 /// `host:ip` or `host=ip` in a list, or a mapping of host to one ip or several.
@@ -168,7 +175,7 @@ pub(crate) fn extra_hosts(sink: &mut Sink<'_>, node: &Node) -> Vec<(String, Stri
                 };
                 for address in addresses {
                     if let Some(text) = filled_text(sink, address, &key.text) {
-                        out.extend(host(sink, address, &key.text, &text));
+                        out.extend(hosts(sink, address, &key.text, &text));
                     }
                 }
             }
@@ -179,7 +186,7 @@ pub(crate) fn extra_hosts(sink: &mut Sink<'_>, node: &Node) -> Vec<(String, Stri
                     continue;
                 };
                 match text.split_once('=').or_else(|| text.split_once(':')) {
-                    Some((name, address)) => out.extend(host(sink, item, name, address)),
+                    Some((name, addresses)) => out.extend(hosts(sink, item, name, addresses)),
                     None => {
                         sink.error(code::VALUE, item.span.clone(), "an extra host is `NAME=ADDRESS`");
                     }
@@ -188,6 +195,14 @@ pub(crate) fn extra_hosts(sink: &mut Sink<'_>, node: &Node) -> Vec<(String, Stri
         }
     }
     out
+}
+
+/// Several addresses of one name are separated by commas.
+fn hosts(sink: &mut Sink<'_>, node: &Node, name: &str, addresses: &str) -> Vec<(String, String)> {
+    addresses
+        .split(',')
+        .filter_map(|address| host(sink, node, name, address))
+        .collect()
 }
 
 fn host(sink: &mut Sink<'_>, node: &Node, name: &str, address: &str) -> Option<(String, String)> {

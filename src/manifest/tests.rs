@@ -139,7 +139,7 @@ fn a_message_shows_the_line_a_caret_and_help() {
 #[test]
 fn every_error_of_every_file_is_reported_together() {
     let mut input = files(&body(
-        "comand: x\nmem_limit: much\nbuild: .\nports: ['80:80']\nrestart: always\nuser: 1000\ntty: yes",
+        "comand: x\nmem_limit: much\nbuild: .\nisolation: x\nrestart: always\nuser: 1000\ntty: yes",
     ));
     input
         .manifests
@@ -173,11 +173,11 @@ fn every_error_of_every_file_is_reported_together() {
        |     ^^^^^
        = help: build and push it elsewhere, and name it under `image`
 
-    error: `ports` in job `j` is known, but not supported yet
+    error: `isolation` in job `j` is known, but not supported yet
       --> a.yaml:8:5
        |
-     8 |     ports: ['80:80']
-       |     ^^^^^ this version cannot carry it out, and nothing is silently dropped
+     8 |     isolation: x
+       |     ^^^^^^^^^ this version cannot carry it out, and nothing is silently dropped
 
     error: `restart` is for services, not for jobs
       --> a.yaml:9:5
@@ -490,7 +490,7 @@ fn a_job_is_in_the_network_that_compose_would_put_it_in() {
         &["shop_back", "ext", "shop_default"],
         None,
     );
-    check("", "network_mode: 'container:web'", &none, Some("container:web"));
+    check("", "network_mode: bridge", &none, Some("bridge"));
 }
 
 #[test]

@@ -313,6 +313,50 @@ pub(crate) fn texts<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &str) -> Vec<
     items.iter().filter_map(|node| text(sink, node, &item)).collect()
 }
 
+/// A list of filled texts, as their own strings.
+pub(crate) fn text_list(sink: &mut Sink<'_>, node: &Node, what: &str) -> Vec<String> {
+    let item = format!("{what}[]");
+    let items = list(sink, node, what).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|node| filled_text(sink, node, &item))
+        .collect()
+}
+
+/// As [`text_list`], or one text alone.
+pub(crate) fn text_or_list(sink: &mut Sink<'_>, node: &Node, what: &str) -> Vec<String> {
+    match &node.value {
+        Value::Scalar(_) => filled_text(sink, node, what).into_iter().collect(),
+        Value::Seq(_) | Value::Map(_) => text_list(sink, node, what),
+    }
+}
+
+/// A whole number within these bounds.
+pub(crate) fn integer_within(
+    sink: &mut Sink<'_>,
+    node: &Node,
+    what: &str,
+    bounds: std::ops::RangeInclusive<i64>,
+) -> Option<i64> {
+    let value = integer(sink, node, what)?;
+    if !bounds.contains(&value) {
+        let message = format!("`{what}` must be between {} and {}", bounds.start(), bounds.end());
+        sink.error(code::VALUE, node.span.clone(), message);
+        return None;
+    }
+    Some(value)
+}
+
+/// As [`bytes`], or `-1` for no limit.
+pub(crate) fn bytes_or_unlimited(sink: &mut Sink<'_>, node: &Node, what: &str) -> Option<i64> {
+    if let Value::Scalar(scalar) = &node.value
+        && scalar.text == "-1"
+    {
+        return Some(-1);
+    }
+    bytes(sink, node, what).and_then(|value| i64::try_from(value).ok())
+}
+
 /// One of a closed set of words.
 pub(crate) fn word<T: Copy>(sink: &mut Sink<'_>, node: &Node, what: &str, words: &[(&str, T)]) -> Option<T> {
     let found = text(sink, node, what)?;

@@ -13,7 +13,10 @@ use jiff::civil::Date;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ExecTarget, ImageRef, JobName, Outcome, Place};
+use super::{
+    ExecTarget, FileSource, Healthcheck, ImageRef, JobFile, JobName, Outcome, Place, Presence, Resources,
+    Rights,
+};
 
 /// One entry under `jobs:`, ready to be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +160,8 @@ pub struct Policy {
     pub retries: u32,
     pub backoff: Backoff,
     pub on_unknown: OnUnknown,
+    /// What follows a run whose node went down, on an engine of several.
+    pub on_node_loss: OnNodeLoss,
     /// Starts are spread over this time after their slots.
     pub jitter: Option<Duration>,
     /// Jobs of one group share the operator's limit for it.
@@ -177,6 +182,7 @@ impl Default for Policy {
             retries: 0,
             backoff: Backoff::default(),
             on_unknown: OnUnknown::Skip,
+            on_node_loss: OnNodeLoss::Skip,
             jitter: None,
             group: None,
         }
@@ -246,6 +252,16 @@ pub enum OnUnknown {
     Skip,
     /// Another attempt, as soon as the first one holds its job no longer: for jobs that may do their
     /// work twice.
+    Rerun,
+}
+
+/// What follows a run whose node went down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNodeLoss {
+    /// Nothing: it may have done its work.
+    Skip,
+    /// Another attempt at once, on another node: for jobs that may do their work twice.
     Rerun,
 }
 
@@ -429,6 +445,27 @@ pub struct ContainerSpec {
     pub logging: Option<Logging>,
     pub stop_signal: Option<String>,
     pub stop_grace_period: Option<Duration>,
+    #[serde(default)]
+    pub placement: Placement,
+    /// `linux/arm64`; `None`: the engine's own.
+    #[serde(default)]
+    pub platform: Option<String>,
+    #[serde(default)]
+    pub stdin_open: bool,
+    /// Of the OCI runtime's configuration.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
+    #[serde(default)]
+    pub rights: Rights,
+    #[serde(default)]
+    pub resources: Resources,
+    #[serde(default)]
+    pub presence: Presence,
+    /// Secrets, then configs.
+    #[serde(default)]
+    pub files: Vec<JobFile>,
 }
 
 impl ContainerSpec {
@@ -460,6 +497,15 @@ impl ContainerSpec {
             logging: None,
             stop_signal: None,
             stop_grace_period: None,
+            placement: Placement::default(),
+            platform: None,
+            stdin_open: false,
+            annotations: BTreeMap::new(),
+            healthcheck: None,
+            rights: Rights::default(),
+            resources: Resources::default(),
+            presence: Presence::default(),
+            files: Vec::new(),
         }
     }
 }
@@ -489,13 +535,23 @@ impl ContainerSpec {
     /// The first error of `change`.
     pub fn map_texts<E>(&self, mut change: impl FnMut(&Text) -> Result<Text, E>) -> Result<ContainerSpec, E> {
         let mut spec = self.clone();
+        let test = spec.healthcheck.iter_mut().flat_map(|check| &mut check.test);
         let lists = spec
             .entrypoint
             .iter_mut()
             .chain(spec.command.iter_mut())
+            .chain(test)
             .flatten();
-        let maps = spec.environment.values_mut().chain(spec.labels.values_mut());
-        for text in lists.chain(maps) {
+        let maps = spec
+            .environment
+            .values_mut()
+            .chain(spec.labels.values_mut())
+            .chain(spec.annotations.values_mut());
+        let files = spec.files.iter_mut().filter_map(|file| match &mut file.source {
+            FileSource::Content { content, .. } => Some(content),
+            FileSource::Path(_) => None,
+        });
+        for text in lists.chain(maps).chain(files) {
             *text = change(text)?;
         }
         Ok(spec)
@@ -548,6 +604,50 @@ pub enum MountKind {
 pub struct Tmpfs {
     pub target: String,
     pub options: String,
+}
+
+impl Tmpfs {
+    /// Bytes and permission bits, where the options ask for nothing else.
+    #[must_use]
+    pub fn size_and_mode(&self) -> Option<(Option<u64>, Option<u32>)> {
+        let (mut size, mut mode) = (None, None);
+        for option in self.options.split(',').filter(|option| !option.is_empty()) {
+            match option.split_once('=')? {
+                ("size", text) => {
+                    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+                    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+                        "" | "b" => 1,
+                        "k" => 1 << 10,
+                        "m" => 1 << 20,
+                        "g" => 1 << 30,
+                        _ => return None,
+                    };
+                    size = Some(digits.parse::<u64>().ok()?.checked_mul(unit)?);
+                }
+                ("mode", text) => mode = Some(u32::from_str_radix(text, 8).ok()?),
+                _ => return None,
+            }
+        }
+        Some((size, mode))
+    }
+}
+
+/// Which nodes may run it, on an engine of several.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Placement {
+    /// `node.labels.disk==ssd`: each must be met.
+    pub constraints: Vec<String>,
+    pub reservations: Reservations,
+}
+
+/// What a node must have left for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reservations {
+    pub memory_bytes: Option<u64>,
+    /// Billionths of a CPU.
+    pub nano_cpus: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -37,6 +37,8 @@ pub struct Observed {
     pub targets: BTreeMap<JobName, TargetState>,
     /// Runs without an outcome whose command runs in somebody else's container at this moment.
     pub exec_running: BTreeSet<RunId>,
+    /// On an engine that cannot make a container ahead of its slot: what was looked at instead.
+    pub checked: BTreeMap<JobName, Checked>,
     /// Work that another task of this process is doing right now.
     pub busy: BTreeSet<(JobName, Lane)>,
 }
@@ -58,6 +60,29 @@ pub struct EngineFacts {
     /// As printed: `docker 20.10.24`.
     pub name: String,
     pub version: String,
+    pub launching: Launching,
+}
+
+/// How an engine is given a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Launching {
+    /// A container is made ahead of its slot and started at it; the ledger of the instance says by whom.
+    #[default]
+    Armed,
+    /// Making it is starting it, and its name is the lock: several schedulers of one instance may stand
+    /// side by side, each with a ledger of its own, and each records what any of them made.
+    AtOnce,
+}
+
+/// What a job leans on, as far as it can be known before its slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What was found, in words: `network shop_default`.
+    pub met: Vec<String>,
+    /// What the engine would refuse it for.
+    pub missing: Option<String>,
+    /// Why it would wait for a node.
+    pub unplaced: Option<String>,
 }
 
 /// A time in which due slots could not be started.
@@ -118,12 +143,19 @@ pub enum Claim {
     Unrecorded,
     /// A ledger that ours took over from.
     Superseded,
+    /// Any scheduler of this instance may have made it: the engine's lock decided who, and the run is
+    /// recorded by all of them.
+    Shared,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerStatus {
     /// Never started, as far as the engine says.
     Created,
+    /// It waits for a node; the engine's reason, empty while it has none.
+    Pending(String),
+    /// It is being brought up on a node.
+    Starting,
     Running,
     Paused,
     Restarting,
@@ -155,7 +187,11 @@ impl ContainerStatus {
     pub fn is_live(&self) -> bool {
         matches!(
             self,
-            ContainerStatus::Running | ContainerStatus::Paused | ContainerStatus::Restarting
+            ContainerStatus::Running
+                | ContainerStatus::Paused
+                | ContainerStatus::Restarting
+                | ContainerStatus::Pending(_)
+                | ContainerStatus::Starting
         )
     }
 }

@@ -138,6 +138,10 @@ pub enum Reason {
     StartUnconfirmed,
     /// Nothing is left that could tell.
     Lost,
+    /// The node that ran it went down, and took the result along.
+    NodeLost(String),
+    /// Its deadline came while it waited for a node, and a node took it at that moment.
+    EndedAtItsStart,
     /// The engine restarted, or the container it ran in, and knows nothing of it any more.
     ExecLost,
     /// Nobody read its output any more, which the engine reports as an end with 126.
@@ -196,6 +200,8 @@ impl fmt::Display for Reason {
             Reason::ExecLost => f.write_str("lost: the engine no longer knows of the command it ran"),
             Reason::ReaderLost => f.write_str("its output lost its reader, and the engine lost sight of it"),
             Reason::Lost => f.write_str("lost: the container vanished before its result was read"),
+            Reason::NodeLost(node) => write!(f, "lost: node {node} went down while it ran"),
+            Reason::EndedAtItsStart => f.write_str("ended at its start: its deadline had passed"),
             Reason::StartedByHand => f.write_str("started by hand"),
             Reason::LedgerLost => f.write_str("ledger lost"),
             Reason::EngineRestarted { reported } => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Instance, JobName, Origin, RunTrigger, Slot};
+use super::{Instance, JobName, Origin, Outcome, RunTrigger, Slot};
 
 pub const LABEL_MANAGED_BY: &str = "docker-scheduler.managed-by";
 pub const LABEL_INSTANCE: &str = "docker-scheduler.instance";
@@ -22,6 +22,38 @@ const LABEL_SPEC_HASH: &str = "docker-scheduler.spec-hash";
 const LABEL_NONCE: &str = "docker-scheduler.nonce";
 const LABEL_SOURCE: &str = "docker-scheduler.source";
 const LABEL_COMMIT: &str = "docker-scheduler.commit";
+
+/// The run's name, where the engine has another rule for names.
+pub const LABEL_RUN: &str = "docker-scheduler.run";
+const LABEL_STOP: &str = "docker-scheduler.stop";
+const LABEL_STOP_REASON: &str = "docker-scheduler.stop-reason";
+
+/// Why a run was ended, left on the engine for every scheduler of the instance: the first one's word
+/// is what all of them record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopNote {
+    pub outcome: Outcome,
+    /// Text of a [`super::Reason`].
+    pub reason: String,
+}
+
+impl StopNote {
+    #[must_use]
+    pub fn labels(&self) -> [(String, String); 2] {
+        [
+            (LABEL_STOP.to_owned(), self.outcome.as_str().to_owned()),
+            (LABEL_STOP_REASON.to_owned(), self.reason.clone()),
+        ]
+    }
+
+    #[must_use]
+    pub fn read(labels: &BTreeMap<String, String>) -> Option<StopNote> {
+        Some(StopNote {
+            outcome: labels.get(LABEL_STOP)?.parse().ok()?,
+            reason: labels.get(LABEL_STOP_REASON).cloned().unwrap_or_default(),
+        })
+    }
+}
 
 /// What our labels say of a container. Never a secret or an environment value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,13 +2,14 @@
 //!
 //! An [`Action`] holds all that `apply` needs to carry it out, so that no choice is left for then.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::model::{
     Cap, ContainerName, ContainerSpec, Instance, JobName, Lane, Line, Origin, Outcome, Place, Policy,
-    PullPolicy, Reason, RunId, Slot, Triggers,
+    PullPolicy, Reason, RunId, RunTrigger, Slot, Triggers,
 };
 
 /// The difference between what is declared and what is there, and what follows.
@@ -21,6 +22,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub waiting: Vec<Waiting>,
     pub unchanged: Vec<JobName>,
+    /// What was looked at for each job, on an engine on which nothing is made ahead.
+    pub checked: BTreeMap<JobName, Vec<String>>,
     /// When something is to be done that no event announces.
     pub next_wake: Option<Timestamp>,
 }
@@ -93,6 +96,13 @@ pub enum Action {
     NoteTarget(Option<String>),
     /// Read a run's result, or find out what became of it.
     Settle { run: RunId },
+    /// A run that a scheduler beside this one has started: from here on it is recorded here, too.
+    Follow(Box<Followed>),
+    /// Every slot up to there has its record, by whichever scheduler.
+    Advance {
+        planned_from: Timestamp,
+        until: Timestamp,
+    },
     /// Record what became of a container that another ledger, or a lost one, had made; then remove
     /// it.
     Adopt {
@@ -121,6 +131,8 @@ impl Action {
             | Action::Hold(_)
             | Action::GiveUp { .. }
             | Action::NoteTarget(_)
+            | Action::Follow(_)
+            | Action::Advance { .. }
             | Action::Settle { .. } => true,
         }
     }
@@ -144,6 +156,8 @@ impl Action {
             | Action::Record(_)
             | Action::Hold(_)
             | Action::NoteTarget(_)
+            | Action::Follow(_)
+            | Action::Advance { .. }
             | Action::GiveUp { .. } => None,
         }
     }
@@ -165,8 +179,26 @@ impl Action {
             Action::GiveUp { .. } => "give up",
             Action::NoteTarget(_) => "note",
             Action::Settle { .. } => "settle",
+            Action::Follow(_) => "follow",
+            Action::Advance { .. } => "advance",
         }
     }
+}
+
+/// A run that somebody beside us has started.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Followed {
+    pub name: ContainerName,
+    pub container: String,
+    pub slot: Option<Slot>,
+    pub attempt: u32,
+    pub trigger: RunTrigger,
+    pub due_at: Timestamp,
+    pub spec_hash: String,
+    pub origin: Origin,
+    /// Its scheduler's ledger.
+    pub ledger: String,
+    pub group: Option<String>,
 }
 
 /// A container to act on.
@@ -291,6 +323,10 @@ pub enum Cause {
     TimedOut {
         timeout: Duration,
     },
+    /// It waited for a node until its deadline; the engine's reason.
+    NotPlaced {
+        why: String,
+    },
     /// `concurrency: replace`.
     Replaced {
         by: Slot,
@@ -316,6 +352,8 @@ pub enum Cause {
     BeyondArmLimit,
     /// Whether its command could be run in its container is not as it was.
     TargetChanged,
+    /// Started by a scheduler beside this one.
+    StartedBeside,
 }
 
 /// Something that is not done now, and why.
@@ -355,6 +393,14 @@ pub enum WaitCause {
     },
     /// The container that its command is to run in cannot be had now.
     TargetNotReady {
+        why: String,
+    },
+    /// What the job leans on is not there.
+    CheckFailed {
+        why: String,
+    },
+    /// It could start, and would wait for a node.
+    NoNode {
         why: String,
     },
     /// The one container of a reuse job is in use, and its spec was edited.
@@ -415,6 +461,8 @@ impl WaitCause {
             WaitCause::VolumeMissing { .. } => "VolumeMissing",
             WaitCause::BeingArmed { .. } => "BeingArmed",
             WaitCause::TargetNotReady { .. } => "TargetNotReady",
+            WaitCause::CheckFailed { .. } => "CheckFailed",
+            WaitCause::NoNode { .. } => "NoNode",
             WaitCause::ReplacedAfterRun => "ReplacedAfterRun",
             WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
             WaitCause::RetryPending { .. } => "RetryPending",
@@ -438,6 +486,8 @@ impl WaitCause {
             | WaitCause::NetworkMissing { .. }
             | WaitCause::VolumeMissing { .. }
             | WaitCause::TargetNotReady { .. }
+            | WaitCause::CheckFailed { .. }
+            | WaitCause::NoNode { .. }
             | WaitCause::RemovalsHeld { .. }
             | WaitCause::UnknownRunHeld { .. }
             | WaitCause::BadSchedule { .. } => true,
@@ -473,6 +523,7 @@ impl Cause {
             Cause::SlotPassed => "SlotPassed",
             Cause::Due { .. } => "Due",
             Cause::TimedOut { .. } => "TimedOut",
+            Cause::NotPlaced { .. } => "NotPlaced",
             Cause::Replaced { .. } => "Replaced",
             Cause::Retry { .. } => "Retry",
             Cause::StopAsked => "StopAsked",
@@ -487,6 +538,7 @@ impl Cause {
             Cause::SlotDecided => "SlotDecided",
             Cause::BeyondArmLimit => "BeyondArmLimit",
             Cause::TargetChanged => "TargetChanged",
+            Cause::StartedBeside => "StartedBeside",
         }
     }
 }

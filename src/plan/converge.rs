@@ -104,6 +104,9 @@ pub(super) fn arm(
     if view.is_exec() {
         return look_at_target(view, draft);
     }
+    if view.launches_at_once() {
+        return look_at_checks(view, draft);
+    }
     if view.reuses() {
         return arm_reused(view, job, decision, arming, within_limit, draft);
     }
@@ -185,6 +188,27 @@ fn look_at_target(view: &JobView<'_>, draft: &mut Draft) {
         let note = Action::NoteTarget(problem.map(str::to_owned));
         draft.act(note, Cause::TargetChanged);
     }
+}
+
+/// Where nothing can be made ahead: what was looked at instead, and what of it is wrong.
+fn look_at_checks(view: &JobView<'_>, draft: &mut Draft) {
+    if view.suspended() {
+        draft.wait(WaitCause::Suspended);
+        return;
+    }
+    let problem = check_failed(view).or_else(|| {
+        let why = view.world.checked.get(&view.name)?.unplaced.clone()?;
+        Some(WaitCause::NoNode { why })
+    });
+    if let Some(problem) = problem {
+        draft.wait(problem);
+    }
+}
+
+/// What the engine would refuse a run for.
+fn check_failed(view: &JobView<'_>) -> Option<WaitCause> {
+    let why = view.world.checked.get(&view.name)?.missing.clone()?;
+    Some(WaitCause::CheckFailed { why })
 }
 
 /// The same for a job whose runs share one container: once made it stays, whatever its next slot,
@@ -280,7 +304,7 @@ fn arm_cause(
             Claim::Known => Cause::SpecChanged,
             Claim::Discarded => Cause::GivenUp,
             Claim::Unrecorded => Cause::LedgerLost,
-            Claim::Superseded => Cause::Superseded,
+            Claim::Superseded | Claim::Shared => Cause::Superseded,
         };
     }
     if record.spec_hash != hash {
@@ -338,6 +362,9 @@ pub(super) fn cannot_arm(view: &JobView<'_>, job: &Job, hash: &str, draft: &mut 
             retry_at: failure.retry_at,
             attempts: failure.attempts,
         });
+    }
+    if view.launches_at_once() {
+        return check_failed(view);
     }
     let image = view.world.images.get(job.container.image.as_str());
     if image == Some(&ImageState::Missing) && job.container.pull_policy == PullPolicy::Never {
@@ -405,6 +432,8 @@ fn idle_without_run<'a>(view: &JobView<'a>) -> Vec<&'a Container> {
         Claim::Known | Claim::Discarded => is_idle(container),
         // What another ledger started has a past to be recorded: `retain` sees to it.
         Claim::Superseded => looks_unstarted(&container.status),
+        // It is a run as soon as it exists.
+        Claim::Shared => false,
         Claim::Unrecorded => {
             looks_unstarted(&container.status)
                 && container.stamp.slot.is_some_and(|slot| slot.at() > view.now)
@@ -424,7 +453,7 @@ fn remove_all(containers: &[&Container], cause: &Cause, draft: &mut Draft) {
             Claim::Known => cause.clone(),
             Claim::Discarded => Cause::GivenUp,
             Claim::Unrecorded => Cause::LedgerLost,
-            Claim::Superseded => Cause::Superseded,
+            Claim::Superseded | Claim::Shared => Cause::Superseded,
         };
         let target: Target = target(container);
         draft.act(Action::Remove { target, run: None }, cause);

@@ -7,10 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, Hold, Launch, NotRun, Target, WaitCause};
 use super::fingerprint::spec_hash;
+use super::retain;
 use super::turn;
 use super::view::{Draft, JobView, is_idle};
 use crate::model::{
-    ContainerName, ContainerStatus, HeldSlot, Job, Lane, Line, MissedFires, Outcome, Reason, Slot,
+    Concurrency, ContainerName, ContainerStatus, HeldSlot, Job, Lane, Line, MissedFires, Outcome, Reason,
+    Run, Slot,
 };
 use crate::schedule::{Fire, Schedule};
 
@@ -27,6 +29,11 @@ const COUNT_LIMIT: u64 = 10_000_000;
 /// Slots of a backlog may be this late where the job says nothing else: without a limit, a job that
 /// takes longer than its period would work on yesterday's slots for ever.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// A run is not ended by its deadline before this: placing one takes a second where nodes have room, and
+/// up to 48 s after a change of leader (measured), in which nobody says that it has no place.
+const REFUSED: SignedDuration = SignedDuration::from_secs(10);
+const PLACING: SignedDuration = SignedDuration::from_secs(60);
 
 /// What became of the newest due slot, as far as arming must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,27 +67,55 @@ pub(super) fn stop_overdue(view: &JobView<'_>, draft: &mut Draft) {
             }
             _ => None,
         };
-        let outcome = match (run.stop_requested, overdue) {
-            (Some(outcome), _) => outcome,
-            (None, Some(_)) => Outcome::TimedOut,
-            (None, None) => continue,
+        let unplaced = not_placed(view, run, draft);
+        let outcome = match (run.stop_requested, overdue, &unplaced) {
+            (Some(outcome), _, _) => outcome,
+            (None, Some(_), _) => Outcome::TimedOut,
+            (None, None, Some(_)) => Outcome::Missed,
+            (None, None, None) => continue,
         };
         if !view.busy(Lane::Run) {
             let grace = view.job.and_then(|job| job.container.stop_grace_period);
-            let cause = match overdue {
-                Some(timeout) => Cause::TimedOut { timeout },
-                None => Cause::StopAsked,
+            let reason = unplaced.clone().map(Reason::NotArmed);
+            let cause = match (overdue, unplaced) {
+                (Some(timeout), _) => Cause::TimedOut { timeout },
+                (None, Some(why)) if run.stop_requested.is_none() => Cause::NotPlaced { why },
+                (None, _) => Cause::StopAsked,
             };
             let stop = Action::Stop {
                 run: run.id.clone(),
                 container,
                 grace,
                 outcome,
-                reason: None,
+                reason,
             };
             draft.act(stop, cause);
         }
     }
+}
+
+/// Why no node has taken a run, when its deadline has passed meanwhile.
+fn not_placed(view: &JobView<'_>, run: &Run, draft: &mut Draft) -> Option<String> {
+    let ContainerStatus::Pending(why) = &view.container_of(run)?.status else {
+        return None;
+    };
+    let late = |by| run.due_at.saturating_add(by).unwrap_or(Timestamp::MAX);
+    let schedule = view.schedule.as_ref().ok();
+    let limit = match (run.slot, run.attempt, schedule) {
+        (Some(slot), 0, Some(schedule)) => deadline(view, schedule, slot),
+        (Some(_), _, Some(_)) => view.job.and_then(|job| turn::deadline(view, job, run.due_at)),
+        _ => SignedDuration::try_from(patience(view)).ok().map(late),
+    };
+    let ends = limit?.max(late(if why.is_empty() { PLACING } else { REFUSED }));
+    if ends > view.now {
+        draft.wake_at(ends);
+        return None;
+    }
+    let why = match why.as_str() {
+        "" => "its Swarm gave it to no node".to_owned(),
+        why => why.to_owned(),
+    };
+    (!view.world.clock_suspect).then_some(why)
 }
 
 /// Decides every due slot of a declared job.
@@ -112,7 +147,14 @@ pub(super) fn decide(view: &JobView<'_>, draft: &mut Draft) -> Decision {
         turn::give_up_retries(view, &Reason::ScheduleEdited, draft);
         return Decision::Clear;
     }
+    // What others have started is recorded first; the next plan, at once, decides what is left.
+    if view.unfollowed().next().is_some() {
+        return Decision::Clear;
+    }
     let due = due_slots(view, schedule);
+    if view.launches_at_once() && due.older.is_empty() && due.slots.is_empty() {
+        retain::advance(view, draft);
+    }
     if let Some(slot) = view.spread_now() {
         let until = view.due_at(slot);
         draft.wait(WaitCause::Jitter { slot, until });
@@ -170,9 +212,11 @@ fn still_held(view: &JobView<'_>, job: &Job, schedule: &Schedule, draft: &mut Dr
             None => {
                 let deadline = match held.line {
                     // Its turn comes when the run before it ends, however many slots that takes.
+                    // Where a lock may go one day, not for ever.
                     Line::Queue => job
                         .policy
                         .starting_deadline
+                        .or(view.launches_at_once().then_some(BACKLOG_PATIENCE))
                         .and_then(|limit| view.due_at(held.slot).checked_add(limit).ok()),
                     Line::Backlog => deadline(view, schedule, held.slot),
                 };
@@ -394,6 +438,10 @@ fn too_late(view: &JobView<'_>, slot: Slot, deadline: Timestamp) -> Reason {
     if let Some(gap) = view.gap_until(slot, deadline) {
         return gap;
     }
+    let checked = view.world.checked.get(&view.name);
+    if let Some(missing) = checked.and_then(|found| found.missing.clone()) {
+        return Reason::NotArmed(missing);
+    }
     let not_armed = view.record.and_then(|record| record.arm_failure.as_ref());
     match (not_armed, &view.full) {
         (Some(failure), _) => Reason::NotArmed(failure.detail.clone()),
@@ -406,6 +454,17 @@ fn too_late(view: &JobView<'_>, slot: Slot, deadline: Timestamp) -> Reason {
 fn patience(view: &JobView<'_>) -> Duration {
     let limit = view.policy().and_then(|policy| policy.starting_deadline);
     limit.unwrap_or(BACKLOG_PATIENCE)
+}
+
+/// How long after its due time a run may still be started by any scheduler that declares the job: beyond
+/// that, its next slot is the limit.
+pub(super) fn patience_beside(view: &JobView<'_>) -> SignedDuration {
+    let Some(policy) = view.policy() else {
+        return SignedDuration::from_secs(3600);
+    };
+    let waits = policy.missed_fires == MissedFires::All || policy.concurrency == Concurrency::Queue;
+    let limit = policy.starting_deadline.or(waits.then_some(BACKLOG_PATIENCE));
+    SignedDuration::try_from(limit.unwrap_or_default()).unwrap_or(SignedDuration::MAX)
 }
 
 /// The moment from which a slot is no longer started.

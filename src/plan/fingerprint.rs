@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::model::{
-    ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Place, Text, Tmpfs, Ulimit, Which,
+    ContainerSpec, Device, FileSource, Gpus, Healthcheck, JobFile, Logging, Mount, MountKind,
+    NetworkAttachment, Place, Placement, Port, Presence, Reservations, Resources, Rights, Text, Tmpfs,
+    Ulimit, Which,
 };
 
 /// `v1:` and 32 hexadecimal digits. The version changes when the list of what counts does, so that
@@ -42,6 +44,15 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         logging,
         stop_signal,
         stop_grace_period,
+        placement,
+        platform,
+        stdin_open,
+        annotations,
+        healthcheck,
+        rights,
+        resources,
+        presence,
+        files,
     } = spec;
     let mut fields = Fields(Sha256::new());
     fields.place(place);
@@ -96,6 +107,34 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
             .map(|grace| grace.as_millis().to_string())
             .as_deref(),
     );
+    let Placement {
+        constraints,
+        reservations: Reservations {
+            memory_bytes,
+            nano_cpus,
+        },
+    } = placement;
+    for constraint in constraints {
+        fields.text("constraint", constraint);
+    }
+    let number = |value: &Option<u64>| value.map(|value| value.to_string());
+    fields.option("reserved_memory", number(memory_bytes).as_deref());
+    fields.option("reserved_cpus", number(nano_cpus).as_deref());
+    // What came later adds nothing where it is not used, so that no container was made anew for it.
+    fields.option("platform", platform.as_deref());
+    fields.flag("stdin_open", *stdin_open);
+    for (key, value) in annotations {
+        fields.pair("annotation", key, value.expose());
+    }
+    if let Some(healthcheck) = healthcheck {
+        fields.healthcheck(healthcheck);
+    }
+    fields.rights(rights);
+    fields.resources(resources);
+    fields.presence(presence);
+    for file in files {
+        fields.file(file);
+    }
     fields.finish()
 }
 
@@ -114,6 +153,24 @@ impl Fields {
 
     fn option(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    fn number<N: ToString>(&mut self, key: &str, value: Option<N>) {
+        if let Some(value) = value {
+            self.text(key, &value.to_string());
+        }
+    }
+
+    fn flag(&mut self, key: &str, is_set: bool) {
+        if is_set {
+            self.text(key, "true");
+        }
+    }
+
+    fn texts(&mut self, key: &str, values: &[String]) {
+        for value in values {
             self.text(key, value);
         }
     }
@@ -180,6 +237,163 @@ impl Fields {
             let _ = write!(rest, " {alias}");
         }
         self.pair("network", name, &rest);
+    }
+
+    fn healthcheck(&mut self, healthcheck: &Healthcheck) {
+        let Healthcheck {
+            test,
+            interval,
+            timeout,
+            start_period,
+            start_interval,
+            retries,
+        } = healthcheck;
+        self.text("healthcheck", "");
+        self.list("test", test.as_deref());
+        for (key, time) in [
+            ("interval", interval),
+            ("timeout", timeout),
+            ("start_period", start_period),
+            ("start_interval", start_interval),
+        ] {
+            self.number(key, time.map(|time| time.as_nanos()));
+        }
+        self.number("health_retries", *retries);
+    }
+
+    fn rights(&mut self, rights: &Rights) {
+        let Rights {
+            privileged,
+            cap_add,
+            security_opt,
+            group_add,
+            devices,
+            gpus,
+            ipc,
+            pid,
+            uts,
+            userns_mode,
+            sysctls,
+        } = rights;
+        self.flag("privileged", *privileged);
+        self.texts("cap_add", cap_add);
+        self.texts("security_opt", security_opt);
+        self.texts("group_add", group_add);
+        for device in devices {
+            match device {
+                Device::Path {
+                    source,
+                    target,
+                    permissions,
+                } => {
+                    self.pair("device", source, target);
+                    self.text("device_permissions", permissions);
+                }
+                Device::Cdi(name) => self.text("cdi", name),
+            }
+        }
+        for gpus in gpus {
+            self.gpus(gpus);
+        }
+        self.option("ipc", ipc.as_deref());
+        self.option("pid", pid.as_deref());
+        self.option("uts", uts.as_deref());
+        self.option("userns_mode", userns_mode.as_deref());
+        for (key, value) in sysctls {
+            self.pair("sysctl", key, value);
+        }
+    }
+
+    /// A path counts by itself: what lies there may change between two runs. What is written into the
+    /// container counts, because it is in there already.
+    fn file(&mut self, file: &JobFile) {
+        let JobFile {
+            kind,
+            name: _, // of the manifest alone
+            target,
+            source,
+        } = file;
+        self.text("file", kind.key());
+        match source {
+            FileSource::Path(path) => self.pair("path", target, &path.display().to_string()),
+            FileSource::Content {
+                content,
+                uid,
+                gid,
+                mode,
+            } => {
+                self.pair("content", target, content.expose());
+                self.text("owner", &format!("{uid}:{gid} {mode:o}"));
+            }
+        }
+    }
+
+    fn gpus(&mut self, gpus: &Gpus) {
+        let Gpus {
+            driver,
+            count,
+            device_ids,
+            capabilities,
+            options,
+        } = gpus;
+        self.text("gpus", "");
+        self.option("gpu_driver", driver.as_deref());
+        self.number("gpu_count", *count);
+        self.texts("gpu_id", device_ids);
+        self.texts("gpu_capability", capabilities);
+        for (key, value) in options {
+            self.pair("gpu_option", key, value);
+        }
+    }
+
+    fn resources(&mut self, resources: &Resources) {
+        let Resources {
+            memswap_limit_bytes,
+            mem_reservation_bytes,
+            shm_size_bytes,
+            cpu_shares,
+            cpuset,
+            pids_limit,
+            oom_score_adj,
+            cgroup_parent,
+            runtime,
+        } = resources;
+        self.number("memswap_limit", *memswap_limit_bytes);
+        self.number("mem_reservation", *mem_reservation_bytes);
+        self.number("shm_size", *shm_size_bytes);
+        self.number("cpu_shares", *cpu_shares);
+        self.option("cpuset", cpuset.as_deref());
+        self.number("pids_limit", *pids_limit);
+        self.number("oom_score_adj", *oom_score_adj);
+        self.option("cgroup_parent", cgroup_parent.as_deref());
+        self.option("runtime", runtime.as_deref());
+    }
+
+    fn presence(&mut self, presence: &Presence) {
+        let Presence {
+            hostname,
+            domainname,
+            dns,
+            dns_search,
+            dns_opt,
+            ports,
+        } = presence;
+        self.option("hostname", hostname.as_deref());
+        self.option("domainname", domainname.as_deref());
+        self.texts("dns", dns);
+        self.texts("dns_search", dns_search);
+        self.texts("dns_opt", dns_opt);
+        for port in ports {
+            let Port {
+                target,
+                protocol,
+                host_ip,
+                published,
+            } = port;
+            self.pair("port", &target.to_string(), protocol);
+            self.option("host_ip", host_ip.as_deref());
+            self.option("published", published.as_deref());
+        }
     }
 
     fn finish(self) -> String {

@@ -14,14 +14,14 @@ mod retain;
 mod turn;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use crate::model::{Arming, Desired, JobName, Observed};
 
 pub use action::{
-    Action, Cause, Hold, Launch, NextFire, NotRun, Plan, Sight, Step, Target, WaitCause, Waiting,
+    Action, Cause, Followed, Hold, Launch, NextFire, NotRun, Plan, Sight, Step, Target, WaitCause, Waiting,
 };
 pub use diff::unified;
 use due::Decision;
@@ -48,6 +48,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
         steps: Vec::new(),
         waiting: Vec::new(),
         unchanged: Vec::new(),
+        checked: checked(desired, observed),
         next_wake: None,
     };
     for (view, (mut draft, decision)) in views.iter().zip(parts) {
@@ -64,11 +65,21 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     plan
 }
 
+/// What was found of what the declared jobs lean on.
+fn checked(desired: &Desired, observed: &Observed) -> BTreeMap<JobName, Vec<String>> {
+    let found = observed.checked.iter();
+    found
+        .filter(|(name, checked)| desired.jobs.contains_key(name) && !checked.met.is_empty())
+        .map(|(name, checked)| (name.clone(), checked.met.clone()))
+        .collect()
+}
+
 /// What became of one job's slots, as far as the job alone decides it. A job that left the manifests
 /// has none; a run of it finishes, and then what it kept is pruned.
 fn decide(view: &JobView<'_>) -> (Draft, Decision) {
     let mut draft = Draft::default();
     converge::see(view, &mut draft);
+    retain::follow(view, &mut draft);
     retain::settle(view, &mut draft);
     due::stop_overdue(view, &mut draft);
     let decision = due::decide(view, &mut draft);

@@ -33,6 +33,7 @@ pub fn render(plan: &Plan) -> String {
             &describe_cause(step),
         );
         next_lines(&mut text, step, plan.at);
+        checked_line(&mut text, step, plan);
         if let Some(diff) = &step.diff {
             diff.lines()
                 .filter(|line| !line.starts_with("@@"))
@@ -73,6 +74,14 @@ fn sign(step: &Step) -> char {
         (Action::Stop { .. }, _) => '!',
         (Action::Remove { .. } | Action::Adopt { .. }, _) | (Action::Update, Cause::JobRemoved) => '-',
         _ => '~',
+    }
+}
+
+/// What was looked at for a job that is new or edited.
+fn checked_line(text: &mut String, step: &Step, plan: &Plan) {
+    let edited = matches!(step.action, Action::Update) && step.cause != Cause::JobRemoved;
+    if let (true, Some(found)) = (edited, plan.checked.get(&step.job)) {
+        let _ = writeln!(text, "     checked: {}", found.join(", "));
     }
 }
 
@@ -170,6 +179,7 @@ fn cause_in_words(step: &Step) -> String {
         Cause::SlotPassed => String::from("made for a slot that has passed"),
         Cause::Due { late_secs, why } => describe_due(step, *late_secs, why.as_ref()),
         Cause::TimedOut { timeout } => format!("has run longer than its timeout of {}", span(*timeout)),
+        Cause::NotPlaced { why } => format!("no node took it before its deadline: {why}"),
         Cause::Replaced { by } => format!("makes room for slot {by} (concurrency: replace)"),
         Cause::Retry { after } => format!("another attempt after: {after}"),
         Cause::StopAsked => String::from("its end was asked for before, and it still runs"),
@@ -184,6 +194,7 @@ fn cause_in_words(step: &Step) -> String {
         Cause::SlotDecided => String::from("slot decided"),
         Cause::BeyondArmLimit => String::from("other jobs' slots are nearer"),
         Cause::TargetChanged => String::from("its container is not as it was"),
+        Cause::StartedBeside => String::from("started by another scheduler of this instance"),
     }
 }
 
@@ -269,6 +280,8 @@ pub fn describe_wait(cause: &WaitCause, now: Timestamp) -> String {
             format!("cannot start: no external volume {volume}; make it with `docker volume create {volume}`")
         }
         WaitCause::TargetNotReady { why } => format!("cannot run its command: {why}"),
+        WaitCause::CheckFailed { why } => format!("cannot start: {why}"),
+        WaitCause::NoNode { why } => format!("would wait for a node: {why}"),
         WaitCause::ReplacedAfterRun => String::from(
             "edited: its container is made anew when it is free, and the files that earlier runs left in it are lost",
         ),

@@ -352,7 +352,7 @@ fn retries<'a>(view: &'a JobView<'_>, job: &Job, draft: &mut Draft) -> Vec<Retry
     found
 }
 
-fn deadline(view: &JobView<'_>, job: &Job, at: Timestamp) -> Option<Timestamp> {
+pub(super) fn deadline(view: &JobView<'_>, job: &Job, at: Timestamp) -> Option<Timestamp> {
     match job.policy.starting_deadline {
         Some(limit) => at.checked_add(limit).ok(),
         None => {

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause, Waiting};
 use crate::model::{
-    Cap, Claim, Container, ContainerStatus, Desired, GapKind, Job, JobName, JobRecord, Lane, Observed, Pause,
-    Place, Policy, Reason, Run, RunId, Slot, TargetState, Within,
+    Cap, Claim, Container, ContainerStatus, Desired, GapKind, Job, JobName, JobRecord, Lane, Launching,
+    Observed, Pause, Place, Policy, Reason, Run, RunId, Slot, TargetState, Within,
 };
 use crate::schedule::{self, Fire, Schedule};
 
@@ -159,6 +159,9 @@ impl<'a> JobView<'a> {
         self.record.is_some_and(|record| {
             record.recorded_ahead.contains(&slot) || record.held.iter().any(|held| held.slot == slot)
         }) || self.runs.iter().any(|run| run.slot == Some(slot))
+            || self
+                .unfollowed()
+                .any(|container| container.stamp.slot == Some(slot))
     }
 
     /// Slots in a stretch of time that have a record, ascending.
@@ -235,6 +238,21 @@ impl<'a> JobView<'a> {
         armed.is_none_or(|armed| armed.container.is_some())
     }
 
+    /// Whether a run is started by being made, by whichever scheduler is first.
+    pub fn launches_at_once(&self) -> bool {
+        self.world.engine.launching == Launching::AtOnce
+    }
+
+    /// What schedulers beside this one have started and this ledger does not know.
+    pub fn unfollowed(&self) -> impl Iterator<Item = &'a Container> {
+        let shared = self
+            .containers
+            .iter()
+            .copied()
+            .filter(|container| container.claim == Claim::Shared);
+        shared.filter(|container| self.run_of(container).is_none())
+    }
+
     /// Whether each of the job's runs starts the same container again.
     pub fn reuses(&self) -> bool {
         self.job.is_some_and(|job| job.container.place == Place::Reuse)
@@ -277,7 +295,12 @@ impl<'a> JobView<'a> {
             return Some(started);
         };
         let delay = started.duration_since(intent.at);
-        let began = if SignedDuration::ZERO <= delay && delay <= SLOWEST_START {
+        // A node may have to be waited for, and pulls its images itself.
+        let slowest = match self.launches_at_once() {
+            true => SignedDuration::MAX,
+            false => SLOWEST_START,
+        };
+        let began = if SignedDuration::ZERO <= delay && delay <= slowest {
             started
         } else {
             intent.at

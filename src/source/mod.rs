@@ -311,7 +311,11 @@ fn satisfy(files: &mut Files, wants: &Wants) {
     let manifests: Vec<(PathBuf, &ManifestFile)> = files.manifests.iter().flat_map(real_paths).collect();
     for path in &wants.paths {
         let (real, exists) = resolve(path);
-        let holds = holds(&real, &manifests);
+        let holds = holds(&real, &manifests).or_else(|| {
+            let mut secrets = wants.secrets.iter().map(|secret| resolve(secret).0);
+            let in_it = |secret: PathBuf| secret != real && secret.starts_with(&real);
+            secrets.any(in_it).then(|| "a secret".to_owned())
+        });
         files.paths.insert(path.clone(), PathFact { real, exists, holds });
     }
 }

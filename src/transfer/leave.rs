@@ -11,7 +11,8 @@ use crate::kubernetes::{self, Finding, Target, as_cron};
 use crate::manifest::reader::{Sink, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
 use crate::model::{
-    Concurrency, DayMatch, History, Job, JobName, MissedFires, OnUnknown, Place, Policy, Trigger, Triggers,
+    Concurrency, DayMatch, History, Job, JobName, MissedFires, OnNodeLoss, OnUnknown, Place, Policy, Trigger,
+    Triggers,
 };
 
 use super::labels::{entries, raw};
@@ -160,6 +161,7 @@ fn check_for_compose(job: &Job) -> Vec<Finding> {
         retries,
         backoff: _, // says nothing without retries
         on_unknown,
+        on_node_loss,
         jitter,
         group,
     } = policy;
@@ -180,6 +182,7 @@ fn check_for_compose(job: &Job) -> Vec<Finding> {
     none("x-scheduler.unknown_hold", unknown_hold.is_some());
     none("x-scheduler.retries", *retries > 0);
     none("x-scheduler.on_unknown", *on_unknown != OnUnknown::Skip);
+    none("x-scheduler.on_node_loss", *on_node_loss != OnNodeLoss::Skip);
     none("x-scheduler.jitter", jitter.is_some());
     none("x-scheduler.group", group.is_some());
     let beside = matches!(concurrency, Concurrency::Allow | Concurrency::Replace);

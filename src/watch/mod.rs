@@ -87,6 +87,28 @@ pub enum Stream {
     Broken,
 }
 
+/// What the loop tells of itself.
+#[derive(Debug)]
+pub enum Sign<'a> {
+    /// It turned, after its first look at the world. Comes at least every second while nothing hangs.
+    Turned {
+        jobs: usize,
+        trouble: Option<&'a Trouble>,
+    },
+    /// A signal ended it; requests under way are waited for.
+    Stopping,
+}
+
+/// What keeps jobs from being started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub since: Timestamp,
+    pub why: String,
+}
+
+/// Who hears the signs.
+pub type Signs = Box<dyn FnMut(Sign<'_>) + Send>;
+
 /// Why a watch ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -114,6 +136,7 @@ pub async fn watch(
     mut wakes: mpsc::UnboundedReceiver<Wake>,
     directory: String,
     take_over: bool,
+    mut signs: Signs,
 ) -> Result<(), WatchError> {
     let now = context.clock.now();
     let mut clocks = Clocks::new(context.clock.as_ref(), context.ledger.last_alive()?);
@@ -135,6 +158,10 @@ pub async fn watch(
         if state.is_due() {
             state.pass().await?;
         }
+        signs(Sign::Turned {
+            jobs: state.declared.desired.jobs.len(),
+            trouble: state.trouble.as_ref(),
+        });
         let nap = context.clock.sleep(state.until_next());
         let wake = tokio::select! {
             Some(wake) = wakes.recv() => wake,
@@ -169,6 +196,7 @@ pub async fn watch(
         }
     }
     listener.abort();
+    signs(Sign::Stopping);
     context.say(
         None,
         What::Stopping {
@@ -214,6 +242,8 @@ struct State {
     take_over: bool,
     heartbeat: Duration,
     told: BTreeMap<JobName, String>,
+    /// Since a pass could not be made; `None` since one could.
+    trouble: Option<Trouble>,
 }
 
 impl State {
@@ -241,6 +271,7 @@ impl State {
             take_over,
             heartbeat: Duration::ZERO,
             told: BTreeMap::new(),
+            trouble: None,
         }
     }
 
@@ -382,20 +413,33 @@ impl State {
         self.next_wake = None;
         self.second_look = self.second_look.filter(|&at| at > self.context.clock.monotonic());
         match self.try_pass().await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.trouble = None;
+                Ok(())
+            }
             Err(PassError::Engine(error)) => {
+                self.in_trouble(&error.to_string());
                 self.engine_lost(&error.to_string());
                 Ok(())
             }
             Err(PassError::Ledger(error)) => {
                 // No ledger, no start: fail closed, and look again.
                 let text = format!("cannot use the ledger, so nothing is started: {error}");
+                self.in_trouble(&text);
                 self.context.say(None, What::Trouble { text });
                 self.pause(RETRY);
                 Ok(())
             }
             Err(PassError::Ended(error)) => Err(error),
         }
+    }
+
+    fn in_trouble(&mut self, why: &str) {
+        let since = (self.trouble.as_ref()).map_or_else(|| self.context.clock.now(), |trouble| trouble.since);
+        self.trouble = Some(Trouble {
+            since,
+            why: why.to_owned(),
+        });
     }
 
     async fn try_pass(&mut self) -> Result<(), PassError> {

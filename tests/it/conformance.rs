@@ -11,7 +11,8 @@ use docker_scheduler::engine::{
     LogOptions, LogStream, Removal,
 };
 use docker_scheduler::model::{
-    ContainerName, ContainerSpec, ContainerStatus, ImageRef, Mount, MountKind, Text,
+    ContainerName, ContainerSpec, ContainerStatus, ImageRef, Launching, Mount, MountKind, Outcome, StopNote,
+    Text,
 };
 use futures_util::StreamExt;
 
@@ -51,6 +52,176 @@ pub async fn suite(engine: &dyn Engine, world: &World) {
     the_lock_volume(engine, world).await;
     networks(engine, world).await;
     refused_names(engine).await;
+}
+
+/// The facts that launching at once is built on, on an engine on which making is starting.
+pub async fn at_once(engine: &dyn Engine, world: &World) {
+    assert_eq!(engine.launching(), Launching::AtOnce);
+    one_of_many_creates(engine, world).await;
+    nothing_is_a_value(engine, world).await;
+    life_of_a_task(engine, world).await;
+    a_task_that_cannot_start(engine, world).await;
+    a_task_that_no_node_takes(engine, world).await;
+    an_end_that_is_noted(engine, world).await;
+    refused_names(engine).await;
+}
+
+/// Of creates that race, one is told that it made the run; the name finds it.
+async fn one_of_many_creates(engine: &dyn Engine, world: &World) {
+    let request = world.request("lock", world.sh("true"));
+    let racing = futures_util::future::join_all((0..8).map(|_| engine.create(&request))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = racing.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1, "{refused:?}");
+    for refused in refused {
+        assert_eq!(status_of(refused), 409);
+    }
+    let name = world.name("lock");
+    let id = engine.id_of(&name).expect("an ID before it is made");
+    assert_eq!(made[0].as_ref().map(|made| made.id.clone()), Ok(id.clone()));
+    for found_by in [name.as_str(), &id] {
+        let found = engine.inspect(found_by).await.expect("inspect");
+        assert_eq!(
+            found.map(|state| (state.id, state.name)),
+            Some((id.clone(), name.to_string()))
+        );
+    }
+    ended(engine, &id).await;
+    remove(engine, &id).await;
+    assert_eq!(engine.inspect(&id).await, Ok(None));
+}
+
+async fn nothing_is_a_value(engine: &dyn Engine, world: &World) {
+    let nobody = world.name("nobody");
+    let note = StopNote {
+        outcome: Outcome::Cancelled,
+        reason: "nobody".to_owned(),
+    };
+    assert_eq!(engine.inspect(nobody.as_str()).await, Ok(None));
+    assert_eq!(engine.remove(nobody.as_str(), true).await, Ok(Removal::Gone));
+    assert_eq!(engine.stop(nobody.as_str(), None).await, Ok(()));
+    assert_eq!(engine.conclude(nobody.as_str(), &note).await, Ok(None));
+    assert_eq!(
+        status_of(
+            engine
+                .logs(nobody.as_str(), &LogOptions::default())
+                .await
+                .map(|_| ())
+        ),
+        404
+    );
+}
+
+async fn life_of_a_task(engine: &dyn Engine, world: &World) {
+    let label = ("suite".to_owned(), world.prefix.clone());
+    let mut events = engine.events(label.clone(), None, None).await.expect("events");
+    let mut spec = world.sh("echo \"$SCHEDULER_JOB $OWN\"; echo trouble >&2; exit 3");
+    spec.environment = BTreeMap::from([
+        ("OWN".to_owned(), Text::sensitive("value")),
+        ("SCHEDULER_JOB".to_owned(), Text::plain("forged")),
+    ]);
+    let id = world.create(engine, "life", spec).await;
+    let seen = tokio::time::timeout(SOON, events.next())
+        .await
+        .expect("an event in time");
+    assert!(seen.is_some_and(|event| event.is_ok()));
+    let exited = ended(engine, &id).await;
+    assert_eq!((exited.exit_code, exited.error.as_str()), (3, ""));
+    assert!(
+        exited.started_at.is_some() && exited.started_at <= exited.finished_at,
+        "{exited:?}"
+    );
+    assert_eq!(exited.labels.get("suite"), Some(&world.prefix));
+    let (out, err) = read(engine, &id).await;
+    assert_eq!((out.as_str(), err.as_str()), ("life value\n", "trouble\n"));
+    let filter = ContainerFilter {
+        all: true,
+        label: Some(label),
+    };
+    let listed = engine.list_containers(&filter).await.expect("a list");
+    let row = listed.iter().find(|row| row.id == id).expect("it is listed");
+    assert_eq!(
+        (row.name.as_str(), &row.status),
+        (world.name("life").as_str(), &ContainerStatus::Exited)
+    );
+    remove(engine, &id).await;
+}
+
+async fn a_task_that_cannot_start(engine: &dyn Engine, world: &World) {
+    let mut spec = world.sh("true");
+    spec.command = Some(vec![Text::plain("/no/such/command")]);
+    // Else the init starts, and only it finds nothing to run.
+    spec.init = Some(false);
+    let id = world.create(engine, "bad", spec).await;
+    let failed = ended(engine, &id).await;
+    assert_eq!(failed.started_at, None, "{failed:?}");
+    assert!(failed.error.contains("/no/such/command"), "{failed:?}");
+    remove(engine, &id).await;
+
+    let mut spec = world.sh("true");
+    spec.image = "no-such-image:1".parse().expect("a valid reference");
+    let id = world.create(engine, "no-image", spec).await;
+    let rejected = ended(engine, &id).await;
+    assert_eq!(rejected.started_at, None, "{rejected:?}");
+    assert!(rejected.error.contains("no-such-image:1"), "{rejected:?}");
+    remove(engine, &id).await;
+}
+
+async fn a_task_that_no_node_takes(engine: &dyn Engine, world: &World) {
+    let mut spec = world.sh("true");
+    spec.placement.constraints = vec!["node.labels.no==where".to_owned()];
+    let checked = engine.check(&[&spec]).await.expect("a check");
+    assert!(checked[0].unplaced.is_some(), "{checked:?}");
+    let id = world.create(engine, "nowhere", spec).await;
+    eventually("the engine's reason", SOON, async || {
+        matches!(&state(engine, &id).await.status, ContainerStatus::Pending(why) if why.contains("no suitable node"))
+    })
+    .await;
+    assert_eq!(status_of(engine.remove(&id, true).await), 409, "it may start yet");
+    let note = StopNote {
+        outcome: Outcome::Missed,
+        reason: "no node".to_owned(),
+    };
+    assert_eq!(engine.conclude(&id, &note).await, Ok(Some(note)));
+    assert_eq!(ended(engine, &id).await.started_at, None);
+    remove(engine, &id).await;
+}
+
+/// The first note stays; code and output outlive the end.
+async fn an_end_that_is_noted(engine: &dyn Engine, world: &World) {
+    let script = "trap 'echo bye; exit 7' TERM; echo hello; while :; do sleep 0.1; done";
+    let id = world.create(engine, "noted", world.sh(script)).await;
+    eventually("its start", SOON, async || {
+        state(engine, &id).await.status == ContainerStatus::Running && read(engine, &id).await.0 == "hello\n"
+    })
+    .await;
+    assert_eq!(
+        status_of(engine.remove(&id, true).await),
+        409,
+        "never while it runs"
+    );
+    let note = |reason: &str| StopNote {
+        outcome: Outcome::TimedOut,
+        reason: reason.to_owned(),
+    };
+    assert_eq!(
+        engine.conclude(&id, &note("first")).await,
+        Ok(Some(note("first")))
+    );
+    assert_eq!(
+        engine.conclude(&id, &note("second")).await,
+        Ok(Some(note("first")))
+    );
+    let stopped = ended(engine, &id).await;
+    assert_eq!(StopNote::read(&stopped.labels), Some(note("first")));
+    assert!(stopped.ended_by_engine && stopped.exit_code == 7, "{stopped:?}");
+    assert_eq!(read(engine, &id).await.0, "hello\nbye\n");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        read(engine, &id).await.0,
+        "hello\nbye\n",
+        "nothing takes its place"
+    );
+    remove(engine, &id).await;
 }
 
 impl World {

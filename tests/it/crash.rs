@@ -128,6 +128,14 @@ watch 20s
         may: &[],
     },
     World {
+        name: "secrets",
+        script: r#"
+job shop.a every=20s command="sleep 2" secret=hush
+watch 40s
+"#,
+        may: &[],
+    },
+    World {
         name: "cannot be armed",
         script: r#"
 job shop.a cron="0,1 2 * * *" command="nosuch"
@@ -301,7 +309,7 @@ watch 60s
 const BEGINNING: [&str; 2] = ["clock 2026-11-23T01:59:55Z", "engine image busybox:1"];
 
 /// Every write of the ledger and every request to an engine, by number. What is new gets the next one.
-const POINTS: [(u32, &str); 57] = [
+const POINTS: [(u32, &str); 62] = [
     (1, "ledger creating"),
     (2, "ledger created"),
     (3, "ledger discarded"),
@@ -359,6 +367,11 @@ const POINTS: [(u32, &str); 57] = [
     (55, "engine exec-start"),
     (56, "engine exec-inspect"),
     (57, "engine signal"),
+    (58, "ledger intend-at-once"),
+    (59, "ledger launched"),
+    (60, "ledger follow"),
+    (61, "ledger advance"),
+    (62, "engine write files"),
 ];
 
 /// Those at which no world above is stopped, and why.
@@ -379,6 +392,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "ledger compact",
         "deletes what is over; a kill in it is a kill between two batches",
     ),
+    ("ledger intend-at-once", "Swarm, where a create is a start"),
+    ("ledger launched", "the same"),
+    ("ledger follow", "the same"),
+    ("ledger advance", "the same"),
     ("engine images", "`list images`"),
     ("engine kill", "`rm -f`"),
     ("engine attach", "`run`, which has no ledger"),

@@ -1,13 +1,17 @@
 //! Integration tests: the real parts together, in one binary.
 
+mod attributes;
 mod chaos;
 mod cli;
+mod cluster;
+mod compose;
 mod conformance;
 mod crash;
 mod docker;
 mod examples;
 mod fake_engine;
 mod guards;
+mod health;
 mod help;
 mod hostile;
 mod inside;
@@ -15,6 +19,7 @@ mod judge;
 mod manifests;
 mod ownership;
 mod people;
+mod plugin;
 mod proxy;
 mod reach;
 mod registry;
@@ -26,6 +31,8 @@ mod scenario;
 mod scheduler;
 mod shop;
 mod simulated;
+mod swarm;
+mod swarm_faults;
 mod terminal;
 mod tidy;
 mod transfer;

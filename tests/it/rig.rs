@@ -35,6 +35,8 @@ pub struct Rig {
     /// Unique on this machine, and short enough for the name of a network interface.
     tag: String,
     flags: Vec<String>,
+    /// The network namespace that it runs in, when that is one of its own.
+    namespace: Option<String>,
     dockerd: Mutex<Option<Child>>,
     interfaces: AtomicU32,
     // Last: its end is what starts the cleaning.
@@ -49,15 +51,20 @@ impl Rig {
 
     /// As [`Rig::start`], with more flags for dockerd, such as `--live-restore`.
     pub fn with_flags(flags: &[&str]) -> Rig {
-        Rig::with(flags, None)
+        Rig::with(flags, None, false)
     }
 
     /// An engine whose data lie on a disk of this size.
     pub fn on_small_disk(mebibytes: u32) -> Rig {
-        Rig::with(&[], Some(mebibytes))
+        Rig::with(&[], Some(mebibytes), false)
     }
 
-    fn with(flags: &[&str], disk: Option<u32>) -> Rig {
+    /// An engine with a network and a host name of its own, as a node of a Swarm needs them.
+    pub fn in_namespace() -> Rig {
+        Rig::with(&[], None, true)
+    }
+
+    fn with(flags: &[&str], disk: Option<u32>, own_network: bool) -> Rig {
         require_docker();
         let tag = unique_tag();
         let dir = std::env::temp_dir().join(format!("dsrig-{tag}"));
@@ -70,9 +77,17 @@ impl Rig {
             dir,
             tag,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            namespace: None,
             dockerd: Mutex::new(None),
             interfaces: AtomicU32::new(0),
         };
+        let mut rig = rig;
+        if own_network {
+            let name = rig.namespace_name("");
+            ip(&["netns", "add", &name]);
+            ip(&["-n", &name, "link", "set", "lo", "up"]);
+            rig.namespace = Some(name);
+        }
         if let Some(mebibytes) = disk {
             let mounted = Command::new("mount")
                 .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"])
@@ -119,6 +134,23 @@ impl Rig {
 
     pub fn data_root(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// The namespace of this rig, or another one that goes with it.
+    pub fn namespace_name(&self, suffix: &str) -> String {
+        format!("{}{suffix}", interface_prefix(&self.tag))
+    }
+
+    /// Every process of its containers, in its cgroup: what a node takes along when its power goes.
+    pub fn kill_containers(&self) {
+        let script = r#"find /sys/fs/cgroup -path "*/$1/*" -name cgroup.procs 2>/dev/null | while read -r list; do
+            for pid in $(cat "$list" 2>/dev/null); do kill -9 "$pid"; done
+        done"#;
+        let done = Command::new("sh")
+            .args(["-c", script, "sh", &format!("dsrig-{}", self.tag)])
+            .stderr(Stdio::null())
+            .status();
+        assert!(done.is_ok(), "end the containers of a node");
     }
 
     pub fn dockerd_pid(&self) -> u32 {
@@ -249,7 +281,27 @@ impl Rig {
             .open(self.dir.join("dockerd.log"))
             .expect("open the engine's log");
         let path = |name: &str| self.dir.join(name).into_os_string();
-        let mut command = Command::new("dockerd");
+        let mut command = match &self.namespace {
+            None => Command::new("dockerd"),
+            Some(name) => {
+                // Not `ip netns exec`, which mounts /sys anew and loses the cgroups. The programs take each
+                // other's place, so that the child is dockerd in the end.
+                let mut command = Command::new("nsenter");
+                command
+                    .arg(format!("--net=/run/netns/{name}"))
+                    .args([
+                        "unshare",
+                        "--uts",
+                        "sh",
+                        "-c",
+                        "hostname \"$0\"; exec dockerd \"$@\"",
+                        name,
+                    ])
+                    // Else each task asks a registry, which nobody can reach, for an image that is here.
+                    .env("DOCKER_SERVICE_PREFER_OFFLINE_IMAGE", "1");
+                command
+            }
+        };
         command
             .arg("--config-file")
             .arg(path("daemon.json"))
@@ -364,6 +416,12 @@ impl Drop for Rig {
         self.kill9();
         self.janitor.clean();
     }
+}
+
+/// Runs `ip`, which must succeed.
+pub fn ip(args: &[&str]) {
+    let done = Command::new("ip").args(args).status().expect("run ip");
+    assert!(done.success(), "ip {}", args.join(" "));
 }
 
 fn require_docker() {
@@ -483,6 +541,9 @@ done
 grep -F " $dir/" /proc/mounts | cut -d' ' -f2 | sort -r | while read -r mount; do umount -l "$mount"; done
 for interface in /sys/class/net/"$interfaces"n*; do
     [ -e "$interface" ] && ip link del "${interface##*/}"
+done
+for namespace in /run/netns/"$interfaces"*; do
+    [ -e "$namespace" ] && ip netns del "${namespace##*/}"
 done
 find /sys/fs/cgroup -depth -type d \( -path "*/$cgroup/*" -o -name "$cgroup" \) -exec rmdir {} \; 2>/dev/null
 rm -rf "$dir"

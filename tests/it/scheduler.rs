@@ -65,6 +65,20 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// It talks to the engine of another rig.
+    pub fn at(mut self, rig: &Rig) -> Scheduler<'a> {
+        self.host = rig.host();
+        self
+    }
+
+    /// Its operator has chosen a Swarm, which the rig is a manager of.
+    pub fn on_swarm(self) -> Scheduler<'a> {
+        let mut text = fs::read_to_string(&self.config).expect("read the operator's file");
+        text.push_str("engine: swarm\n");
+        fs::write(&self.config, text).expect("write the operator's file");
+        self
+    }
+
     /// The program reaches the engine through `proxy`; this helper itself goes past it.
     pub fn through(mut self, proxy: &Proxy) -> Scheduler<'a> {
         self.host = proxy.host();
@@ -247,7 +261,8 @@ impl<'a> Scheduler<'a> {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.manifests.with_file_name("watch.log")
+        // Beside its ledger: another scheduler of the instance has a log of its own.
+        self.state.with_extension("watch.log")
     }
 
     /// What all watches of this scheduler have written.

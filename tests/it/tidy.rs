@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 18] = [
+const IMPORTS: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
@@ -21,6 +21,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
     // The reader of `manifest`, so that the operator's file has the same messages.
     ("config", &["model", "schedule", "manifest", "policy"]),
     ("kubernetes", &["model", "schedule"]),
+    ("swarm", &["model"]),
     // Texts of other programs to manifests and back, by the reader of `manifest`.
     ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
     ("clock", &["model"]),
@@ -87,12 +88,13 @@ const CRATES: [(&str, &[&str]); 9] = [
             "tracing_subscriber",
             "humantime",
             "bytesize",
+            "sd_notify",
         ],
     ),
 ];
 
 /// Rooms that a test can call like a formula.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "model",
     "schedule",
     "plan",
@@ -100,6 +102,7 @@ const PURE: [&str; 9] = [
     "policy",
     "config",
     "kubernetes",
+    "swarm",
     "transfer",
     "wire",
 ];
@@ -142,11 +145,13 @@ const CLOCK_READERS: [(&str, &str, &str); 1] = [(
 )];
 
 /// Verbs of `Engine` that change something, with the name of what they are called on.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 14] = [
     "create",
     "mark",
+    "write_files",
     "start",
     "stop",
+    "conclude",
     "kill",
     "remove",
     "pull",

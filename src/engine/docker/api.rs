@@ -17,6 +17,11 @@ impl ApiVersion {
     pub const OLDEST: ApiVersion = ApiVersion::new(1, 41);
     /// From here on a bind in `Mounts` may create its source (moby 23.0).
     pub const CREATES_MOUNTPOINTS: ApiVersion = ApiVersion::new(1, 42);
+    /// From here on a create call takes annotations (moby 24.0).
+    pub const ANNOTATIONS: ApiVersion = ApiVersion::new(1, 43);
+    /// From here on devices can be named as the Container Device Interface does, and a health check has
+    /// an interval of its own while it starts (moby 25.0).
+    pub const CDI: ApiVersion = ApiVersion::new(1, 44);
     /// From here on a create call takes several networks (moby 25.0).
     pub const SEVERAL_NETWORKS: ApiVersion = ApiVersion::new(1, 44);
 

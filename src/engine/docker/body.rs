@@ -13,9 +13,11 @@ use bollard::models::{
     NetworkingConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::ApiVersion;
+use super::{ApiVersion, host};
 use crate::engine::{CreateRequest, EngineError, Result};
-use crate::model::{ContainerSpec, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit};
+use crate::model::{
+    ContainerSpec, FileSource, JobFile, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit,
+};
 
 /// The body of `POST /containers/create`.
 ///
@@ -58,10 +60,25 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         logging,
         stop_signal,
         stop_grace_period,
+        placement: _, // A single engine is the only node there is; the manifests' check says so.
+        platform: _,  // Stands in the query.
+        stdin_open,
+        annotations,
+        healthcheck,
+        rights,
+        resources,
+        presence,
+        files,
     } = spec;
 
-    let (binds, mounts) = lower_mounts(mounts, api)?;
-    let host_config = HostConfig {
+    let (binds, mut mounts) = lower_mounts(mounts, api)?;
+    // What has a content of its own is written into the container, once that exists.
+    for file in files {
+        if let FileSource::Path(path) = &file.source {
+            mounts.push(lower_file(file, path)?);
+        }
+    }
+    let mut host_config = HostConfig {
         binds: some(binds),
         mounts: some(mounts),
         tmpfs: some(tmpfs.iter().map(lower_tmpfs).collect()),
@@ -84,9 +101,12 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
             maximum_retry_count: None,
         }),
         auto_remove: Some(false),
+        annotations: host::lower_annotations(annotations, api)?,
         ..HostConfig::default()
     };
-    Ok(ContainerCreateBody {
+    host::add_rights(rights, api, &mut host_config)?;
+    host::add_resources(resources, &mut host_config)?;
+    let mut body = ContainerCreateBody {
         image: Some(image.to_string()),
         entrypoint: entrypoint.as_deref().map(exposed),
         cmd: command.as_deref().map(exposed),
@@ -95,24 +115,41 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         user: user.clone(),
         working_dir: working_dir.clone(),
         tty: tty.then_some(true),
+        open_stdin: stdin_open.then_some(true),
+        healthcheck: healthcheck
+            .as_ref()
+            .map(|check| host::lower_healthcheck(check, api))
+            .transpose()?,
         attach_stdout: attach.then_some(true),
         attach_stderr: attach.then_some(true),
         stop_signal: stop_signal.clone(),
         stop_timeout: stop_grace_period.map(whole_seconds),
         networking_config: lower_networking(networks, api),
-        host_config: Some(host_config),
         ..ContainerCreateBody::default()
-    })
+    };
+    host::add_presence(presence, &mut body, &mut host_config);
+    body.host_config = Some(host_config);
+    Ok(body)
 }
 
 /// `text` with every sensitive value of `spec` masked: an engine may quote a request in the message
 /// that refuses it (`exec: "…": not found`, `invalid environment variable: …`).
 #[must_use]
 pub fn mask_sensitive(spec: &ContainerSpec, text: &str) -> String {
-    let words = [&spec.entrypoint, &spec.command].into_iter().flatten().flatten();
+    let test = spec.healthcheck.iter().flat_map(|check| &check.test);
+    let words = [&spec.entrypoint, &spec.command]
+        .into_iter()
+        .flatten()
+        .chain(test)
+        .flatten();
     let mut secrets: Vec<&str> = words
         .chain(spec.environment.values())
         .chain(spec.labels.values())
+        .chain(spec.annotations.values())
+        .chain(spec.files.iter().filter_map(|file| match &file.source {
+            FileSource::Content { content, .. } => Some(content),
+            FileSource::Path(_) => None,
+        }))
         .filter(|text| text.is_sensitive() && !text.expose().is_empty())
         .map(Text::expose)
         .collect();
@@ -144,7 +181,7 @@ fn networks_at_create(networks: &[NetworkAttachment], api: ApiVersion) -> &[Netw
 }
 
 /// Docker tells "not given" from "given, empty" for few fields; an empty list is never meant here.
-fn some<C: IntoIterator>(collection: C) -> Option<C>
+pub(super) fn some<C: IntoIterator>(collection: C) -> Option<C>
 where
     for<'a> &'a C: IntoIterator,
 {
@@ -152,7 +189,7 @@ where
     (!empty).then_some(collection)
 }
 
-fn exposed(words: &[Text]) -> Vec<String> {
+pub(super) fn exposed(words: &[Text]) -> Vec<String> {
     words.iter().map(|word| word.expose().to_owned()).collect()
 }
 
@@ -259,6 +296,16 @@ fn lower_mount_kind(kind: &MountKind) -> Result<EngineMount> {
     })
 }
 
+fn lower_file(file: &JobFile, path: &Path) -> Result<EngineMount> {
+    Ok(EngineMount {
+        typ: Some(MountType::BIND),
+        source: Some(utf8(path)?.to_owned()),
+        target: Some(file.target.clone()),
+        read_only: Some(true),
+        ..EngineMount::default()
+    })
+}
+
 fn utf8(path: &Path) -> Result<&str> {
     path.to_str()
         .ok_or_else(|| EngineError::Invalid(format!("the path `{}` is not UTF-8", path.display())))
@@ -327,7 +374,7 @@ fn lower_logging(logging: &Logging) -> HostConfigLogConfig {
     }
 }
 
-fn signed(key: &str, value: Option<u64>) -> Result<Option<i64>> {
+pub(super) fn signed(key: &str, value: Option<u64>) -> Result<Option<i64>> {
     value
         .map(|value| {
             i64::try_from(value)

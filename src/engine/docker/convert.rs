@@ -213,6 +213,8 @@ pub(super) fn container_state(answer: InspectedContainer) -> Result<ContainerSta
         exit_code: state.exit_code,
         error: state.error,
         oom_killed: state.oom_killed,
+        ended_by_engine: false,
+        node: String::new(),
         log_driver: host_config.log_config.driver,
         log_path,
         tty: config.tty,
@@ -267,13 +269,13 @@ pub(super) fn engine_info(
     let root = info.docker_root_dir.unwrap_or_default();
     let who = match kind {
         EngineKind::Podman => info.name.unwrap_or_default(),
-        EngineKind::Docker | EngineKind::Simulated => info.id.unwrap_or_default(),
+        EngineKind::Docker | EngineKind::Swarm | EngineKind::Simulated => info.id.unwrap_or_default(),
     };
     let number = engine_version(version);
     let short = number.split(['+', '~']).next().unwrap_or_default();
     let word = match kind {
         EngineKind::Podman => "podman",
-        EngineKind::Docker | EngineKind::Simulated => "docker",
+        EngineKind::Docker | EngineKind::Swarm | EngineKind::Simulated => "docker",
     };
     EngineInfo {
         kind,

@@ -7,10 +7,12 @@
 //! may go away and come back at any time.
 
 mod api;
+mod archive;
 mod body;
 mod convert;
 mod exec;
 mod failure;
+mod host;
 #[cfg(target_os = "linux")]
 mod peer;
 mod pull;
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bollard::auth::DockerCredentials;
 use bollard::container::LogOutput;
 use bollard::models::{ContainerUpdateBody, NetworkConnectRequest, VolumeCreateRequest};
 use bollard::query_parameters as query;
@@ -41,7 +44,7 @@ use super::{
     EngineError, EngineEvent, EngineInfo, EngineKind, ExecRequest, ExecState, ImageSummary, LogChunk,
     LogOptions, LogStream, Observe, PathStat, PullProgress, Removal, Result,
 };
-use crate::model::{ImageRef, Peer, validate_container_ref};
+use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
 pub use body::{create_body, mask_sensitive};
@@ -54,6 +57,8 @@ const CREATE: Duration = Duration::from_secs(60);
 const START: Duration = Duration::from_secs(30);
 /// What the engine may take beyond the grace period to kill and to report.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
+/// Secrets and configs are small.
+const WRITE: Duration = Duration::from_secs(30);
 const KILL: Duration = Duration::from_secs(15);
 /// Deleting a large filesystem layer takes its time.
 const REMOVE: Duration = Duration::from_secs(60);
@@ -85,7 +90,11 @@ impl DockerEngine {
     }
 
     /// Sends one request and reads its whole answer, within `deadline`.
-    async fn call<T, F>(&self, deadline: Duration, request: impl FnOnce(bollard::Docker) -> F) -> Result<T>
+    pub(in crate::engine) async fn call<T, F>(
+        &self,
+        deadline: Duration,
+        request: impl FnOnce(bollard::Docker) -> F,
+    ) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, bollard::errors::Error>>,
     {
@@ -101,6 +110,14 @@ impl DockerEngine {
 
     /// The whole answer to a GET of `path`, read into a shape of ours.
     async fn question<T: DeserializeOwned>(&self, path: String) -> Result<T> {
+        self.question_within(QUESTION, path).await
+    }
+
+    pub(in crate::engine) async fn question_within<T: DeserializeOwned>(
+        &self,
+        deadline: Duration,
+        path: String,
+    ) -> Result<T> {
         let session = self.connection.session().await?;
         let mut body = self.body(&session, path);
         let read = async {
@@ -110,7 +127,7 @@ impl DockerEngine {
             }
             Ok(bytes)
         };
-        let bytes = self.within(&session, QUESTION, read).await?;
+        let bytes = self.within(&session, deadline, read).await?;
         serde_json::from_slice(&bytes).map_err(|error| EngineError::Undecodable {
             why: error.to_string(),
         })
@@ -368,21 +385,8 @@ impl Observe for DockerEngine {
                 status: 404,
                 message: format!("no such container: {container}"),
             })?;
-        let session = self.connection.session().await?;
-        let mut body = self.body(&session, log_path(&state.id, options));
-        if options.follow {
-            return Ok(streams::logs(body, state.tty, None));
-        }
-        // A log that cannot be read (driver `none`) is refused at once: say so here.
-        let first = match streams::read_within(&mut body, Some(LOG_IDLE)).await {
-            Some(Err(error)) => return Err(error),
-            first => futures_util::stream::iter(first),
-        };
-        Ok(streams::logs(
-            Box::pin(first.chain(body)),
-            state.tty,
-            Some(LOG_IDLE),
-        ))
+        let path = log_path(&format!("containers/{}", state.id), options);
+        self.output(path, state.tty, options.follow, LOG_IDLE).await
     }
 }
 
@@ -393,7 +397,7 @@ impl Engine for DockerEngine {
         let body = create_body(request, session.api)?;
         let options = query::CreateContainerOptions {
             name: request.name.as_ref().map(ToString::to_string),
-            ..query::CreateContainerOptions::default()
+            platform: request.spec.platform.clone().unwrap_or_default(),
         };
         let created = self
             .call(CREATE, async move |docker: bollard::Docker| {
@@ -426,6 +430,22 @@ impl Engine for DockerEngine {
             Err(EngineError::Refused { status: 404, .. }) if kind == EngineKind::Podman => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    async fn write_files(&self, id: &str, files: &[JobFile]) -> Result<()> {
+        let id = checked(id)?.to_owned();
+        let Some(archive) = archive::of(files)? else {
+            return Ok(());
+        };
+        let options = query::UploadToContainerOptions {
+            path: "/".to_owned(),
+            ..query::UploadToContainerOptions::default()
+        };
+        self.call(WRITE, async move |docker: bollard::Docker| {
+            let body = bollard::body_full(archive);
+            docker.upload_to_container(&id, Some(options), body).await
+        })
+        .await
     }
 
     async fn start(&self, id: &str) -> Result<()> {
@@ -593,6 +613,33 @@ impl Engine for DockerEngine {
 }
 
 impl DockerEngine {
+    /// Output at `path`, which is a log's address as [`log_path`] makes it.
+    pub(in crate::engine) async fn output(
+        &self,
+        path: String,
+        tty: bool,
+        follow: bool,
+        idle: Duration,
+    ) -> Result<BoxStream<'static, Result<LogChunk>>> {
+        let session = self.connection.session().await?;
+        let mut body = self.body(&session, path);
+        if follow {
+            return Ok(streams::logs(body, tty, None));
+        }
+        // A log that cannot be read (driver `none`) is refused at once: say so here.
+        let first = match streams::read_within(&mut body, Some(idle)).await {
+            Some(Err(error)) => return Err(error),
+            first => futures_util::stream::iter(first),
+        };
+        Ok(streams::logs(Box::pin(first.chain(body)), tty, Some(idle)))
+    }
+
+    /// The login for the registry of an image, as its requests carry it.
+    pub(in crate::engine) async fn login(&self, image: &ImageRef) -> Result<Option<DockerCredentials>> {
+        let found = super::registry::credentials(self.endpoint.config_dir.as_deref(), image).await?;
+        Ok(found.map(pull::lower))
+    }
+
     /// The answer to a GET of `path`, as it arrives.
     fn body(&self, session: &Session, path: String) -> streams::Body {
         let host = self.endpoint.host.clone();
@@ -613,12 +660,12 @@ fn attached_chunk(output: LogOutput) -> LogChunk {
 }
 
 /// bollard puts names into URLs as they are, where `../images/x` would reach another endpoint.
-fn checked(name: &str) -> Result<&str> {
+pub(in crate::engine) fn checked(name: &str) -> Result<&str> {
     validate_container_ref(name).map_err(|error| EngineError::Invalid(error.to_string()))?;
     Ok(name)
 }
 
-fn none_when_gone<T>(answer: Result<T>) -> Result<Option<T>> {
+pub(in crate::engine) fn none_when_gone<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(value) => Ok(Some(value)),
         Err(EngineError::Refused { status: 404, .. }) => Ok(None),
@@ -626,7 +673,8 @@ fn none_when_gone<T>(answer: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn log_path(id: &str, options: &LogOptions) -> String {
+/// `of`: `containers/ID` or `tasks/ID`.
+pub(in crate::engine) fn log_path(of: &str, options: &LogOptions) -> String {
     let LogOptions {
         follow,
         timestamps,
@@ -634,7 +682,7 @@ fn log_path(id: &str, options: &LogOptions) -> String {
         until,
         tail,
     } = options;
-    let mut path = format!("/containers/{id}/logs?stdout=true&stderr=true");
+    let mut path = format!("/{of}/logs?stdout=true&stderr=true");
     if *follow {
         push_parameter(&mut path, "follow", "true");
     }
@@ -671,7 +719,7 @@ fn unix_time(time: Timestamp) -> String {
 }
 
 /// For a value in a URL's query: everything but RFC 3986's unreserved characters is escaped.
-fn percent_encoded(text: &str) -> String {
+pub(in crate::engine) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -710,7 +758,7 @@ mod tests {
             tail: Some(10),
         };
         assert_eq!(
-            log_path("abc", &options),
+            log_path("containers/abc", &options),
             "/containers/abc/logs?stdout=true&stderr=true&follow=true&timestamps=true&since=1.000000000&tail=10"
         );
     }

@@ -46,7 +46,7 @@ pub(super) async fn pull(
     }
 }
 
-fn lower(credentials: Credentials) -> DockerCredentials {
+pub(super) fn lower(credentials: Credentials) -> DockerCredentials {
     let server = Some(credentials.server);
     match credentials.secret {
         crate::engine::registry::Secret::Password { username, password } => DockerCredentials {

@@ -46,6 +46,7 @@ pub enum RequestKind {
     Logs,
     Create,
     Mark,
+    WriteFiles,
     Start,
     Stop,
     Kill,
@@ -61,7 +62,7 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
-    pub const ALL: [RequestKind; 24] = [
+    pub const ALL: [RequestKind; 25] = [
         RequestKind::Info,
         RequestKind::List,
         RequestKind::Inspect,
@@ -74,6 +75,7 @@ impl RequestKind {
         RequestKind::Logs,
         RequestKind::Create,
         RequestKind::Mark,
+        RequestKind::WriteFiles,
         RequestKind::Start,
         RequestKind::Stop,
         RequestKind::Kill,
@@ -103,6 +105,7 @@ impl RequestKind {
             RequestKind::Logs => "logs",
             RequestKind::Create => "create",
             RequestKind::Mark => "mark",
+            RequestKind::WriteFiles => "write files",
             RequestKind::Start => "start",
             RequestKind::Stop => "stop",
             RequestKind::Kill => "kill",
@@ -126,6 +129,7 @@ impl RequestKind {
                 | RequestKind::Stat
                 | RequestKind::Logs
                 | RequestKind::Mark
+                | RequestKind::WriteFiles
                 | RequestKind::Start
                 | RequestKind::Stop
                 | RequestKind::Kill
@@ -143,6 +147,7 @@ impl RequestKind {
             self,
             RequestKind::Create
                 | RequestKind::Mark
+                | RequestKind::WriteFiles
                 | RequestKind::Start
                 | RequestKind::Stop
                 | RequestKind::Kill

@@ -38,7 +38,7 @@ use super::{
     EngineError, EngineEvent, EngineInfo, ExecRequest, ExecState, ImageSummary, LogChunk, LogOptions,
     Observe, PathStat, PullProgress, Removal, Result,
 };
-use crate::model::{ImageRef, Peer, validate_container_ref};
+use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 
 pub use faults::{CrashPoint, EventFault, Fault, Request, RequestKind, Verdict};
 use state::{Listener, Moment, Reply, State};
@@ -732,6 +732,14 @@ impl Engine for SimEngine {
         let name_or_id = checked(id)?;
         self.ask(RequestKind::Mark, id, move |state| state.mark(&name_or_id))
             .await
+    }
+
+    async fn write_files(&self, id: &str, files: &[JobFile]) -> Result<()> {
+        let (name_or_id, files) = (checked(id)?, files.to_vec());
+        self.ask(RequestKind::WriteFiles, id, move |state| {
+            state.write_files(&name_or_id, &files)
+        })
+        .await
     }
 
     async fn start(&self, id: &str) -> Result<()> {

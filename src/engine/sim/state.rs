@@ -150,6 +150,8 @@ pub(super) struct Container {
     pub(super) checkpoint: Checkpoint,
     /// The process that the daemon believes to be this container's.
     pub(super) process: Option<u64>,
+    /// Paths of the files that were written into it.
+    pub(super) written: BTreeSet<String>,
     /// How that process ended while the daemon was down.
     pub(super) ended_unseen: Option<Ending>,
     /// How many of its runs have ended, failed starts included.

@@ -1,6 +1,6 @@
 //! What the simulated daemon does when a request reaches it, in Docker's order and words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::super::{CreateRequest, Created, EngineError, EventAction, PullProgres
 use super::faults::CrashPoint;
 use super::program::{self, Ending, OnSignal};
 use super::state::{Checkpoint, Container, Image, Reply, State};
-use crate::model::{ContainerSpec, ContainerStatus, ImageRef, Mount, MountKind, Text};
+use crate::model::{ContainerSpec, ContainerStatus, FileSource, ImageRef, JobFile, Mount, MountKind, Text};
 
 /// Drivers that the daemon has built in.
 const LOG_DRIVERS: [&str; 8] = [
@@ -27,6 +27,12 @@ const PLUGIN_SEARCH: Duration = Duration::from_secs(15);
 
 /// Docker's grace period when nobody names one.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// Where files with a content of their own belong.
+fn contents(files: &[JobFile]) -> impl Iterator<Item = &str> {
+    let content = |file: &&JobFile| matches!(file.source, FileSource::Content { .. });
+    files.iter().filter(content).map(|file| file.target.as_str())
+}
 
 /// Networks that every daemon has, and modes that are no networks of their own.
 const BUILT_IN_NETWORKS: [&str; 4] = ["default", "bridge", "host", "none"];
@@ -182,6 +188,7 @@ impl State {
                 log_path: String::new(),
             },
             process: None,
+            written: BTreeSet::new(),
             ended_unseen: None,
             ends: 0,
             output: Vec::new(),
@@ -279,6 +286,14 @@ impl State {
             return Err(StartFailure {
                 refusal: refused(404, format!("network {network} not found")),
                 exit_code: Some(128),
+                opens_log: false,
+            });
+        }
+        // A real daemon knows nothing of this: the command would miss what it reads.
+        if let Some(file) = contents(&spec.files).find(|file| !container.written.contains(*file)) {
+            return Err(StartFailure {
+                refusal: refused(500, format!("{file} was never written")),
+                exit_code: Some(44),
                 opens_log: false,
             });
         }
@@ -431,6 +446,20 @@ impl State {
                 Ok(Removal::Removed)
             }
         }
+    }
+
+    pub(super) fn write_files(&mut self, name_or_id: &str, files: &[JobFile]) -> Result<()> {
+        let id = self
+            .find_id(name_or_id)
+            .ok_or_else(|| no_such_container(name_or_id))?;
+        let Some(container) = self.containers.get_mut(&id) else {
+            return Err(no_such_container(name_or_id));
+        };
+        if container.request.spec.read_only {
+            return Err(refused(400, "container rootfs is marked read-only"));
+        }
+        container.written.extend(contents(files).map(str::to_owned));
+        Ok(())
     }
 
     /// A change of nothing, which leaves an `update` event.

@@ -84,6 +84,8 @@ impl State {
             exit_code: checkpoint.exit_code,
             error: checkpoint.error,
             oom_killed: checkpoint.out_of_memory,
+            ended_by_engine: false,
+            node: String::new(),
             log_driver: container.log_driver.clone(),
             log_path: checkpoint.log_path,
             tty: spec.tty,
@@ -189,7 +191,9 @@ fn status_text(container: &Container, status: &ContainerStatus, now: Timestamp) 
     let checkpoint = &container.checkpoint;
     let ago = |at: Option<Timestamp>| at.map_or(0, |at| now.duration_since(at).as_secs().max(0));
     match status {
-        ContainerStatus::Created => "Created".to_owned(),
+        ContainerStatus::Created | ContainerStatus::Pending(_) | ContainerStatus::Starting => {
+            "Created".to_owned()
+        }
         ContainerStatus::Running => format!("Up {}", words(ago(checkpoint.started_at))),
         ContainerStatus::Exited => {
             let since = words(ago(checkpoint.finished_at));

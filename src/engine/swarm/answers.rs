@@ -1,0 +1,468 @@
+//! Swarm's answers in our words. Fields that were left out become empty, never a guess.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+use super::body::NOWHERE;
+use crate::engine::{ContainerState, ContainerSummary};
+use crate::model::{ContainerStatus, LABEL_RUN};
+
+/// `null` counts as left out.
+fn null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A service, as far as we look.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Service {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub version: Version,
+    #[serde(default, deserialize_with = "null")]
+    pub created_at: String,
+    pub spec: ServiceSpec,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Version {
+    pub index: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ServiceSpec {
+    pub name: String,
+    #[serde(default, deserialize_with = "null")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "null")]
+    pub task_template: TaskSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct TaskSpec {
+    #[serde(deserialize_with = "null")]
+    container_spec: ContainerSpec,
+    #[serde(deserialize_with = "null")]
+    placement: Placement,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ContainerSpec {
+    #[serde(deserialize_with = "null")]
+    image: String,
+    #[serde(rename = "TTY", deserialize_with = "null")]
+    tty: bool,
+    #[serde(deserialize_with = "null")]
+    args: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Placement {
+    #[serde(deserialize_with = "null")]
+    constraints: Vec<String>,
+}
+
+impl TaskSpec {
+    /// Whether it stands for the end of a service: its tasks find no node.
+    pub fn is_nowhere(&self) -> bool {
+        self.placement.constraints.iter().any(|one| one == NOWHERE)
+    }
+
+    pub fn image(&self) -> &str {
+        &self.container_spec.image
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Task {
+    #[serde(rename = "ID")]
+    pub id: String,
+    #[serde(default, rename = "ServiceID", deserialize_with = "null")]
+    pub service: String,
+    #[serde(default, rename = "NodeID", deserialize_with = "null")]
+    pub node: String,
+    #[serde(default, deserialize_with = "null")]
+    created_at: String,
+    #[serde(default, deserialize_with = "null")]
+    pub spec: TaskSpec,
+    status: TaskStatus,
+    #[serde(default, deserialize_with = "null")]
+    desired_state: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TaskStatus {
+    /// Required: what a task does is not to be guessed.
+    state: String,
+    #[serde(default, deserialize_with = "null")]
+    timestamp: String,
+    #[serde(default, deserialize_with = "null")]
+    message: String,
+    #[serde(default, deserialize_with = "null")]
+    err: String,
+    #[serde(default, deserialize_with = "null")]
+    container_status: TaskContainer,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct TaskContainer {
+    #[serde(rename = "ContainerID", deserialize_with = "null")]
+    id: String,
+    #[serde(rename = "ExitCode", deserialize_with = "null")]
+    exit_code: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Node {
+    #[serde(rename = "ID")]
+    pub id: String,
+    #[serde(default, deserialize_with = "null")]
+    updated_at: String,
+    #[serde(default, deserialize_with = "null")]
+    pub spec: NodeSpec,
+    #[serde(default, deserialize_with = "null")]
+    pub description: NodeDescription,
+    #[serde(default, deserialize_with = "null")]
+    status: NodeStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct NodeSpec {
+    #[serde(deserialize_with = "null")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null")]
+    pub role: String,
+    #[serde(deserialize_with = "null")]
+    pub availability: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct NodeDescription {
+    #[serde(deserialize_with = "null")]
+    pub hostname: String,
+    #[serde(deserialize_with = "null")]
+    pub platform: NodePlatform,
+    #[serde(deserialize_with = "null")]
+    pub resources: NodeResources,
+    #[serde(deserialize_with = "null")]
+    pub engine: NodeEngine,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct NodeEngine {
+    #[serde(deserialize_with = "null")]
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodePlatform {
+    #[serde(rename = "OS", deserialize_with = "null")]
+    pub os: String,
+    #[serde(rename = "Architecture", deserialize_with = "null")]
+    pub arch: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeResources {
+    #[serde(rename = "NanoCPUs", deserialize_with = "null")]
+    pub nano_cpus: u64,
+    #[serde(rename = "MemoryBytes", deserialize_with = "null")]
+    pub memory_bytes: u64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct NodeStatus {
+    #[serde(deserialize_with = "null")]
+    state: String,
+    #[serde(deserialize_with = "null")]
+    addr: String,
+}
+
+impl Node {
+    pub fn is_down(&self) -> bool {
+        self.status.state == "down"
+    }
+
+    /// Whether it takes tasks now.
+    pub fn takes_tasks(&self) -> bool {
+        self.status.state == "ready" && self.spec.availability == "active"
+    }
+
+    pub fn address(&self) -> &str {
+        &self.status.addr
+    }
+}
+
+/// The states of a task that was given to a node and does not run yet.
+const STARTING: [&str; 5] = ["assigned", "accepted", "preparing", "ready", "starting"];
+
+impl Task {
+    pub fn state(&self) -> &str {
+        &self.status.state
+    }
+
+    /// Swarm has given it up, or wants its end.
+    fn is_unwanted(&self) -> bool {
+        matches!(self.desired_state.as_str(), "shutdown" | "remove" | "orphaned")
+    }
+
+    /// Whether it says more than its node can be asked for.
+    pub fn needs_node(&self) -> bool {
+        self.is_unwanted() && (self.state() == "running" || STARTING.contains(&self.state()))
+    }
+
+    /// Whether its process ever ran, as far as is known.
+    fn ran(&self) -> bool {
+        match self.state() {
+            "running" | "complete" => true,
+            // The message is that of the last step that went well.
+            "failed" => self.status.message == "started",
+            "shutdown" => !self.status.container_status.id.is_empty() && self.status.message != "starting",
+            _ => false,
+        }
+    }
+}
+
+/// The one task of a service that carries out its run; none when it has not been made yet.
+pub(super) fn task_of<'a>(service: &Service, tasks: &'a [Task]) -> Option<&'a Task> {
+    tasks
+        .iter()
+        .filter(|task| task.service == service.id && !task.spec.is_nowhere())
+        .max_by(|a, b| a.created_at.cmp(&b.created_at))
+}
+
+fn time(text: &str) -> Option<Timestamp> {
+    let time: Timestamp = text.parse().ok()?;
+    (time > Timestamp::UNIX_EPOCH).then_some(time)
+}
+
+/// A run's state from its service, its task, and the node that has it.
+pub(super) fn state_of(service: &Service, task: Option<&Task>, nodes: &[Node]) -> ContainerState {
+    let spec = &service.spec.task_template;
+    let mut state = ContainerState {
+        id: service.spec.name.clone(),
+        name: run_of(service),
+        image: spec.image().to_owned(),
+        image_id: String::new(),
+        labels: service.spec.labels.clone(),
+        status: ContainerStatus::Pending(String::new()),
+        started_at: None,
+        finished_at: None,
+        exit_code: 0,
+        error: String::new(),
+        oom_killed: false,
+        ended_by_engine: false,
+        node: String::new(),
+        log_driver: String::new(),
+        log_path: String::new(),
+        tty: spec.container_spec.tty,
+        environment: Vec::new(),
+        entrypoint: Vec::new(),
+        command: spec.container_spec.args.clone(),
+        working_dir: String::new(),
+    };
+    let Some(task) = task else {
+        if spec.is_nowhere() {
+            state.status = ContainerStatus::Exited;
+            state.ended_by_engine = true;
+            state.error = "it was ended before it had a task".to_owned();
+        }
+        return state;
+    };
+    let node = nodes.iter().find(|node| node.id == task.node);
+    state.node = node.map_or_else(|| task.node.clone(), node_name);
+    let at = time(&task.status.timestamp);
+    let lost = task.needs_node() && node.is_none_or(Node::is_down);
+    match task.state() {
+        // What it does, and whether it goes on, nobody can say. It was seen down when its node's record
+        // last changed.
+        "running" if lost => {
+            state.status = ContainerStatus::Dead;
+            state.started_at = at;
+            state.finished_at = node.and_then(|node| time(&node.updated_at));
+        }
+        "running" => {
+            state.status = ContainerStatus::Running;
+            state.started_at = at;
+        }
+        word if STARTING.contains(&word) && lost => {
+            state.status = ContainerStatus::Dead;
+            state.finished_at = node.and_then(|node| time(&node.updated_at));
+        }
+        word if STARTING.contains(&word) => state.status = ContainerStatus::Starting,
+        "new" | "allocated" | "pending" => {
+            // Without an error, nobody has looked for a node yet.
+            state.status = ContainerStatus::Pending(task.status.err.clone());
+        }
+        "orphaned" => {
+            state.status = ContainerStatus::Dead;
+            state.finished_at = at;
+        }
+        "complete" | "failed" | "rejected" | "shutdown" => {
+            state.status = ContainerStatus::Exited;
+            state.exit_code = task.status.container_status.exit_code;
+            state.finished_at = at;
+            state.ended_by_engine = task.state() == "shutdown";
+            if task.ran() {
+                // The time of its start went with its last state: it was given out no later.
+                state.started_at = time(&task.created_at).min(at);
+            } else {
+                state.error = match (task.status.err.as_str(), task.state()) {
+                    ("", word) => format!("its task was {word} before it ran"),
+                    (text, _) => text.to_owned(),
+                };
+            }
+        }
+        word => state.status = ContainerStatus::Other(word.to_owned()),
+    }
+    state
+}
+
+fn node_name(node: &Node) -> String {
+    match node.description.hostname.as_str() {
+        "" => node.id.clone(),
+        name => name.to_owned(),
+    }
+}
+
+fn run_of(service: &Service) -> String {
+    let run = service.spec.labels.get(LABEL_RUN);
+    run.unwrap_or(&service.spec.name).clone()
+}
+
+pub(super) fn summary_of(service: &Service, task: Option<&Task>, nodes: &[Node]) -> ContainerSummary {
+    let state = state_of(service, task, nodes);
+    let status_text = match (&state.status, task) {
+        (ContainerStatus::Pending(why), _) => format!("Pending: {why}"),
+        (ContainerStatus::Exited, _) if state.error.is_empty() => {
+            format!("Exited ({}) on {}", state.exit_code, state.node)
+        }
+        (ContainerStatus::Exited, _) => state.error.clone(),
+        (ContainerStatus::Dead, _) => format!("Lost with {}", state.node),
+        (_, Some(task)) => format!("{} on {}", task.state(), state.node),
+        (_, None) => String::new(),
+    };
+    ContainerSummary {
+        id: state.id,
+        name: state.name,
+        image: state.image,
+        image_id: state.image_id,
+        status: state.status,
+        status_text,
+        created: time(&service.created_at).unwrap_or_default(),
+        labels: state.labels,
+        command: state.command.join(" "),
+        ports: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn service() -> Service {
+        serde_json::from_value(json!({
+            "ID": "s", "Version": {"Index": 3}, "CreatedAt": "2026-11-27T07:16:01Z",
+            "Spec": {"Name": "shop--a--x", "Labels": null,
+                     "TaskTemplate": {"ContainerSpec": {"Image": "busybox"}, "Placement": {}}},
+        }))
+        .unwrap()
+    }
+
+    fn task(changes: Value) -> Task {
+        let mut whole = json!({
+            "ID": "t", "ServiceID": "s", "NodeID": "n", "CreatedAt": "2026-11-27T07:16:01.3Z",
+            "Spec": {}, "DesiredState": "running",
+            "Status": {"State": "running", "Timestamp": "2026-11-27T07:16:02Z", "Message": "started"},
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            if let (Some(old), Some(new)) = (whole[key].as_object_mut(), value.as_object()) {
+                old.extend(new.clone());
+            } else {
+                whole[key] = value.clone();
+            }
+        }
+        serde_json::from_value(whole).unwrap()
+    }
+
+    fn node(state: &str) -> Node {
+        serde_json::from_value(json!({
+            "ID": "n", "UpdatedAt": "2026-11-27T08:00:00Z", "Status": {"State": state},
+            "Description": {"Hostname": "east"},
+        }))
+        .unwrap()
+    }
+
+    fn seen(changes: Value, node_state: &str) -> ContainerState {
+        state_of(&service(), Some(&task(changes)), &[node(node_state)])
+    }
+
+    /// As measured on 20.10.
+    #[test]
+    fn each_state_of_a_task_has_its_meaning() {
+        let ready = |changes| seen(changes, "ready");
+        assert_eq!(ready(json!({})).status, ContainerStatus::Running);
+        let failed = ready(
+            json!({"Status": {"State": "failed", "Err": "task: non-zero exit (3)",
+            "ContainerStatus": {"ContainerID": "c", "ExitCode": 3}}}),
+        );
+        assert_eq!((failed.status, failed.exit_code), (ContainerStatus::Exited, 3));
+        assert_eq!((failed.error.as_str(), failed.started_at.is_some()), ("", true));
+        let no_command = ready(json!({"Status": {"State": "failed", "Message": "starting",
+            "Err": "starting container failed: no such file", "ContainerStatus": {"ExitCode": 127}}}));
+        assert_eq!(no_command.started_at, None);
+        assert_eq!(no_command.error, "starting container failed: no such file");
+        // Its exit code is 0.
+        let rejected = ready(json!({"Status": {"State": "rejected", "Err": "No such image: x"}}));
+        assert_eq!(
+            (rejected.started_at, rejected.error.as_str()),
+            (None, "No such image: x")
+        );
+        let stopped = ready(json!({"DesiredState": "shutdown", "Status": {"State": "shutdown",
+            "Message": "shutdown", "ContainerStatus": {"ContainerID": "c", "ExitCode": 7}}}));
+        assert!(stopped.ended_by_engine && stopped.exit_code == 7 && stopped.started_at.is_some());
+        let pending = ready(json!({"Status": {"State": "pending", "Err": "no suitable node"}}));
+        assert_eq!(
+            pending.status,
+            ContainerStatus::Pending("no suitable node".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_run_is_lost_only_when_its_node_is_down_and_swarm_has_given_it_up() {
+        let given_up = json!({"DesiredState": "shutdown"});
+        assert_eq!(seen(given_up.clone(), "down").status, ContainerStatus::Dead);
+        assert_eq!(seen(given_up, "ready").status, ContainerStatus::Running);
+        assert_eq!(seen(json!({}), "down").status, ContainerStatus::Running);
+    }
+
+    #[test]
+    fn the_task_that_stands_for_the_end_is_not_the_run() {
+        let run = task(json!({"ID": "run"}));
+        let end = task(json!({"ID": "end", "CreatedAt": "2026-11-27T07:20:00Z",
+            "Spec": {"Placement": {"Constraints": [NOWHERE]}}}));
+        let tasks = [end, run];
+        assert_eq!(
+            task_of(&service(), &tasks).map(|task| task.id.as_str()),
+            Some("run")
+        );
+    }
+}

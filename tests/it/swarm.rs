@@ -1,0 +1,321 @@
+//! Runs as services of a Swarm, on real engines: one node, and schedulers side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use docker_scheduler::engine::swarm::SwarmEngine;
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::conformance::{self, World};
+use crate::rig::{IMAGE, Phase, Rig, Witness, WitnessLine};
+use crate::scheduler::{Job, Scheduler, manifest, wait_for, wait_until};
+
+/// One node for all tests that neither stop it nor look at all of its services.
+fn shared() -> &'static Rig {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    &SHARED.get_or_init(Cluster::of_one).nodes[0]
+}
+
+fn on_swarm<'a>(rig: &'a Rig, instance: &str) -> Scheduler<'a> {
+    Scheduler::new(rig, instance).on_swarm()
+}
+
+/// As the manifests of other tests, for nodes that see to their own images and have no network `none`.
+pub fn witnessing(project: &str, witness: &Witness, jobs: &[Job<'_>]) -> String {
+    let text = manifest(project, witness, jobs);
+    text.replace("    pull_policy: never\n    network_mode: none\n", "")
+}
+
+fn outcome(run: &Value) -> (String, i64) {
+    let word = run["outcome"].as_str().unwrap_or_default().to_owned();
+    (word, run["exit_code"].as_i64().unwrap_or(-1))
+}
+
+/// The services of an instance, by name.
+fn services(rig: &Rig, instance: &str) -> BTreeSet<String> {
+    let (status, text) = rig.get("/services");
+    assert_eq!(status, 200, "{text}");
+    let all: Vec<Value> = serde_json::from_str(&text).expect("a list of services");
+    all.iter()
+        .filter(|one| one["Spec"]["Labels"]["docker-scheduler.instance"] == instance)
+        .map(|one| one["Spec"]["Name"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swarm_does_what_the_loop_is_built_on() {
+    let rig = shared();
+    let engine = SwarmEngine::connect(&rig.endpoint()).await.expect("connect");
+    let world = World {
+        prefix: "conformance".to_owned(),
+        image: IMAGE.parse().expect("a valid reference"),
+        volume_image: None,
+        network: String::new(),
+    };
+    conformance::at_once(&engine, &world).await;
+}
+
+#[test]
+fn an_engine_that_is_no_node_of_a_swarm_says_so() {
+    let scheduler = on_swarm(Rig::shared(), "no-swarm");
+    scheduler.manifest("a.yaml", "name: a\njobs: {}\n");
+    let ended = scheduler.ends(4, &["plan"]);
+    assert!(ended.stderr.contains("it is no node of a Swarm"), "{ended:#?}");
+    assert!(ended.stderr.contains("docker swarm init"), "{ended:#?}");
+}
+
+/// What has no equal is known when it is written, at its line, without and with an engine.
+#[test]
+fn keys_without_an_equal_are_errors_at_their_line() {
+    let scheduler = on_swarm(shared(), "keys");
+    let text = format!(
+        "name: keys\njobs:\n  again:\n    image: {IMAGE}\n    triggers: {{manual: true}}\n    \
+         x-scheduler:\n      container: reuse\n"
+    );
+    scheduler.manifest("a.yaml", &text);
+    for command in ["validate", "plan", "apply"] {
+        let ended = scheduler.ends(3, &[command]);
+        assert!(ended.stderr.contains("a.yaml:7:7"), "{command}: {ended:#?}");
+        assert!(ended.stderr.contains("a new task for each run"), "{ended:#?}");
+    }
+    // And the other way round.
+    let docker = Scheduler::new(shared(), "keys-docker");
+    let text = format!(
+        "name: keys\njobs:\n  a:\n    image: {IMAGE}\n    triggers: {{manual: true}}\n    \
+         x-scheduler: {{placement: {{constraints: [node.role==manager]}}}}\n"
+    );
+    docker.manifest("a.yaml", &text);
+    let ended = docker.ends(3, &["validate"]);
+    assert!(ended.stderr.contains("--engine swarm"), "{ended:#?}");
+}
+
+/// A plan says what was looked at, since nothing is made ahead; then a person runs the job, reads its
+/// output, and takes everything down.
+#[test]
+fn a_run_by_hand_from_plan_to_down() {
+    let rig = shared();
+    let scheduler = on_swarm(rig, "by-hand");
+    let witness = &scheduler.witness;
+    let job = |name, work, options| Job {
+        name,
+        every: "",
+        work,
+        options,
+    };
+    let jobs = [
+        job(
+            "good",
+            "echo all is well",
+            "placement: {constraints: [node.role==manager]}",
+        ),
+        job("bad", "echo trouble >&2; exit 3", "history: {failed: 1}"),
+        job("long", "sleep 600", "timeout: 1h"),
+    ];
+    scheduler.manifest("a.yaml", &witnessing("hand", witness, &jobs));
+    let plan = scheduler.ok(&["plan"]);
+    assert!(
+        plan.contains("`node.role==manager` met by 1 of 1 nodes"),
+        "{plan}"
+    );
+    assert!(plan.contains(&format!("image {IMAGE}")), "{plan}");
+    assert!(services(rig, "by-hand").is_empty(), "a plan makes nothing");
+    scheduler.ok(&["apply"]);
+    assert!(scheduler.ok(&["plan"]).contains("no changes"));
+
+    scheduler.ok(&["trigger", "good", "--wait"]);
+    let ended = scheduler.run(&["trigger", "bad", "--wait"]);
+    assert_eq!(ended.code, 3, "{ended:#?}");
+    assert_eq!(scheduler.ok(&["logs", "good"]), "all is well\n");
+    let runs = scheduler.history();
+    let found: Vec<_> = runs.iter().map(outcome).collect();
+    assert_eq!(found, [("failed".to_owned(), 3), ("succeeded".to_owned(), 0)]);
+
+    // A run that goes on: one at a time, its output while it runs, its end by a person's word.
+    let long = scheduler.ok(&["trigger", "long"]).trim().to_owned();
+    let beside = scheduler.ends(5, &["trigger", "long"]);
+    assert!(beside.stderr.contains("active run"), "{beside:#?}");
+    wait_until("the long run's beginning", || witness.executions() == 3);
+    scheduler.ok(&["cancel", &long]);
+    let cancelled = &scheduler.history()[0];
+    assert_eq!(outcome(cancelled).0, "cancelled", "{cancelled}");
+    assert!(
+        cancelled["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("cancelled by"),
+        "{cancelled}"
+    );
+    assert!(services(rig, "by-hand").len() == 3, "its service tells its end");
+
+    scheduler.ok(&["down"]);
+    assert!(services(rig, "by-hand").is_empty());
+    assert_eq!(scheduler.history().len(), 3, "history is kept");
+    assert!(!scheduler.has_lock_volume(), "the names are the lock");
+}
+
+/// Timeouts, further attempts under new names, a command that is not there, a node that is not there.
+#[test]
+fn a_watch_ends_repeats_and_gives_up() {
+    let rig = shared();
+    let scheduler = on_swarm(rig, "watch");
+    let witness = &scheduler.witness;
+    let jobs = [
+        Job {
+            name: "slow",
+            every: "1h",
+            work: "sleep 600",
+            options: "timeout: 2s",
+        },
+        Job {
+            name: "tick",
+            every: "3s",
+            work: "true",
+            options: "history: {succeeded: 1}",
+        },
+        Job {
+            name: "flaky",
+            every: "4s",
+            work: "[ \"$SCHEDULER_ATTEMPT\" = 1 ]",
+            options: "retries: 2, backoff: 1s",
+        },
+        Job {
+            name: "nowhere",
+            every: "15s",
+            work: "true",
+            options: "starting_deadline: 11s, placement: {constraints: [node.labels.no==where]}",
+        },
+    ];
+    let absent = format!(
+        "  absent:\n    image: {IMAGE}\n    command: [/no/such]\n    init: false\n    triggers: {{manual: true}}\n    \
+         x-scheduler: {{every: 5s}}\n"
+    );
+    scheduler.manifest("a.yaml", &(witnessing("w", witness, &jobs) + &absent));
+    let watching = scheduler.watch();
+    let newest = |job: &str, outcome: &str| {
+        let runs = scheduler.history_of(job);
+        runs.into_iter().find(|run| run["outcome"] == outcome)
+    };
+    let repeated = wait_for("a further attempt that succeeds", || {
+        newest("w.flaky", "succeeded")
+    });
+    assert_eq!(repeated["attempt"], 1, "{repeated}");
+    assert!(
+        repeated["run"].as_str().unwrap_or_default().ends_with(".r1"),
+        "{repeated}"
+    );
+    let absent = wait_for("a command that is not there", || {
+        newest("w.absent", "start_failed")
+    });
+    assert!(
+        absent["reason"].as_str().unwrap_or_default().contains("/no/such"),
+        "{absent}"
+    );
+    let missed = wait_for("a run that no node takes", || newest("w.nowhere", "missed"));
+    assert!(
+        missed["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("no suitable node"),
+        "{missed}"
+    );
+    wait_until("three ticks", || {
+        scheduler
+            .history_of("w.tick")
+            .iter()
+            .filter(|run| run["outcome"] == "succeeded")
+            .count()
+            >= 3
+    });
+    scheduler.ok(&["trigger", "slow"]);
+    let timed_out = wait_for("a timeout", || newest("w.slow", "timed_out"));
+    assert_eq!(timed_out["exit_code"], 143, "its code is kept: {timed_out}");
+    // A service is its slot's lock: it outlives `history` until nobody could take the slot any more.
+    assert!(services(rig, "watch").len() >= 7, "{:?}", services(rig, "watch"));
+    assert_eq!(watching.term(), 0);
+    scheduler.ok(&["down"]);
+    assert!(services(rig, "watch").is_empty());
+}
+
+/// What each scheduler's history says of each slot.
+fn by_slot(runs: &[Value]) -> BTreeMap<String, (String, i64, String)> {
+    runs.iter()
+        .map(|run| {
+            let (word, code) = outcome(run);
+            let reason = run["reason"].as_str().unwrap_or_default().to_owned();
+            (
+                run["run"].as_str().unwrap_or_default().to_owned(),
+                (word, code, reason),
+            )
+        })
+        .collect()
+}
+
+/// Begins of one slot's attempt, by the jobs' own word.
+pub fn begins(lines: &[WitnessLine]) -> BTreeMap<(String, String), usize> {
+    let mut begins = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.phase == Phase::Begin) {
+        *begins
+            .entry((line.slot.clone(), line.attempt.clone()))
+            .or_default() += 1;
+    }
+    begins
+}
+
+/// Two schedulers, each with a ledger of its own: the same slots, each once, and the same history.
+#[test]
+fn schedulers_side_by_side_run_each_slot_once_and_agree() {
+    let rig = shared();
+    let one = on_swarm(rig, "beside");
+    let other = one.with_other_ledger().on_swarm();
+    let job = Job {
+        name: "tick",
+        every: "2s",
+        work: "sleep 0.3; [ $(( $(date +%s) / 2 % 2 )) = 0 ]",
+        options: "retries: 1, backoff: 1s, concurrency: allow",
+    };
+    one.manifest("a.yaml", &witnessing("side", &one.witness, &[job]));
+    let (first, second) = (one.watch(), other.watch());
+    wait_until("work of both", || {
+        let beside = "was started by another scheduler";
+        first.log().contains(beside) && second.log().contains(beside) && one.history().len() >= 12
+    });
+    // One of them is away for some slots, and learns of them.
+    second.kill9();
+    let before = one.history().len();
+    wait_until("slots that one of them did alone", || {
+        one.history().len() >= before + 4
+    });
+    let second = other.watch();
+    wait_until("the other's return", || second.log().contains("succeeded"));
+    first.signal("TERM");
+    second.signal("TERM");
+    assert_eq!((first.wait(), second.wait()), (0, 0));
+    // What was under way is recorded by later looks. They start nothing: the manifest is gone.
+    one.remove_manifest("a.yaml");
+    wait_until("an end of everything", || {
+        [&one, &other].iter().all(|scheduler| {
+            scheduler.ok(&["apply", "--allow-mass-removal"]);
+            scheduler.history().iter().all(|run| run["outcome"] != "running")
+        })
+    });
+
+    let doubled: Vec<_> = begins(&one.witness.lines())
+        .into_iter()
+        .filter(|(_, count)| *count > 1)
+        .collect();
+    assert!(doubled.is_empty(), "{doubled:?}");
+    let (mine, theirs) = (by_slot(&one.history()), by_slot(&other.history()));
+    let ran = |all: &BTreeMap<String, (String, i64, String)>| {
+        let mut all = all.clone();
+        // What one of them was too late to see as due is no run.
+        all.retain(|_, (outcome, _, _)| matches!(outcome.as_str(), "succeeded" | "failed"));
+        all
+    };
+    let both: BTreeSet<&String> = mine.keys().filter(|run| theirs.contains_key(*run)).collect();
+    assert!(both.len() >= 12, "{mine:#?}\n{theirs:#?}");
+    for run in ran(&mine).keys().chain(ran(&theirs).keys()) {
+        assert_eq!(mine.get(run), theirs.get(run), "{run}");
+    }
+    one.ok(&["down"]);
+}
