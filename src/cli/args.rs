@@ -155,6 +155,22 @@ pub fn check_filters(filters: &[Filter], known: &[&str]) -> Result<(), CommandEr
     }
 }
 
+/// Refuses filters of this key whose value is none of its words: a slip would look like an empty list.
+///
+/// # Errors
+/// Naming the first such value, and the words.
+pub fn check_words(filters: &[Filter], key: &str, words: &[&str]) -> Result<(), CommandError> {
+    let is_wrong = |filter: &&Filter| filter.key == key && !words.contains(&filter.value.as_str());
+    match filters.iter().find(is_wrong) {
+        None => Ok(()),
+        Some(filter) => Err(CommandError::usage(format!(
+            "{} is no value for the filter `{key}`",
+            quoted(&filter.value)
+        ))
+        .hint(format!("use one of: {}", words.join(", ")))),
+    }
+}
+
 /// Refuses filters among `keys` whose value is no time.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use super::error::{CommandError, CommandResult, Exit};
 use super::history::{Meant, meant, newest_run};
 use super::output::{print_line, talk};
 use super::session::{Session, of_apply};
-use super::state::of_ledger;
+use super::state::{self, of_ledger};
 use super::words;
 
 /// Stop runs that are under way
@@ -60,7 +60,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     runs.dedup_by(|a, b| a.id == b.id);
     if !runs.is_empty() {
         let session = Session::open(app).await?;
-        let by = who();
+        let by = state::who();
         let ends = join_all(runs.iter().map(|run| cancel(&session, run, &by))).await;
         for (run, ended) in runs.iter().zip(ends) {
             match ended {
@@ -111,7 +111,7 @@ fn is_over(run: &Run, app: &App) -> CommandError {
     let at = run.finished_at.or(run.recorded_at).unwrap_or(run.due_at);
     let error = CommandError::failed(format!("`{}` is not running", run.id)).caused_by(format!(
         "{outcome} {}: {}",
-        words::ago(at, app.now()),
+        words::ago_within(at, app.now()),
         run.reason
     ));
     if run.holds_job(app.now()) {
@@ -182,32 +182,4 @@ async fn stop_when_started(session: &Session, run: &Run, by: &str) -> Result<(),
         waited += LOOK_AGAIN;
     }
     Ok(())
-}
-
-/// Who calls this command, for the record: the person behind `sudo` rather than root.
-fn who() -> String {
-    let variable = |name: &str| std::env::var(name).ok().filter(|text| is_user_name(text));
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .into_iter()
-        .find_map(variable)
-        .unwrap_or_else(super::state::user_id_words)
-}
-
-/// The record is read by others: a name and nothing else.
-fn is_user_name(text: &str) -> bool {
-    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '\\' | '$');
-    !text.is_empty() && text.chars().count() <= 64 && text.chars().all(is_part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_name_is_recorded_as_one() {
-        assert!(is_user_name("alice") && is_user_name("a.b-c_d"));
-        for bad in ["", "a b", "x\nfailed", &"x".repeat(65)] {
-            assert!(!is_user_name(bad), "{bad:?}");
-        }
-    }
 }

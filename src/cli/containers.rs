@@ -9,7 +9,9 @@ use crate::model::{ContainerStatus, LABEL_JOB, LABEL_MANAGED_BY, LABEL_PROJECT, 
 use crate::wire::{self, Shape as _};
 
 use super::App;
-use super::args::{Filter, check_filters, check_times, matches_filters, matches_labels, time_or_age};
+use super::args::{
+    Filter, check_filters, check_times, check_words, matches_filters, matches_labels, time_or_age,
+};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{Column, ListArgs, Listing, Row, short_id, to_json, truncated};
 use super::words;
@@ -75,12 +77,30 @@ const FILTERS: [&str; 10] = [
     "name", "id", "image", "status", "state", "label", "job", "project", "since", "until",
 ];
 
+/// States that engines name; the last three are Podman's.
+const STATES: [&str; 11] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+    "stopping",
+    "stopped",
+    "initialized",
+    "configured",
+];
+
 /// Docker cuts a command there.
 const COMMAND_WIDTH: usize = 20;
 
 pub async fn run(args: Args, app: &App) -> CommandResult {
     check_filters(&args.filter, &FILTERS)?;
     check_times(&args.filter, &["since", "until"], app.now())?;
+    for key in ["status", "state"] {
+        check_words(&args.filter, key, &STATES)?;
+    }
     args.list.check(COLUMNS, wire::Container::FIELDS)?;
     let engine = app.engine().await?;
     let containers = fetch(engine.as_ref(), args.all).await?;
@@ -116,6 +136,7 @@ fn listing(
     Ok(Listing {
         columns: COLUMNS,
         fields: wire::Container::FIELDS,
+        spare: &["PORTS", "CREATED", "COMMAND"],
         rows,
     })
 }

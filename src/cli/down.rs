@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::apply::{self as carry, wait_for_end};
+use crate::apply::{self as carry, ApplyError, wait_for_end};
 use crate::engine::{ContainerFilter, ContainerSummary};
 use crate::ledger::{LedgerError, WatchLock};
 use crate::model::{ContainerName, ContainerStatus, LABEL_INSTANCE, Outcome, RunId, Stamp};
@@ -14,6 +14,7 @@ use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::output::{print_line, talk};
 use super::session::{Session, of_apply};
 use super::state::of_ledger;
+use super::words::counted;
 
 /// Stop what runs and remove every container of this instance; history and volumes stay
 ///
@@ -52,7 +53,9 @@ pub async fn run(_args: Args, app: &App) -> CommandResult {
         .await
         .map_err(|error| CommandError::engine("remove the lock volume", &error))?;
     print_line(&format!(
-        "stopped {stopped} runs, removed {removed} containers; history and volumes are kept"
+        "stopped {}, removed {}; history and volumes are kept",
+        counted(stopped, "run"),
+        counted(removed, "container"),
     ))?;
     Ok(Exit::OK)
 }
@@ -75,7 +78,7 @@ async fn containers(app: &App, session: &Session) -> Result<Vec<ContainerSummary
         .collect())
 }
 
-/// Ends every active run, beside each other, and waits for their outcomes.
+/// Ends every active run, beside each other, and waits for their outcomes; how many it stopped.
 async fn stop_all(session: &Session) -> Result<usize, CommandError> {
     let runs = session
         .ledger()
@@ -85,6 +88,7 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
     let context = &session.context;
     let stops = active.iter().map(async |run| {
         // One that has ended already keeps the outcome that it earned.
+        let mut stopped = false;
         if let Some(container) = &run.container
             && context
                 .engine
@@ -103,8 +107,9 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
                 why,
             )
             .await?;
+            stopped = true;
         }
-        wait_for_end(context, &run.id, None).await
+        Ok::<_, ApplyError>((stopped, wait_for_end(context, &run.id, None).await?))
     });
     let bar = bar("stopping runs", active.len());
     let stops = stops.map(async |stop| {
@@ -114,9 +119,12 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
     });
     let ends = join_all(stops).await;
     bar.finish_and_clear();
+    let mut count = 0;
     for ended in ends {
+        let (stopped, run) = ended.map_err(|error| of_apply("stop a run", &error))?;
+        count += usize::from(stopped);
         // `None`: proven never to have run, so there is nothing to stop.
-        let Some(run) = ended.map_err(|error| of_apply("stop a run", &error))? else {
+        let Some(run) = run else {
             continue;
         };
         talk(&format!(
@@ -126,7 +134,7 @@ async fn stop_all(session: &Session) -> Result<usize, CommandError> {
             run.reason
         ));
     }
-    Ok(active.len())
+    Ok(count)
 }
 
 async fn remove_all(app: &App, session: &Session, ours: &[ContainerSummary]) -> Result<usize, CommandError> {

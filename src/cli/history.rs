@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::ledger::{HistoryQuery, JobFilter, Ledger, LedgerError};
-use crate::model::{JobName, Outcome, Run, RunId, Slot};
+use crate::model::{JobName, JobRecord, Outcome, Run, RunId, Slot};
 use crate::schedule::in_words;
 use crate::wire::{self, Shape as _};
 
 use super::App;
 use super::args::{
-    Filter, NameArg, check_filters, check_times, is_job, matches_filters, matches_label, time_or_age,
+    Filter, NameArg, check_filters, check_times, check_words, is_job, matches_filters, matches_label,
+    time_or_age,
 };
 use super::error::{CommandError, CommandResult, Exit};
+use super::jobs::timezone;
 use super::output::{Column, ListArgs, Listing, Row, quoted, talk, to_json, truncated};
 use super::state::of_ledger;
 use super::words;
@@ -74,6 +77,10 @@ const COLUMNS: &[Column] = &[
         field: "Due",
     },
     Column {
+        heading: "AGE",
+        field: "Age",
+    },
+    Column {
         heading: "LENGTH",
         field: "Length",
     },
@@ -96,10 +103,15 @@ const REASON_WIDTH: usize = 60;
 pub fn run(args: Args, app: &App) -> CommandResult {
     check_filters(&args.filter, &FILTERS)?;
     check_times(&args.filter, &["since", "until"], app.now())?;
+    check_words(&args.filter, "trigger", &["schedule", "manual", "rerun"])?;
     args.list.check(COLUMNS, wire::Run::FIELDS)?;
     let query = query(&args, app.now())?;
+    let mut zones = BTreeMap::new();
     let runs = match app.existing_ledger()? {
-        Some(ledger) => fetch(&ledger, query, &args, app)?,
+        Some(ledger) => {
+            zones = zones_of(&ledger)?;
+            fetch(&ledger, query, &args, app)?
+        }
         None => match &args.job {
             Some(job) => return Err(app.nothing_applied(job)),
             None => {
@@ -111,7 +123,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
             }
         },
     };
-    listing(&runs, &args, app.now())?.print(&args.list)?;
+    listing(&runs, &zones, &args, app.now())?.print(&args.list)?;
     Ok(Exit::OK)
 }
 
@@ -210,29 +222,50 @@ fn matches(run: &Run, key: &str, value: &str, now: Timestamp) -> bool {
     }
 }
 
+/// The zone in which each job's times are said.
+fn zones_of(ledger: &Ledger) -> Result<BTreeMap<JobName, TimeZone>, CommandError> {
+    let jobs = ledger
+        .jobs()
+        .map_err(|error| of_ledger("read the jobs", &error))?;
+    let zone = |record: &JobRecord| TimeZone::get(&timezone(record)?).ok();
+    Ok(jobs
+        .into_iter()
+        .filter_map(|(name, record)| Some((name, zone(&record)?)))
+        .collect())
+}
+
 /// In the order of the ledger: newest first.
-fn listing(runs: &[Run], args: &Args, now: Timestamp) -> Result<Listing, CommandError> {
+fn listing(
+    runs: &[Run],
+    zones: &BTreeMap<JobName, TimeZone>,
+    args: &Args,
+    now: Timestamp,
+) -> Result<Listing, CommandError> {
     let rows = runs
         .iter()
-        .map(|run| row(run, args.list.no_trunc, now))
+        .map(|run| {
+            let zone = zones.get(&run.job).cloned().unwrap_or(TimeZone::UTC);
+            row(run, &zone, args.list.no_trunc, now)
+        })
         .collect::<Result<_, _>>()?;
     Ok(Listing {
         columns: COLUMNS,
         fields: wire::Run::FIELDS,
+        spare: &["AGE", "LENGTH", "DUE"],
         rows,
     })
 }
 
-fn row(run: &Run, no_trunc: bool, now: Timestamp) -> Result<Row, CommandError> {
+fn row(run: &Run, zone: &TimeZone, no_trunc: bool, now: Timestamp) -> Result<Row, CommandError> {
     let length = match (run.started_at, run.finished_at) {
         (Some(from), Some(to)) => words::length(from, to),
         (Some(from), None) if run.outcome.is_none() => words::length(from, now),
         _ => String::new(),
     };
-    let (due, reason) = if no_trunc {
-        (run.due_at.to_string(), run.reason.clone())
+    let reason = if no_trunc {
+        run.reason.clone()
     } else {
-        (words::ago(run.due_at, now), truncated(&run.reason, REASON_WIDTH))
+        truncated(&run.reason, REASON_WIDTH)
     };
     let reason = match run.count {
         Some(count) if count > 1 => format!("{reason} ({count} slots)"),
@@ -244,7 +277,8 @@ fn row(run: &Run, no_trunc: bool, now: Timestamp) -> Result<Row, CommandError> {
             run.id.to_string(),
             wire::outcome_word(run.outcome).to_owned(),
             run.exit_code.map_or_else(String::new, |code| code.to_string()),
-            due,
+            words::local(run.due_at, zone),
+            words::ago(run.due_at, now),
             length,
             reason,
         ],
@@ -376,7 +410,10 @@ mod tests {
     }
 
     fn cells(run: &Run, no_trunc: bool) -> Vec<String> {
-        row(run, no_trunc, at("2026-11-22T03:30:00Z")).unwrap().cells
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        row(run, &berlin, no_trunc, at("2026-11-22T03:30:00Z"))
+            .unwrap()
+            .cells
     }
 
     #[test]
@@ -387,6 +424,7 @@ mod tests {
                 "shop.backup.20261122T013000Z",
                 "missed",
                 "",
+                "2026-11-22 02:30:00 +01:00",
                 "2 hours ago",
                 "",
                 "the scheduler was down"
@@ -398,8 +436,9 @@ mod tests {
     fn a_collapsed_series_says_how_many() {
         let mut series = run();
         series.count = Some(240);
-        assert_eq!(cells(&series, false)[5], "the scheduler was down (240 slots)");
-        assert_eq!(cells(&series, true)[3], "2026-11-22T01:30:00Z");
+        assert_eq!(cells(&series, false)[6], "the scheduler was down (240 slots)");
+        series.reason = "x".repeat(100);
+        assert_eq!(cells(&series, true)[6].len(), 100 + " (240 slots)".len());
     }
 
     #[test]
@@ -409,6 +448,6 @@ mod tests {
         running.reason = String::new();
         running.started_at = Some(at("2026-11-22T03:28:00Z"));
         assert_eq!(cells(&running, false)[1], "running");
-        assert_eq!(cells(&running, false)[4], "2m");
+        assert_eq!(cells(&running, false)[5], "2m");
     }
 }

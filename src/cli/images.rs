@@ -102,6 +102,7 @@ fn listing(images: &[ImageSummary], args: &Args, now: Timestamp) -> Result<Listi
     Ok(Listing {
         columns: COLUMNS,
         fields: wire::Image::FIELDS,
+        spare: &["CREATED"],
         rows,
     })
 }

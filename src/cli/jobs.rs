@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::ledger::Ledger;
-use crate::model::{JobName, JobRecord, Run, Slot, Trigger};
-use crate::schedule::{Schedule, in_words, until_words};
+use crate::model::{JobName, JobRecord, Outcome, Run, Trigger};
+use crate::schedule::{Fire, Schedule, in_words, until_words};
 use crate::wire::{self, Shape as _};
 
 use super::App;
-use super::args::{Filter, check_filters, is_job, matches_filters, matches_label};
+use super::args::{Filter, check_filters, check_words, is_job, matches_filters, matches_label};
 use super::error::{CommandError, CommandResult, Exit};
 use super::history::labels_of;
 use super::inspect::spec_of_job;
@@ -82,6 +82,13 @@ pub fn run(args: Args, app: &App) -> CommandResult {
         &args.filter,
         &["name", "job", "project", "state", "outcome", "label"],
     )?;
+    check_words(&args.filter, "state", &STATES)?;
+    let outcomes: Vec<&str> = Outcome::ALL
+        .map(Outcome::as_str)
+        .into_iter()
+        .chain([wire::RUNNING])
+        .collect();
+    check_words(&args.filter, "outcome", &outcomes)?;
     args.list.check(COLUMNS, wire::Job::FIELDS)?;
     let views = match app.existing_ledger()? {
         Some(ledger) => labelled(&ledger, views(&ledger, args.all)?, &args.filter)?,
@@ -172,6 +179,7 @@ fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, Comma
     Ok(Listing {
         columns: COLUMNS,
         fields: wire::Job::FIELDS,
+        spare: &["EXIT", "TRIGGER"],
         rows,
     })
 }
@@ -203,12 +211,27 @@ pub fn shape(view: &View, now: Timestamp) -> wire::Job {
         suspended: record.policy.suspend,
         last_outcome: newest.as_ref().map(|run| wire::outcome_word(run.outcome)),
         last_exit_code: newest.as_ref().and_then(|run| run.exit_code),
-        next_slot: next_slot(record, now),
+        next_slot: next_fire(record, now).map(|fire| fire.slot),
         armed: is_armed(record),
         source: record.origin.place(),
         commit: record.origin.commit.clone(),
     }
 }
+
+/// What [`state`] may say.
+const STATES: [&str; 11] = [
+    "running",
+    "unknown",
+    "removed",
+    "paused",
+    "suspended",
+    "retrying",
+    "queued",
+    "not-armed",
+    "armed",
+    "manual",
+    "waiting",
+];
 
 /// One word for what a person has to know first.
 fn state(view: &View, now: Timestamp) -> &'static str {
@@ -243,7 +266,7 @@ fn is_armed(record: &JobRecord) -> bool {
 }
 
 /// A suspended job has no coming slots, nor has one that is no longer declared.
-fn next_slot(record: &JobRecord, now: Timestamp) -> Option<Slot> {
+fn next_fire(record: &JobRecord, now: Timestamp) -> Option<Fire> {
     if record.policy.suspend || record.removed {
         return None;
     }
@@ -252,7 +275,7 @@ fn next_slot(record: &JobRecord, now: Timestamp) -> Option<Slot> {
         Some(pause) => pause.until?,
         None => now,
     };
-    schedule.next_after(resumed).map(|fire| fire.slot)
+    schedule.next_after(resumed)
 }
 
 fn trigger_words(record: &JobRecord) -> String {
@@ -277,7 +300,8 @@ fn trigger_words(record: &JobRecord) -> String {
     }
 }
 
-fn timezone(record: &JobRecord) -> Option<String> {
+/// The zone of its first schedule that has one.
+pub fn timezone(record: &JobRecord) -> Option<String> {
     record.triggers.schedule.iter().find_map(|trigger| match trigger {
         Trigger::Cron { timezone, .. } => Some(timezone.clone()),
         Trigger::Every { .. } | Trigger::Except { .. } => None,
@@ -287,7 +311,11 @@ fn timezone(record: &JobRecord) -> Option<String> {
 fn row(view: &View, job: &wire::Job, no_trunc: bool, now: Timestamp) -> Result<Row, CommandError> {
     let last = view.newest.as_ref().map_or_else(String::new, |run| {
         let at = run.finished_at.or(run.started_at).unwrap_or(run.due_at);
-        format!("{} {}", wire::outcome_word(run.outcome), words::ago(at, now))
+        format!(
+            "{} {}",
+            wire::outcome_word(run.outcome),
+            words::ago_within(at, now)
+        )
     });
     let trigger = if no_trunc {
         job.trigger.clone()
@@ -303,8 +331,9 @@ fn row(view: &View, job: &wire::Job, no_trunc: bool, now: Timestamp) -> Result<R
             last,
             job.last_exit_code
                 .map_or_else(String::new, |code| code.to_string()),
-            job.next_slot
-                .map_or_else(String::new, |slot| in_words(now, slot.at())),
+            next_fire(&view.record, now).map_or_else(String::new, |fire| {
+                format!("{}, {}", in_words(now, fire.slot.at()), fire.local_near(now))
+            }),
         ],
         json: to_json(job)?,
     })
@@ -316,7 +345,7 @@ mod tests {
 
     use super::super::fixture;
     use super::*;
-    use crate::model::{ArmFailure, ArmedRecord, Origin, Outcome, Pause, Policy, Triggers};
+    use crate::model::{ArmFailure, ArmedRecord, Origin, Pause, Policy, Triggers};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -396,7 +425,7 @@ mod tests {
                 "waiting",
                 "failed 20 hours ago",
                 "3",
-                "in 3h 30m"
+                "in 3h 30m, Mon 02:30 CET"
             ]
         );
     }
@@ -406,7 +435,9 @@ mod tests {
         let state_of = |change: &dyn Fn(&mut View)| {
             let mut job = view(cron());
             change(&mut job);
-            cells(job)[2].clone()
+            let state = cells(job)[2].clone();
+            assert!(STATES.contains(&state.as_str()), "{state}");
+            state
         };
         let arm = |job: &mut View| {
             job.record.armed.insert(

@@ -235,6 +235,7 @@ fn listing(columns: &'static [Column], rows: Vec<Row>) -> Listing {
     Listing {
         columns,
         fields: wire::Slot::FIELDS,
+        spare: &[],
         rows,
     }
 }

@@ -10,7 +10,7 @@ use crate::plan::{Launch, spec_hash};
 
 use super::App;
 use super::args::NameArg;
-use super::error::{CommandError, CommandResult, ErrorKind, Exit};
+use super::error::{CommandError, CommandResult, ErrorKind};
 use super::foreign;
 use super::history::resolve_run;
 use super::output::print_line;
@@ -148,7 +148,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
     if args.wait {
         trigger::follow(&session.context, &new, timeout).await
     } else {
-        Ok(Exit::OK)
+        trigger::leave(&session, &new)
     }
 }
 

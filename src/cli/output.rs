@@ -88,6 +88,10 @@ pub fn printable(text: &str) -> String {
 /// An argument as an error repeats it: escaped, and cut when it is long.
 #[must_use]
 pub fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        // As a shell has it: nothing between two marks would be overlooked.
+        return String::from("`''`");
+    }
     let mut short: String = text.chars().take(MAX_QUOTED).collect();
     if short.len() < text.len() {
         short.push('…');
@@ -194,7 +198,7 @@ pub struct ListArgs {
     )]
     pub format: Format,
 
-    /// Do not shorten IDs and texts
+    /// Do not shorten IDs and texts, and leave out no column where the terminal is narrow
     #[arg(long)]
     pub no_trunc: bool,
 }
@@ -206,9 +210,7 @@ impl ListArgs {
     /// Naming that field, and those that there are.
     pub fn check(&self, columns: &[Column], json: &[&str]) -> Result<(), CommandError> {
         match &self.format {
-            Format::Template(template) => template
-                .check(Fields { columns, json })
-                .map_err(CommandError::usage),
+            Format::Template(template) => template.check(Fields { columns, json }),
             Format::Table | Format::Json => Ok(()),
         }
     }
@@ -236,8 +238,16 @@ pub struct Listing {
     pub columns: &'static [Column],
     /// Field names of the JSON.
     pub fields: &'static [&'static str],
+    /// Headings of the columns that a narrow terminal goes without, the least missed one first.
+    pub spare: &'static [&'static str],
     pub rows: Vec<Row>,
 }
+
+/// Characters that are left of the last column before another one is given up for it.
+const LAST_COLUMN: usize = 24;
+
+/// Spaces between two columns.
+const GAP: u16 = 3;
 
 impl Listing {
     /// # Errors
@@ -250,9 +260,45 @@ impl Listing {
             Format::Template(template) => template.is_table(),
         };
         match terminal_width() {
-            Some(width) if is_table && !args.no_trunc => print(&fitted(&text, width)),
+            Some(width) if is_table && !args.no_trunc => {
+                // The columns of a template are its writer's choice.
+                let text = match args.format {
+                    Format::Table => self.table_within(width),
+                    Format::Json | Format::Template(_) => text,
+                };
+                print(&fitted(&text, width))
+            }
             _ => print(&text),
         }
+    }
+
+    /// The table, without as many of the spare columns as it takes.
+    fn table_within(&self, width: usize) -> String {
+        let mut kept: Vec<usize> = (0..self.columns.len()).collect();
+        for heading in self.spare {
+            if self.needs(&kept) <= width {
+                break;
+            }
+            kept.retain(|&at| self.columns[at].heading != *heading);
+        }
+        let headings: Vec<&str> = kept.iter().map(|&at| self.columns[at].heading).collect();
+        let cells = |row: &Row| kept.iter().filter_map(|&at| row.cells.get(at).cloned()).collect();
+        let rows: Vec<Vec<String>> = self.rows.iter().map(cells).collect();
+        table(&headings, rows.iter().map(Vec::as_slice))
+    }
+
+    /// The least width in which these columns make sense.
+    fn needs(&self, kept: &[usize]) -> usize {
+        let width_of = |at: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.cells.get(at));
+            let widest = cells.map(|cell| printable(cell).chars().count()).max();
+            widest.unwrap_or(0).max(self.columns[at].heading.len())
+        };
+        let Some((last, others)) = kept.split_last() else {
+            return 0;
+        };
+        let others: usize = others.iter().map(|&at| width_of(at) + usize::from(GAP)).sum();
+        others + width_of(*last).min(LAST_COLUMN)
     }
 
     fn render(&self, args: &ListArgs) -> Result<String, CommandError> {
@@ -329,7 +375,9 @@ pub fn table<'a>(headings: &[impl AsRef<str>], rows: impl Iterator<Item = &'a [S
         table.add_row(row.iter().map(|cell| printable(cell)));
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, 3)).set_cell_alignment(CellAlignment::Left);
+        column
+            .set_padding((0, GAP))
+            .set_cell_alignment(CellAlignment::Left);
     }
     let mut text = String::new();
     for line in table.lines() {
@@ -372,6 +420,7 @@ mod tests {
         Listing {
             columns: COLUMNS,
             fields: &["v", "id", "name", "exit_code"],
+            spare: &["CONTAINER ID"],
             rows: vec![row("0123456789ab", "web"), row("ba9876543210", "a-longer-name")],
         }
     }
@@ -456,11 +505,19 @@ mod tests {
         assert!(quoted(&"x".repeat(100_000)).len() < 100);
         assert!(printable(&"x".repeat(100_000)).len() < 4100);
         assert_eq!(quoted("a\tb"), "`a\\tb`");
+        assert_eq!(quoted(""), "`''`");
     }
 
     #[test]
     fn a_line_ends_where_the_terminal_ends() {
         assert_eq!(fitted("NAME   X\nabcdef   y\n", 8), "NAME   X\nabcdef …\n");
+    }
+
+    #[test]
+    fn a_narrow_terminal_goes_without_what_can_be_spared() {
+        assert_eq!(listing().table_within(28), rendered("table").unwrap());
+        assert_eq!(listing().table_within(27), "NAMES\nweb\na-longer-name\n");
+        assert_eq!(listing().table_within(5), "NAMES\nweb\na-longer-name\n");
     }
 
     #[test]

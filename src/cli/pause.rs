@@ -18,7 +18,7 @@ use super::args::NameArg;
 use super::declared::known_jobs;
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{print_line, quoted, talk};
-use super::state::of_ledger;
+use super::state::{self, of_ledger};
 
 /// Let a job's slots pass until it is resumed, or until a time
 ///
@@ -57,7 +57,7 @@ pub fn pause(args: PauseArgs, app: &App) -> CommandResult {
     let pause = Pause {
         from: now,
         until,
-        by: who(),
+        by: state::who(),
     };
     for job in &jobs {
         ledger
@@ -134,16 +134,6 @@ fn matching(glob: &Glob, text: &str, known: &BTreeSet<JobName>) -> Result<Vec<Jo
             .hint("`docker-scheduler ls` lists the jobs; a pattern is matched with full names"));
     }
     Ok(found)
-}
-
-/// Who says so, for the history.
-fn who() -> String {
-    ["SUDO_USER", "USER", "LOGNAME"]
-        .iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .map(|name| name.chars().filter(|c| !c.is_control()).take(64).collect())
-        .find(|name: &String| !name.is_empty())
-        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 /// A moment that lies ahead.

@@ -62,7 +62,20 @@ async fn remove(engine: &dyn Engine, name: &NameArg, args: &Args, app: &App) -> 
     match foreign::look_up(engine, name).await? {
         Named::Foreign(container) => remove_foreign(engine, &container, args).await,
         Named::OfJob(container) => ours::remove(app, &container, args.force).await,
-        Named::Nothing => Err(foreign::nothing(name)),
+        Named::Nothing => Err(nothing(app, name)),
+    }
+}
+
+/// The likeliest slip is a job's name: that is no container.
+fn nothing(app: &App, name: &NameArg) -> CommandError {
+    let error = foreign::nothing(name);
+    let jobs = app.existing_ledger().ok().flatten().map(|ledger| ledger.jobs());
+    match jobs {
+        Some(Ok(jobs)) if app.resolve_job(name, jobs.keys()).is_ok() => error.hint(format!(
+            "`{0}` is a job: `history {0}` lists its runs, and their names are those of its containers",
+            name.as_str()
+        )),
+        _ => error,
     }
 }
 

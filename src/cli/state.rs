@@ -85,16 +85,30 @@ pub fn of_ledger(what: &str, error: &LedgerError) -> CommandError {
     }
 }
 
+/// Who calls this command, for the record: the person behind `sudo` rather than root.
+#[must_use]
+pub fn who() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| is_user_name(text));
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(variable)
+        .unwrap_or_else(user_id_words)
+}
+
+/// The record is read by others: a name and nothing else.
+fn is_user_name(text: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '\\' | '$');
+    !text.is_empty() && text.chars().count() <= 64 && text.chars().all(is_part)
+}
+
 /// The user of this process where its name is not known.
 #[cfg(unix)]
-#[must_use]
-pub fn user_id_words() -> String {
+fn user_id_words() -> String {
     format!("user {}", rustix::process::geteuid().as_raw())
 }
 
 #[cfg(not(unix))]
-#[must_use]
-pub fn user_id_words() -> String {
+fn user_id_words() -> String {
     String::from("a person")
 }
 
@@ -111,6 +125,14 @@ fn is_root() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_name_is_recorded_as_one() {
+        assert!(is_user_name("alice") && is_user_name("a.b-c_d"));
+        for bad in ["", "a b", "x\nfailed", &"x".repeat(65)] {
+            assert!(!is_user_name(bad), "{bad:?}");
+        }
+    }
 
     fn folder_of(user: &User, state: Option<&str>) -> Result<String, CommandError> {
         let settings = Settings {

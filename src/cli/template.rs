@@ -70,14 +70,13 @@ impl Template {
 
     /// # Errors
     /// When it names a field that the list does not have.
-    pub fn check(&self, names: Fields<'_>) -> Result<(), String> {
+    pub fn check(&self, names: Fields<'_>) -> Result<(), CommandError> {
         for field in self.parts.iter().filter_map(|part| part.path().first()) {
             if names.find(field).is_none() {
-                return Err(format!(
-                    "there is no field {} here; there are: {}",
-                    quoted(field),
-                    names.list()
-                ));
+                return Err(
+                    CommandError::usage(format!("there is no field {} here", quoted(field)))
+                        .hint(format!("fields: {}", names.list())),
+                );
             }
         }
         Ok(())
@@ -127,8 +126,7 @@ impl Template {
         self.check(Fields {
             columns: &[],
             json: &names,
-        })
-        .map_err(CommandError::usage)?;
+        })?;
         Ok(self
             .parts
             .iter()

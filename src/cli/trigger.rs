@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::apply::{Context, launch_now, manual_name, wait_for_end};
 use crate::ledger::WatchLock;
-use crate::model::{Concurrency, Job, JobName, Outcome, Run, RunTrigger};
+use crate::model::{Concurrency, Job, JobName, Outcome, Run, RunId, RunTrigger};
 use crate::plan::{Launch, spec_hash};
 
 use super::App;
@@ -13,6 +13,7 @@ use super::declared::{Reader, directory, known_jobs};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{print_line, talk, talk_raw};
 use super::session::{Session, of_apply};
+use super::state::of_ledger;
 
 /// Run a declared job now, beside its schedule
 #[derive(Debug, clap::Args)]
@@ -54,34 +55,51 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         .await
         .map_err(|error| of_apply(&format!("start job `{}`", job.name), &error))?;
     print_line(run.as_str())?;
-    if !args.wait {
-        if WatchLock::holder(session.ledger().dir()).is_none() {
-            talk("note: no watch is running, so its end is recorded by the next `apply` or `watch`");
-        }
-        return Ok(Exit::OK);
+    if args.wait {
+        follow(&session.context, &run, job.policy.timeout).await
+    } else {
+        leave(&session, &run)
     }
-    follow(&session.context, &run, job.policy.timeout).await
+}
+
+/// Leaves a run that was started to itself. One that has ended already, such as by a refused start, has
+/// its outcome told and its exit code passed on.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn leave(session: &Session, run: &RunId) -> CommandResult {
+    let run = session
+        .ledger()
+        .run(run)
+        .map_err(|error| of_ledger("read a run", &error))?;
+    if let Some(run) = run.filter(|run| run.outcome.is_some()) {
+        return Ok(tell_end(&run));
+    }
+    if WatchLock::holder(session.ledger().dir()).is_none() {
+        talk("note: no watch is running, so its end is recorded by the next `apply` or `watch`");
+    }
+    Ok(Exit::OK)
+}
+
+fn tell_end(run: &Run) -> Exit {
+    talk(&format!(
+        "{}: {}",
+        run.outcome.map_or("running", Outcome::as_str),
+        run.reason
+    ));
+    exit_of(run)
 }
 
 /// Waits for a run's end; our exit code is its container's.
 ///
 /// # Errors
 /// When engine or ledger fail.
-pub async fn follow(
-    context: &Context,
-    run: &crate::model::RunId,
-    timeout: Option<Duration>,
-) -> CommandResult {
+pub async fn follow(context: &Context, run: &RunId, timeout: Option<Duration>) -> CommandResult {
     let run = wait_for_end(context, run, timeout)
         .await
         .map_err(|error| of_apply("wait for the run", &error))?
         .ok_or_else(|| CommandError::failed("its start never reached the engine; it did not run"))?;
-    talk(&format!(
-        "{}: {}",
-        run.outcome.map_or("running", Outcome::as_str),
-        run.reason
-    ));
-    Ok(exit_of(&run))
+    Ok(tell_end(&run))
 }
 
 /// The exit code that stands for a run's end.

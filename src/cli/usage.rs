@@ -73,7 +73,7 @@ fn message(error: &clap::Error) -> CommandError {
         Clap::MissingRequiredArgument => {
             let missing = text(error, ContextKind::InvalidArg);
             CommandError::usage(format!(
-                "missing: {}",
+                "an argument is missing: {}",
                 printable(&missing.replace(['<', '>'], ""))
             ))
         }
@@ -156,7 +156,8 @@ fn similar(error: &clap::Error) -> Vec<String> {
     .into_iter()
     .filter_map(|(kind, what)| {
         let name = text(error, kind);
-        is_like(&name).then(|| format!("{what} with a similar name exists: `{}`", printable(&name)))
+        (!name.is_empty() && is_like(&name))
+            .then(|| format!("{what} with a similar name exists: `{}`", printable(&name)))
     })
     .collect()
 }

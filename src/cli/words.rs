@@ -22,6 +22,16 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// The same within a sentence: `about an hour ago`.
+#[must_use]
+pub fn ago_within(then: Timestamp, now: Timestamp) -> String {
+    let mut words = ago(then, now);
+    if let Some(first) = words.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    words
+}
+
 /// `1 container`, `2 containers`.
 #[must_use]
 pub fn counted(count: usize, what: &str) -> String {
@@ -134,6 +144,7 @@ mod tests {
         for (age, text) in words {
             assert_eq!(ago(at(2_000_000_000 - age), at(2_000_000_000)), text);
         }
+        assert_eq!(ago_within(at(0), at(0)), "less than a second ago");
     }
 
     #[test]

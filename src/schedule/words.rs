@@ -78,6 +78,21 @@ impl Fire {
         format!("{} {zone}", local.strftime(format))
     }
 
+    /// As much of the zone's clock as it takes to know the moment, seen from `now`: `Mon 02:30 CET`
+    /// within the next days, else with its date.
+    #[must_use]
+    pub fn local_near(&self, now: Timestamp) -> String {
+        let local = self.local();
+        let is_near = self.slot.at().duration_since(now).as_hours() < 6 * 24;
+        let format = match (is_near, local.second()) {
+            (true, 0) => "%a %H:%M %Z",
+            (true, _) => "%a %H:%M:%S %Z",
+            (false, 0) => "%Y-%m-%d %H:%M %Z",
+            (false, _) => "%Y-%m-%d %H:%M:%S %Z",
+        };
+        local.strftime(format).to_string()
+    }
+
     /// What the clock did to the slot, as a remark behind its time.
     #[must_use]
     pub fn note_words(&self) -> Option<&'static str> {

@@ -1,13 +1,16 @@
 //! One source for what is said of the commands: the README's table, the manual pages and the
 //! completions come from the program's own help, and each example in it runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command as Process;
 
 use clap::Command;
 
-use crate::cli::{Ended, Program};
+use crate::cli::{Ended, Program, foreign, spawn, wait_for, wait_until};
+use crate::requests::SILENT;
+use crate::rig::{IMAGE, Rig};
 use crate::shop;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -33,6 +36,11 @@ fn leaves(command: &Command, path: &str) -> Vec<(String, Command)> {
         }
     }
     found
+}
+
+/// The words of every command that does something.
+pub fn commands() -> Vec<String> {
+    leaves(&tree(), "").into_iter().map(|(path, _)| path).collect()
 }
 
 fn table() -> String {
@@ -95,6 +103,118 @@ fn examples(command: &Command) -> Vec<String> {
         .collect()
 }
 
+/// What an example of a command ends with where that is not 0.
+const OTHER_ENDS: [(&str, i32); 4] = [
+    // What is armed is what it asks for, so that nothing is pending; the other way is `plan`'s own test.
+    ("docker-scheduler plan jobs --detailed-exitcode", 2),
+    // No watch runs beside the examples.
+    ("docker-scheduler health", 1),
+    ("docker-scheduler health --alive --max-age 5m", 1),
+    // No run of this shop is in doubt.
+    ("docker-scheduler ack shop.backup.20261122T013000Z", 1),
+];
+
+/// The folder that the examples speak of, and the containers and images.
+fn a_shop_as_in_the_examples(rig: &Rig) -> Program {
+    let program = Program::on(rig);
+    let manifest = "name: shop\njobs:\n  backup:\n    image: busybox:test\n    command: [sh, -c, \"echo backup; sleep 2\"]\n    \
+                    triggers: {manual: true, schedule: [\"30 2 1 1 *\"]}\n";
+    program.declare("shop.yaml", manifest);
+    let folder = program.state.path();
+    fs::create_dir(folder.join("jobs")).expect("a folder");
+    fs::write(
+        folder.join("jobs/shop.yaml"),
+        manifest.replace("echo backup", "echo another"),
+    )
+    .expect("written");
+    let input = |name: &str| {
+        let path = Path::new(README).with_file_name("tests/import").join(name);
+        fs::read(path).expect("an input of the import tests")
+    };
+    for (name, of) in [
+        ("tab", "user.crontab"),
+        ("etc-crontab", "user.crontab"),
+        ("config.ini", "ofelia.ini"),
+        ("compose.yaml", "compose.yaml"),
+        ("cronjobs.yaml", "cronjobs.yaml"),
+    ] {
+        fs::write(folder.join(name), input(of)).expect("written");
+    }
+    for (repository, tag) in [("ubuntu", "latest"), ("alpine", "latest"), ("postgres", "16")] {
+        let (status, reply) = rig.post(&format!("/images/{IMAGE}/tag?repo={repository}&tag={tag}"), "");
+        assert_eq!(status, 201, "{reply}");
+    }
+    for name in ["web", "backup"] {
+        foreign(rig, name, IMAGE, "true", false);
+    }
+    program
+}
+
+/// Every example of the help, as a person would type it, one after the other, on an engine.
+#[test]
+fn every_example_of_the_help_does_what_it_says() {
+    let rig = Rig::start();
+    let program = a_shop_as_in_the_examples(&rig);
+    let mut run = String::new();
+    let mut seen = 0;
+    for (path, command) in leaves(&tree(), "") {
+        for example in examples(&command) {
+            let other = OTHER_ENDS
+                .iter()
+                .find(|(line, _)| *line == format!("docker-scheduler {example}"));
+            if path == "cancel" {
+                run = program
+                    .run(&["trigger", "shop.backup"])
+                    .ok()
+                    .trim_end()
+                    .to_owned();
+            }
+            let line = example
+                .replace("shop.backup.20261122T013000Z", &run)
+                .replace("/etc/crontab", "etc-crontab")
+                .replace("/srv/jobs", "jobs")
+                .replace("/usr/local/", &format!("{}/", program.state.path().display()));
+            let mut words = shlex::split(&line).unwrap_or_else(|| panic!("cannot split `{line}`"));
+            words.truncate(words.iter().position(|word| word == ">").unwrap_or(words.len()));
+            let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ended = if path == "watch" {
+                watched(&program, &arguments)
+            } else {
+                program.run(&arguments)
+            };
+            assert_eq!(
+                ended.code,
+                Some(other.map_or(0, |(_, code)| *code)),
+                "{example}: {ended:?}"
+            );
+            if path.starts_with("import") {
+                // They are nobody's jobs: what they ask for is the operator's to allow.
+                for made in ["jobs/tab.yaml", "jobs/imported.yaml"] {
+                    drop(fs::remove_file(program.state.path().join(made)));
+                }
+            }
+            if path == "trigger" {
+                run = ended.stdout.trim_end().to_owned();
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "only {seen} examples");
+}
+
+/// A `watch` that is told to end as soon as it is at work.
+fn watched(program: &Program, arguments: &[&str]) -> Ended {
+    let mut child = spawn(program, arguments);
+    wait_until("it watches", || {
+        assert_eq!(child.try_wait().expect("look at it"), None, "{arguments:?} ended");
+        program.run(&["down"]).stderr.contains("a watch is running")
+    });
+    let sent = Process::new("kill").arg(child.id().to_string()).status();
+    assert!(sent.expect("kill").success());
+    wait_for(&mut child);
+    Ended::of(child.wait_with_output().expect("read its output"))
+}
+
 /// Each is carried out, on a ledger and without an engine: it may end with "no engine" or "no such
 /// directory", but never as wrong usage.
 #[test]
@@ -136,6 +256,31 @@ fn every_example_of_the_help_runs() {
         }
     }
     assert!(seen > 30, "only {seen} examples");
+}
+
+/// What a command asks of the engine stands in a snapshot of `requests`, or it asks nothing at all.
+#[test]
+fn every_command_has_its_requests_written_down() {
+    let mut written: BTreeSet<String> = SILENT.iter().map(ToString::to_string).collect();
+    for entry in fs::read_dir(Path::new(README).with_file_name("tests/it/snapshots")).expect("a folder") {
+        let name = entry
+            .expect("an entry")
+            .file_name()
+            .into_string()
+            .expect("a text");
+        let command = name
+            .strip_prefix("it__requests__every_request_of_every_command@")
+            .and_then(|rest| rest.strip_suffix(".snap"));
+        if let Some(command) = command {
+            let is_new = written.insert(command.replace('-', " "));
+            assert!(is_new, "`{command}` asks the engine, and is not silent");
+        }
+    }
+    let known: BTreeSet<String> = commands().into_iter().collect();
+    assert_eq!(
+        written, known,
+        "record a new command in `requests`, or name it as silent"
+    );
 }
 
 #[test]
@@ -212,7 +357,7 @@ fn a_shell_takes_its_completions() {
 #[test]
 fn help_of_every_command() {
     let program = Program::without_engine();
-    let mut names: Vec<String> = leaves(&tree(), "").into_iter().map(|(path, _)| path).collect();
+    let mut names = commands();
     names.push("list".into());
     for path in names {
         let arguments: Vec<&str> = path.split(' ').chain(["--help"]).collect();

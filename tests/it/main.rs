@@ -25,6 +25,7 @@ mod reach;
 mod registry;
 mod reliability;
 mod replies;
+mod requests;
 mod rig;
 mod runs;
 mod scenario;

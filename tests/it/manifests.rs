@@ -1,6 +1,8 @@
 //! A corpus of broken manifests: `tests/manifests/broken/*.yaml`, and beside each what `validate` says
 //! of it, as text and as JSON. `BLESS=1` writes it anew; read the diff.
 
+mod keys;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -34,6 +34,10 @@ impl Request {
         self.method == method && path.ends_with(ending)
     }
 
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     fn bytes(&self) -> Vec<u8> {
         [self.head.as_slice(), &self.body].concat()
     }
@@ -196,6 +200,11 @@ impl Proxy {
     /// Everything that clients have asked so far.
     pub fn seen(&self) -> Vec<Request> {
         lock(&self.shared.seen).clone()
+    }
+
+    /// What was asked since the last call.
+    pub fn take_seen(&self) -> Vec<Request> {
+        std::mem::take(&mut lock(&self.shared.seen))
     }
 
     /// How many start requests clients have sent for each container.

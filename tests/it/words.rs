@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 
+use regex::Regex;
+
 use crate::cli::{Ended, Program};
+use crate::rig::{IMAGE, Rig};
 use crate::shop;
 
 /// The program on the shop's ledger, without an engine.
@@ -26,6 +29,7 @@ fn told(program: &Program, arguments: &[&str], ended: &Ended) -> String {
         text.push_str(output);
     }
     let _ = writeln!(text, "[{}]", ended.code.unwrap_or(-1));
+    assert!(!text.contains("``"), "a name is missing: {text}");
     ages(&text.replace(&program.state.path().display().to_string(), "STATE"))
 }
 
@@ -334,4 +338,156 @@ fn the_operators_file() {
         &[&["--config", "/", "ls"], &["--config", "no/such/file", "ls"]],
     ));
     insta::assert_snapshot!(text);
+}
+
+/// As [`told`], and without what differs between two engines, runs and machines.
+fn told_anywhere(program: &Program, arguments: &[&str]) -> String {
+    let ended = program.run(arguments);
+    let text = told(program, arguments, &ended);
+    let rules = [
+        (r"\bm-[0-9a-f]{8}\b", "m-NUMBER"),
+        (r"\b[0-9a-f]{64}\b", "ID"),
+        (r"(?m)^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d\d:\d\d ", "NOW "),
+        (r"\b20\d\d-\d\d-\d\dT[0-9:.]+Z", "TIME"),
+        (r"\b20\d\d-\d\d-\d\d \d\d:\d\d\b", "TIME"),
+        (r"\b20\d{6}T\d{6}Z\b", "SLOT"),
+        (r"\b\d+ ms after", "N ms after"),
+        (r"after \d+s", "after Ns"),
+        (r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "LEDGER"),
+        (r"pid \d+", "pid N"),
+        // An engine's own words change with its version.
+        (r"(?m)^warning: .*\n", ""),
+        (r#"Get "?https?://localhost:1.*"#, "ENGINE'S WORDS"),
+        (r"failed to create (shim )?task.*", "ENGINE'S WORDS"),
+        (r"OCI runtime create failed.*", "ENGINE'S WORDS"),
+        (r"Conflict\. The container name.*", "ENGINE'S WORDS"),
+        (
+            r"network no-such-network not found.*|could not find a network matching.*",
+            "ENGINE'S WORDS",
+        ),
+    ];
+    let text = rules.iter().fold(text, |text, (pattern, with)| {
+        let pattern = Regex::new(pattern).expect("a pattern");
+        pattern.replace_all(&text, *with).into_owned()
+    });
+    // Jobs are worked on side by side.
+    if arguments == ["apply"]
+        && let Some((head, said)) = text.split_once("NOW ")
+    {
+        let mut said: Vec<String> = format!("NOW {said}").lines().map(str::to_owned).collect();
+        said.sort_by_key(|line| !line.starts_with("NOW "));
+        let count = said.iter().filter(|line| line.starts_with("NOW ")).count();
+        said[..count].sort();
+        return format!("{head}{}\n", said.join("\n"));
+    }
+    text
+}
+
+fn with_engine(program: &Program, lines: &[&[&str]]) -> String {
+    let told: Vec<String> = lines.iter().map(|line| told_anywhere(program, line)).collect();
+    told.join("\n")
+}
+
+/// Jobs that are well, that may not be started by hand, and that cannot start.
+fn troubled() -> String {
+    let job = |name: &str, keys: &str| {
+        format!(
+            "  {name}:\n    image: {IMAGE}\n    network_mode: none\n    stop_grace_period: 1s\n    \
+             triggers: {{manual: true, schedule: [\"0 3 1 1 *\"]}}\n{keys}"
+        )
+    };
+    let mut text = "name: shop\njobs:\n".to_owned();
+    text.push_str(&job("long", "    command: sleep 600\n"));
+    text.push_str(&job(
+        "fails",
+        "    command: [sh, -c, \"echo oops >&2; exit 3\"]\n",
+    ));
+    text.push_str(&job("timed", "    command: \"true\"\n").replace("manual: true", "manual: false"));
+    text.push_str(&job("no-image", "").replace(IMAGE, "localhost:1/no/such:image"));
+    text.push_str(&job("no-command", "    command: no-such-command\n"));
+    text.push_str(
+        &job("no-network", "    command: \"true\"\n").replace("network_mode: none", "networks: [gone]"),
+    );
+    text.push_str("networks:\n  gone: {external: true}\n");
+    text
+}
+
+/// What an engine, a guard or another scheduler stands in the way of.
+#[test]
+fn refusals_with_an_engine() {
+    let rig = Rig::shared();
+    let program = Program {
+        instance: "words",
+        ..Program::on(rig)
+    };
+    program.declare("shop.yaml", &troubled());
+    let mut text = with_engine(&program, &[&["apply"], &["apply"], &["plan"], &["ls"]]);
+    let run = program.run(&["trigger", "long"]).ok();
+    let run = run.trim_end();
+    let lines: &[&[&str]] = &[
+        &["trigger", "long"],
+        &["trigger", "timed"],
+        &["trigger", "nope"],
+        &["trigger", "no-image"],
+        &["trigger", "no-command"],
+        &["trigger", "no-network"],
+        &["trigger", "fails", "--wait"],
+        &["rm", run],
+        &["rm", "long"],
+        &["rm", "words-none"],
+        &["rerun", "long"],
+        &["rerun", "words-none"],
+        &["wait", "--timeout", "1s", run],
+        &["ack", run],
+        &["logs", "timed"],
+        &["cancel", "fails"],
+        &["cancel", run],
+        &["cancel", run],
+        &["pause", "long"],
+        &["pause", "long", "--until", "2099-01-01T00:00:00Z"],
+        &["pause", "x*"],
+        &["pause", "long", "--until", "2020-01-01T00:00:00Z"],
+        &["resume", "long"],
+        &["resume", "long"],
+        &["prune", "--filter", "job=fails", "--dry-run"],
+        &["prune", "--filter", "job=none"],
+        &["prune", "--filter", "nope=1"],
+    ];
+    text.push('\n');
+    text.push_str(&with_engine(&program, lines));
+    let stranger = Program {
+        instance: "words",
+        ..Program::on(rig)
+    };
+    stranger.declare("shop.yaml", &troubled());
+    text.push_str("\n# with another ledger\n");
+    text.push_str(&with_engine(&stranger, &[&["apply"], &["trigger", "long"]]));
+    text.push_str("\n# and the end\n");
+    text.push_str(&with_engine(&program, &[&["down"], &["down"], &["ls"]]));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_cannot_be_run() {
+    let program = Program::on(Rig::shared());
+    program
+        .run(&["run", "-d", "--name", "words-taken", IMAGE, "sleep", "600"])
+        .ok();
+    let lines: &[&[&str]] = &[
+        &["ls", "-f", "state=nope"],
+        &["ls", "-f", "outcome=nope"],
+        &["history", "-f", "trigger=nope"],
+        &["run", "--rm", IMAGE, "no-such-command"],
+        &["run", "--rm", IMAGE, "/tmp"],
+        &["run", "--rm", "--network", "no-such-network", IMAGE, "true"],
+        &["run", "--rm", "localhost:1/no/such:image"],
+        &["run", "--name", "words-taken", IMAGE, "true"],
+        &["rm", "words-taken"],
+        &["rerun", "words-taken"],
+        &["rm", "-f", "words-taken"],
+        &["list", "containers", "-f", "nope=1"],
+        &["list", "containers", "-f", "state=nope"],
+        &["import", "container", "words-none"],
+    ];
+    insta::assert_snapshot!(with_engine(&program, lines));
 }
