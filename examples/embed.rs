@@ -23,7 +23,7 @@ use docker_scheduler::engine::context::{self, Env, Selection};
 use docker_scheduler::engine::{self, SharedEngine};
 use docker_scheduler::ledger::Ledger;
 use docker_scheduler::manifest::{self, Settings};
-use docker_scheduler::model::{Desired, Instance};
+use docker_scheduler::model::{Desired, EngineName, Instance};
 use docker_scheduler::observe::{Circumstances, facts, observe};
 use docker_scheduler::plan::{Plan, plan, render};
 use docker_scheduler::source;
@@ -88,7 +88,7 @@ async fn connect() -> Result<SharedEngine, Box<dyn Error>> {
         ..Env::default()
     };
     let endpoint = context::resolve(&Selection::default(), &env)?;
-    Ok(engine::connect(&endpoint).await?)
+    Ok(engine::connect(&endpoint, EngineName::Docker).await?)
 }
 
 /// The world as one value, and what is to be done about it.

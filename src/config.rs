@@ -84,7 +84,8 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 11] = [
+/// Every key of the file.
+pub const KEYS: [&str; 11] = [
     "arm",
     "context",
     "engine",
@@ -96,6 +97,22 @@ const KEYS: [&str; 11] = [
     "policy",
     "state",
     "timezone",
+];
+/// Every key of its `policy`.
+pub const POLICY_KEYS: [&str; 13] = [
+    "allow_cap_add",
+    "allow_devices",
+    "allow_docker_socket",
+    "allow_gpus",
+    "allow_host_ipc",
+    "allow_host_network",
+    "allow_host_pid",
+    "allow_host_userns",
+    "allow_host_uts",
+    "allow_privileged",
+    "allow_unconfined",
+    "bind_roots",
+    "exec",
 ];
 const LATER_KEYS: [&str; 3] = ["listen", "notify", "token"];
 
@@ -236,21 +253,6 @@ fn variables(sink: &mut Sink<'_>, node: &Node) -> BTreeSet<String> {
 }
 
 fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
-    const KEYS: [&str; 13] = [
-        "allow_cap_add",
-        "allow_devices",
-        "allow_docker_socket",
-        "allow_gpus",
-        "allow_host_ipc",
-        "allow_host_network",
-        "allow_host_pid",
-        "allow_host_userns",
-        "allow_host_uts",
-        "allow_privileged",
-        "allow_unconfined",
-        "bind_roots",
-        "exec",
-    ];
     let mut rules = Rules::default();
     for Entry { key, value } in values::optional_mapping(sink, node, "policy").unwrap_or_default() {
         let name = key.text.as_str();
@@ -279,7 +281,7 @@ fn policy(sink: &mut Sink<'_>, node: &Node) -> Rules {
                 continue;
             }
             _ => {
-                unknown_key(sink, key, "`policy`", &KEYS, &[]);
+                unknown_key(sink, key, "`policy`", &POLICY_KEYS, &[]);
                 continue;
             }
         };

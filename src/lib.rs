@@ -27,6 +27,7 @@ pub mod event;
 pub mod ledger;
 
 pub mod apply;
+pub mod doctor;
 pub mod observe;
 pub mod watch;
 

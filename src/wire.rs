@@ -46,6 +46,22 @@ impl Shape for Slot {
     const FIELDS: &'static [&'static str] = &["v", "job", "slot", "local", "timezone", "note", "due_at"];
 }
 
+/// What a check found (`doctor`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub v: u32,
+    pub check: &'static str,
+    /// `ok`, `note`, `unknown`, `warning` or `error`.
+    pub state: &'static str,
+    pub message: String,
+    /// What to do about it, most likely first.
+    pub hints: Vec<String>,
+}
+
+impl Shape for Finding {
+    const FIELDS: &'static [&'static str] = &["v", "check", "state", "message", "hints"];
+}
+
 /// A run, or a slot that never became one (`history`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {

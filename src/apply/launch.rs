@@ -431,7 +431,11 @@ async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError>
             }
             (Err(error), None) if error.is_unreachable() => return Err(error.into()),
             (Err(error), None) => {
-                return Err(ApplyError::CannotArm(format!("cannot pull {image}: {error}")));
+                let advice = error.advice().map(|advice| format!(" ({advice})"));
+                let advice = advice.unwrap_or_default();
+                return Err(ApplyError::CannotArm(format!(
+                    "cannot pull {image}: {error}{advice}"
+                )));
             }
         }
     }

@@ -67,11 +67,17 @@ impl App {
         connect::check_flags(&settings)?;
         let user = User::of_process();
         let config = operator::read(&settings, &user)?;
-        Ok(App {
+        Ok(App::with(settings, config, user))
+    }
+
+    /// With an operator's file that was read already.
+    #[must_use]
+    pub fn with(settings: Settings, config: Config, user: User) -> App {
+        App {
             settings: operator::fill(settings, &config),
             config,
             user,
-        })
+        }
     }
 
     /// The operator's file.

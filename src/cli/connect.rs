@@ -18,10 +18,23 @@ use super::settings::Settings;
 /// # Errors
 /// When they name none, or it cannot be reached.
 pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> {
-    let endpoint = endpoint(settings, &environment(&settings.docker))?;
+    let endpoint = chosen(settings)?;
     engine::connect(&endpoint, settings.engine.unwrap_or_default())
         .await
         .map_err(|error| CommandError::engine("connect to the engine", &error))
+}
+
+/// The engine that flags, environment and contexts name, and what decided.
+///
+/// # Errors
+/// When they name none.
+pub fn chosen(settings: &Settings) -> Result<Endpoint, CommandError> {
+    endpoint(settings, &environment(&settings.docker))
+}
+
+/// Where the docker CLI keeps its settings and logins.
+pub fn config_dir(settings: &Settings) -> Option<PathBuf> {
+    environment(&settings.docker).config_dir()
 }
 
 /// Refuses `--host` and `--context` that name no engine, before anything is done.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use crate::engine::EngineError;
 use crate::model::InvalidName;
 
-use super::output;
+use super::{output, surroundings, unreachable};
 
 /// What every command returns: the code to end with when nothing stood in the way.
 pub type CommandResult = Result<Exit, CommandError>;
@@ -170,6 +170,11 @@ impl CommandError {
         &self.causes
     }
 
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
     /// What is left to say when `failures` of `of` things failed: the one, or a summary of them.
     #[must_use]
     pub fn of_several(verb: &str, mut failures: Vec<CommandError>, of: usize) -> Option<CommandError> {
@@ -200,13 +205,19 @@ impl CommandError {
     #[must_use]
     pub fn engine(what: &str, error: &EngineError) -> CommandError {
         match error {
-            EngineError::Unreachable { host, why } => unreachable_engine(host, why),
+            EngineError::Unreachable { host, why } => {
+                unreachable::explain(host, why, &surroundings::around())
+            }
             EngineError::Invalid(why) => CommandError::usage(why.clone()),
             EngineError::Unanswered { .. }
             | EngineError::Refused { .. }
             | EngineError::Undecodable { .. }
             | EngineError::Registry(_) => {
-                CommandError::failed(format!("failed to {what}")).caused_by(error.to_string())
+                let failed = CommandError::failed(format!("failed to {what}")).caused_by(error.to_string());
+                match error.advice() {
+                    Some(advice) => failed.hint(advice),
+                    None => failed,
+                }
             }
         }
     }
@@ -257,84 +268,9 @@ impl From<io::Error> for CommandError {
     }
 }
 
-fn unreachable_engine(host: &str, why: &str) -> CommandError {
-    let error = CommandError::new(
-        ErrorKind::EngineUnreachable,
-        format!("cannot reach the Docker engine at `{host}`"),
-    )
-    .caused_by(why);
-    let why = why.to_ascii_lowercase();
-    let says = |words: &str| why.contains(words);
-    let socket = host.strip_prefix("unix://").map(std::path::Path::new);
-    if says("https server") {
-        return error.hint(
-            "it wants TLS: set `DOCKER_TLS_VERIFY=1` and `DOCKER_CERT_PATH`, or use a context that has its certificates",
-        );
-    }
-    if says("api version") {
-        return error.hint("docker-scheduler needs Docker 20.10 or later, or Podman with Docker's API");
-    }
-    if says("speak") || says("not a container engine") || says("without an answer") {
-        return error.hint("another program may listen there: check `--host`, `--context` and `DOCKER_HOST`; `docker version` asks the same address");
-    }
-    if host.starts_with("ssh://") {
-        return error.hint("`ssh HOST docker version` must work without a question: a key instead of a password, the host's key known, docker in the path there");
-    }
-    let Some(socket) = socket else {
-        return error.hint("check `--host`, `--context` or `DOCKER_HOST`, and that the engine listens there");
-    };
-    if says("permission denied") {
-        return error.hint("the socket belongs to group `docker`; add this user to it, or set `DOCKER_HOST`");
-    }
-    let error = error.hint("start the engine, or name another with `--host`, `--context` or `DOCKER_HOST`");
-    match other_sockets().into_iter().find(|other| other != socket) {
-        Some(other) => error.hint(format!(
-            "an engine may listen at `{0}`: set `DOCKER_HOST=unix://{0}`",
-            other.display()
-        )),
-        None => error,
-    }
-}
-
-/// Sockets of engines that exist beside the usual one: a rootless Docker, Docker Desktop, Podman.
-fn other_sockets() -> Vec<std::path::PathBuf> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
-    let home = std::env::home_dir();
-    let places = [
-        runtime.as_ref().map(|dir| dir.join("docker.sock")),
-        home.as_ref().map(|dir| dir.join(".docker/desktop/docker.sock")),
-        home.as_ref().map(|dir| dir.join(".docker/run/docker.sock")),
-        Some("/var/run/docker.sock".into()),
-        runtime.as_ref().map(|dir| dir.join("podman/podman.sock")),
-        Some("/run/podman/podman.sock".into()),
-    ];
-    let is_socket =
-        |path: &std::path::PathBuf| std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    places.into_iter().flatten().filter(is_socket).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_closed_socket_names_the_group_that_may_open_it() {
-        let error = CommandError::engine(
-            "list containers",
-            &EngineError::Unreachable {
-                host: "unix:///var/run/docker.sock".into(),
-                why: "permission denied".into(),
-            },
-        );
-        assert_eq!(
-            error.render(),
-            "error: cannot reach the Docker engine at `unix:///var/run/docker.sock`\n  \
-             caused by: permission denied\n\n\
-             hint: the socket belongs to group `docker`; add this user to it, or set `DOCKER_HOST`\n"
-        );
-        assert_eq!(error.kind().exit(), Exit(4));
-    }
 
     #[test]
     fn a_name_refused_on_our_side_is_wrong_usage() {

@@ -142,7 +142,7 @@ struct Output {
     format: TextOrJson,
 }
 
-fn timezone(text: &str) -> Result<String, String> {
+pub fn timezone(text: &str) -> Result<String, String> {
     match check_timezone(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.message),
@@ -257,7 +257,9 @@ fn read(file: &Path) -> Result<String, CommandError> {
     if bytes.len() as u64 > manifest::MAX_BYTES {
         return Err(failed(format!("it is larger than {} bytes", manifest::MAX_BYTES)));
     }
-    String::from_utf8(bytes).map_err(|_| failed(String::from("it is not a text in UTF-8")))
+    let text = String::from_utf8(bytes).map_err(|_| failed(String::from("it is not a text in UTF-8")))?;
+    // Editors of Windows put a mark in front.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Writes the manifest, and says what it lacks and what `validate` has to say about it.

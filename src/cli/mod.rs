@@ -19,6 +19,7 @@ mod completions;
 mod connect;
 mod containers;
 mod declared;
+mod doctor;
 mod down;
 mod error;
 mod export;
@@ -29,6 +30,7 @@ mod health;
 mod history;
 mod images;
 mod import;
+mod init;
 mod inspect;
 mod interrupt;
 mod jobs;
@@ -52,8 +54,10 @@ mod schema;
 mod session;
 mod settings;
 mod state;
+mod surroundings;
 mod template;
 mod trigger;
+mod unreachable;
 mod usage;
 mod validate;
 mod version;
@@ -119,6 +123,8 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Down(down::Args),
+    Doctor(doctor::Args),
+    Init(init::Args),
     Health(health::Args),
     Import(import::Args),
     Export(export::Args),
@@ -201,7 +207,13 @@ fn start(cli: Cli, docker: plugin::DockerFlags) -> CommandResult {
         .enable_all()
         .build()
         .map_err(|error| CommandError::failed("failed to start").caused_by(error.to_string()))?;
-    let result = runtime.block_on(dispatch(cli.command, &App::new(settings)?));
+    let result = match cli.command {
+        // It has to say what is wrong with the settings, too.
+        Command::Doctor(args) => runtime.block_on(doctor::run(args, settings)),
+        // It may be asked to write the file that `--config` names.
+        Command::Init(args) => init::run(args, &settings),
+        command => runtime.block_on(dispatch(command, &App::new(settings)?)),
+    };
     // A write to a reader that stopped reading may block a thread of the runtime for ever.
     runtime.shutdown_background();
     result
@@ -235,6 +247,8 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
         Command::Pause(args) => pause::pause(args, app),
         Command::Resume(args) => pause::resume(args, app),
         Command::Down(args) => down::run(args, app).await,
+        Command::Doctor(args) => doctor::run(args, app.settings().clone()).await,
+        Command::Init(args) => init::run(args, app.settings()),
         Command::Health(args) => health::run(args, app),
         Command::Import(args) => import::run(args, app).await,
         Command::Export(args) => export::run(args, app),

@@ -17,12 +17,8 @@ use super::state::User;
 /// When the named file is missing, one cannot be read, or it has errors: a rule that was not
 /// understood could be the one that matters.
 pub fn read(settings: &Settings, user: &User) -> Result<Config, CommandError> {
-    let (path, named) = match &settings.config {
-        Some(path) => (path.clone(), true),
-        None => match usual_place(user) {
-            Some(path) => (path, false),
-            None => return Ok(Config::default()),
-        },
+    let Some((path, named)) = place(settings, user) else {
+        return Ok(Config::default());
     };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -38,6 +34,15 @@ pub fn read(settings: &Settings, user: &User) -> Result<Config, CommandError> {
         }
     };
     parse(&path, &text)
+}
+
+/// Where the file is, or would be, and whether somebody named it.
+#[must_use]
+pub fn place(settings: &Settings, user: &User) -> Option<(PathBuf, bool)> {
+    match &settings.config {
+        Some(path) => Some((path.clone(), true)),
+        None => usual_place(user).map(|path| (path, false)),
+    }
 }
 
 /// The system's refusals in plain words.

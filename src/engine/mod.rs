@@ -72,6 +72,15 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// What to do about a pull that was refused, where the registry's words do not say it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            EngineError::Registry(words) => registry::advice(words),
+            _ => None,
+        }
+    }
+
     /// Whether the engine itself is away, so that nothing else can be asked now either.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
@@ -95,6 +104,14 @@ pub struct EngineInfo {
     /// The engine's clock when it answered.
     pub system_time: Option<Timestamp>,
     pub default_log_driver: String,
+    /// In its own words: `Docker Desktop`, `Debian GNU/Linux 12 (bookworm)`.
+    pub operating_system: String,
+    /// It runs as a user who is not root.
+    pub rootless: bool,
+    /// Where it keeps images and containers, on its own machine.
+    pub root_dir: String,
+    /// What it says of its own shortcomings.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -156,6 +156,7 @@ fn unreadable(config: &Path, why: &str) -> EngineError {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Helpers {
+    auths: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
     creds_store: String,
     cred_helpers: std::collections::BTreeMap<String, String>,
 }
@@ -168,6 +169,88 @@ fn helper_name(text: &[u8], server: &str) -> String {
         .get(server)
         .cloned()
         .unwrap_or(helpers.creds_store)
+}
+
+/// What to do about a pull that failed in these words, of a registry or of the engine; `None` when
+/// they are not known, or say it themselves.
+#[must_use]
+pub fn advice(words: &str) -> Option<&'static str> {
+    let words = words.to_ascii_lowercase();
+    let says = |any: &[&str]| any.iter().any(|part| words.contains(part));
+    // In the order in which one shadows another: "denied: … rate limit" is a limit.
+    Some(if says(&["docker login"]) {
+        return None;
+    } else if says(&["toomanyrequests", "too many requests", "rate limit"]) {
+        "log in with `docker login` for a higher limit, use a mirror, or wait: it is tried again"
+    } else if says(&["no space left", "disk quota"]) {
+        "the engine's disk is full: `docker system df` shows with what"
+    } else if says(&["credential helper", "cannot read logins"]) {
+        "`docker pull` as the user who runs the scheduler meets the same; `DOCKER_CONFIG` names another folder of logins"
+    } else if says(&[
+        "no basic auth",
+        "unauthorized",
+        "authentication required",
+        "incorrect username",
+    ]) {
+        "`docker login` as the user who runs the scheduler, or set `DOCKER_CONFIG` to a folder with the login"
+    } else if says(&["denied", "forbidden"]) {
+        "this login may not pull it: check the name, and what the account may read"
+    } else if says(&["no matching manifest", "does not match the specified platform"]) {
+        "it is not built for the processor of the engine's machine"
+    } else if says(&["manifest unknown", "name unknown", "not found"]) {
+        "check name and tag: the registry does not have it"
+    } else if says(&["http response to https"]) {
+        "it speaks plain HTTP: the engine takes that from what its `insecure-registries` list"
+    } else if says(&["x509", "certificate"]) {
+        "the engine does not trust its certificate: the CA's belongs into /etc/docker/certs.d/REGISTRY/ca.crt"
+    } else if says(&["no such host", "server misbehaving", "name resolution"]) {
+        "the engine cannot resolve the registry's name: look at the DNS of its machine"
+    } else if says(&[
+        "connection refused",
+        "timeout",
+        "timed out",
+        "no route",
+        "unreachable",
+    ]) {
+        "the engine cannot reach the registry: look at its network, and at its own proxy settings"
+    } else if says(&["http status: 5", "bad gateway", "service unavailable"]) {
+        "the registry has trouble of its own; it is tried again"
+    } else if says(&["eof", "connection reset", "broken pipe", "short read"]) {
+        "the connection broke off; it is tried again"
+    } else {
+        return None;
+    })
+}
+
+/// What the configuration says of logins, without any of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// Registries with a login or a helper of their own.
+    pub registries: usize,
+    /// Helpers that it names: `pass` for `docker-credential-pass`.
+    pub helpers: std::collections::BTreeSet<String>,
+}
+
+/// Looks at a `config.json`; `None` when there is none. No helper is asked.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn overview(config: &Path) -> std::result::Result<Option<Overview>, String> {
+    let text = match fs::read(config) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let found: Helpers = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let registries: std::collections::BTreeSet<&String> =
+        found.auths.keys().chain(found.cred_helpers.keys()).collect();
+    let all = (!found.creds_store.is_empty()).then(|| found.creds_store.clone());
+    Ok(Some(Overview {
+        registries: registries.len(),
+        helpers: found.cred_helpers.values().cloned().chain(all).collect(),
+    }))
 }
 
 #[cfg(test)]
@@ -245,6 +328,68 @@ mod tests {
             "busybox",
         );
         assert!(broken.contains("the `auth` of"), "{broken}");
+    }
+
+    #[test]
+    fn advice_goes_by_what_is_said_first() {
+        for (words, part) in [
+            ("toomanyrequests: You have reached your pull rate limit", "mirror"),
+            ("denied: pull rate limit exceeded", "mirror"),
+            (
+                "Head \"https://r/v2/\": no basic auth credentials",
+                "DOCKER_CONFIG",
+            ),
+            ("unauthorized: incorrect username or password", "DOCKER_CONFIG"),
+            (
+                "denied: requested access to the resource is denied",
+                "may not pull",
+            ),
+            ("manifest for a:b not found: manifest unknown", "name and tag"),
+            (
+                "no matching manifest for linux/arm64/v8 in the manifest list entries",
+                "processor",
+            ),
+            ("x509: certificate signed by unknown authority", "certs.d"),
+            ("server gave HTTP response to HTTPS client", "insecure-registries"),
+            ("dial tcp: lookup r on 1.1.1.1:53: no such host", "DNS"),
+            ("dial tcp 10.0.0.1:443: i/o timeout", "proxy"),
+            ("received unexpected HTTP status: 502 Bad Gateway", "of its own"),
+            ("unexpected EOF", "broke off"),
+            ("write /var/lib/docker/tmp/x: no space left on device", "full"),
+            (
+                "the credential helper `docker-credential-x` failed",
+                "`docker pull`",
+            ),
+        ] {
+            assert!(
+                advice(words).is_some_and(|advice| advice.contains(part)),
+                "{words}: {:?}",
+                advice(words)
+            );
+        }
+        for said in [
+            "pull access denied for a, repository does not exist or may require 'docker login'",
+            "oops",
+            "",
+        ] {
+            assert_eq!(advice(said), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_overview_holds_no_login() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        assert_eq!(overview(&path), Ok(None));
+        let text = r#"{"auths":{"ghcr.io":{"auth":"bWU6c2VjcmV0"},"a":{}},"credHelpers":{"a":"ecr"},"credsStore":"pass"}"#;
+        fs::write(&path, text).unwrap();
+        let expected = Overview {
+            registries: 2,
+            helpers: ["ecr", "pass"].map(str::to_owned).into(),
+        };
+        assert_eq!(overview(&path), Ok(Some(expected)));
+        fs::write(&path, "[").unwrap();
+        assert!(overview(&path).is_err());
     }
 
     #[tokio::test]

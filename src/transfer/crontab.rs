@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::schedule::check_timezone;
 
 use super::docker_line::{self, Docker, Line, program_name, warn_of_secret};
-use super::draft::{Draft, Job, literal, literals};
+use super::draft::{Draft, Job, duration, literal, literals};
 use super::report::Report;
 use super::when::{self, Dialect, When, shown};
 use super::yaml::Yaml;
@@ -21,7 +21,12 @@ struct Settings {
     environment: BTreeMap<String, String>,
     timezone: Option<String>,
     shell: Option<String>,
+    /// cronie's `RANDOM_DELAY`, in minutes.
+    delay: Option<u32>,
 }
+
+/// A day, in minutes: cronie's longest delay.
+const MOST_DELAY: u32 = 1440;
 
 /// Reads a crontab. `source` names it in comments.
 pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
@@ -87,6 +92,15 @@ impl Reader<'_> {
                         .help("`docker-scheduler logs` shows the output of each run, `history` its end");
                 }
             }
+            "RANDOM_DELAY" if value.parse::<u32>().is_ok_and(|minutes| minutes <= MOST_DELAY) => {
+                self.settings.delay = value.parse().ok().filter(|minutes| *minutes > 0);
+                if self.settings.delay.is_some() {
+                    report.changed(
+                        at,
+                        "`RANDOM_DELAY` is `jitter` now: each slot has a delay of its own",
+                    );
+                }
+            }
             "RANDOM_DELAY" | "START_HOURS_RANGE" | "CRON_WITHIN" => {
                 report.lost(at, format!("`{name}` is not carried over"));
             }
@@ -105,7 +119,15 @@ impl Reader<'_> {
         }
     }
 
-    fn entry(&mut self, line: &str, at: Range<usize>, draft: &mut Draft, report: &mut Report<'_>) {
+    fn entry(&mut self, line: &str, mut at: Range<usize>, draft: &mut Draft, report: &mut Report<'_>) {
+        // Of SUSE's cron: this line does not go to the system's log.
+        let line = match line.strip_prefix('-') {
+            Some(loud) if loud.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '*' | '@')) => {
+                at.start += 1;
+                loud
+            }
+            _ => line,
+        };
         let Some((schedule, rest)) = split_schedule(line) else {
             report
                 .refused(at, "this is neither a variable nor a schedule with a command")
@@ -155,6 +177,9 @@ impl Reader<'_> {
         };
         self.say_zone(&when, at.clone(), report);
         job.start(&when, self.settings.timezone.as_deref());
+        if let Some(minutes) = self.settings.delay {
+            job.extend("jitter", Yaml::Text(duration(u64::from(minutes) * 60)));
+        }
         draft.add(job, &name, false, at, report);
     }
 
@@ -195,7 +220,8 @@ impl Reader<'_> {
                 None => {}
             }
         }
-        if simple.is_none() && calls_docker(command) {
+        // Also behind a program in front of it that is not known.
+        if calls_docker(command) && (simple.is_none() || runs_docker(command)) {
             report
                 .refused(
                     at,
@@ -347,6 +373,15 @@ fn calls_docker(command: &str) -> bool {
         })
 }
 
+/// Whether docker is called to run something: `systemctl restart docker` is another thing.
+fn runs_docker(command: &str) -> bool {
+    const VERBS: [&str; 6] = ["run", "exec", "compose", "container", "start", "stack"];
+    let words: Vec<&str> = command.split_whitespace().collect();
+    words
+        .windows(2)
+        .any(|pair| calls_docker(pair[0]) && (VERBS.contains(&pair[1]) || pair[0].ends_with("-compose")))
+}
+
 /// A name that a person would give to it.
 fn name_of(command: &str) -> String {
     const INTERPRETERS: [&str; 12] = [
@@ -364,7 +399,12 @@ fn name_of(command: &str) -> String {
         .filter(|word| !word.starts_with('-') && !word.contains('='));
     let mut program = words.next().unwrap_or_default();
     while WRAPPERS.contains(&program) {
-        match words.find(|word| word.starts_with('/') || word.chars().any(char::is_alphabetic)) {
+        // A lock's file, a limit.
+        if matches!(program, "flock" | "timeout") {
+            words.next();
+        }
+        let is_program = |word: &&str| word.starts_with(|c: char| c == '/' || c == '.' || c.is_alphabetic());
+        match words.find(is_program) {
             Some(next) => program = next,
             None => break,
         }
@@ -401,7 +441,9 @@ mod tests {
             ("php -f /var/www/html/cron.php", "cron"),
             ("A=1 B=2 restic backup /srv", "restic"),
             ("sudo -u x /opt/sync", "x"),
-            ("flock -n /tmp/lock /opt/sync", "/tmp/lock"),
+            ("flock -n /tmp/lock /opt/sync", "/opt/sync"),
+            ("timeout 30m /opt/report.sh", "report"),
+            ("timeout -k 5 1h ./slow", "slow"),
         ] {
             let expected = program_name(name);
             assert_eq!(name_of(command), expected, "{command}");

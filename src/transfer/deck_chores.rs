@@ -9,7 +9,7 @@ use crate::model::DayMatch;
 use crate::schedule::{check_every, check_timezone, parse_cron_matching};
 
 use super::docker_line::warn_of_secret;
-use super::draft::{Draft, Job, literal};
+use super::draft::{Draft, Job, duration, literal};
 use super::labels::Label;
 use super::ofelia::Home;
 use super::report::Report;
@@ -65,6 +65,11 @@ fn job(name: &str, attributes: &[(&str, &Label)], home: &Home, draft: &mut Draft
                     report.refused(label.at.clone(), error.message).help = error.help;
                     return;
                 }
+            },
+            "jitter" => match value.parse::<u64>() {
+                Ok(seconds @ 1..=86_400) => job.extend("jitter", Yaml::Text(duration(seconds))),
+                Ok(0) => {}
+                _ => lost(label, report),
             },
             "max" => {
                 if value != "1" {

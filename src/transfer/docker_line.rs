@@ -161,7 +161,8 @@ pub(crate) fn read(simple: &Simple, line: &mut Line<'_, '_>) -> Option<Docker> {
     })
 }
 
-/// Without `sudo`, `flock` and `timeout` in front, whose meaning goes into the policy.
+/// Without what stands in front and makes no difference to the engine; the meaning of `flock` and
+/// `timeout` goes into the policy.
 fn unwrapped<'w>(words: &'w [String], line: &mut Line<'_, '_>) -> &'w [String] {
     let mut rest = words;
     loop {
@@ -180,16 +181,50 @@ fn unwrapped<'w>(words: &'w [String], line: &mut Line<'_, '_>) -> &'w [String] {
                 line.job.extend("concurrency", Yaml::text("queue"));
                 next
             }
-            ("timeout", [_, limit, next @ ..])
-                if limit.bytes().all(|b| b.is_ascii_digit()) && limit.len() < 8 =>
-            {
-                let seconds = limit.parse().unwrap_or(1_u64).max(1);
+            ("timeout", [_, limit, next @ ..]) if seconds(limit).is_some() => {
+                let seconds = seconds(limit).unwrap_or(1);
                 line.job.extend("timeout", Yaml::Text(duration(seconds)));
                 next
             }
+            ("nice" | "ionice", [_, next @ ..]) => without_numbers(next),
+            ("chronic", [_, next @ ..]) => next,
+            ("env", [_, next @ ..]) if next.first().is_some_and(|word| !word.starts_with('-')) => next,
+            // For the docker command itself, where it could be another engine.
+            (_, [word, next @ ..]) if is_assignment(word) && !word.starts_with("DOCKER_") => next,
             _ => return rest,
         };
     }
+}
+
+/// A limit of coreutils' `timeout`: `90`, `30m`, `1.5h` is refused.
+fn seconds(limit: &str) -> Option<u64> {
+    let (number, unit) = match limit.split_at_checked(limit.len().checked_sub(1)?)? {
+        (number, "s") => (number, 1),
+        (number, "m") => (number, 60),
+        (number, "h") => (number, 3_600),
+        (number, "d") => (number, 86_400),
+        _ => (limit, 1),
+    };
+    let number: u64 = number.parse().ok().filter(|number| *number < 10_000_000)?;
+    Some(number.saturating_mul(unit).max(1))
+}
+
+/// Behind the options of `nice` and `ionice`, whose values are numbers: `-n 10`, `-c3`, `-5`.
+fn without_numbers(words: &[String]) -> &[String] {
+    let is_option = |word: &String| word.starts_with('-') || word.bytes().all(|byte| byte.is_ascii_digit());
+    let end = words
+        .iter()
+        .position(|word| !is_option(word))
+        .unwrap_or(words.len());
+    &words[end..]
+}
+
+/// `NAME=value` in front of a command.
+fn is_assignment(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
 }
 
 /// One flag: `--name=value`, `--name value`, `-n value` or one of several letters.

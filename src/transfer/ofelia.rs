@@ -156,6 +156,18 @@ pub(crate) fn job(section: &Section, draft: &mut Draft, report: &mut Report<'_>)
             for note in &when.notes {
                 report.changed(place.at.clone(), note.clone());
             }
+            if when.timezone.is_none()
+                && matches!(when.start, when::Start::Cron { .. })
+                && draft.defaults.iter().all(|(key, _)| *key != "timezone")
+                && !std::mem::replace(&mut report.zone_was_said, true)
+            {
+                report
+                    .changed(
+                        place.at.clone(),
+                        "these times were in the zone of the scheduler's container (`TZ`); without one they are UTC",
+                    )
+                    .help("name it: `--timezone Europe/Berlin`");
+            }
             job.start(&when, None);
         }
         Err(error) => {

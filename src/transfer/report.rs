@@ -14,6 +14,8 @@ pub(crate) struct Report<'f> {
     text: &'f str,
     /// Bytes before the text that spans count from: a document in the middle of a file.
     pub base: usize,
+    /// That times name no zone was said, or need not be.
+    pub zone_was_said: bool,
 }
 
 impl<'f> Report<'f> {
@@ -22,6 +24,7 @@ impl<'f> Report<'f> {
             sink: Sink::whole(file, text),
             text,
             base: 0,
+            zone_was_said: false,
         }
     }
 

@@ -8,10 +8,12 @@ use proptest::prelude::*;
 
 use super::draft::{literal, literals};
 use super::yaml::{Yaml, document};
-use super::{Destination, Exported, Imported, Options, Place, Source, export, import};
+use super::{
+    Destination, Exported, Imported, Options, Place, Source, Times, export, import, import_container,
+};
 use crate::kubernetes::Target;
 use crate::manifest::{self, Files, Loaded, ManifestFile, Settings, pictures};
-use crate::model::{Job, JobName};
+use crate::model::{Job, JobName, Trigger};
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/import");
 
@@ -291,6 +293,129 @@ proptest! {
         let (before, after) = (only_job(&text), only_job(&there.text));
         prop_assert_eq!(&after.container, &before.container);
         prop_assert_eq!(slots(&after), slots(&before));
+    }
+}
+
+/// What an engine says of a container, with values of any kind at the keys that are read.
+fn described() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    const KEYS: [&str; 28] = [
+        "Binds",
+        "CapAdd",
+        "CapDrop",
+        "Cmd",
+        "Config",
+        "Devices",
+        "Entrypoint",
+        "Env",
+        "HostConfig",
+        "Hard",
+        "Image",
+        "Labels",
+        "LogConfig",
+        "Memory",
+        "Mounts",
+        "Name",
+        "NanoCpus",
+        "NetworkMode",
+        "NetworkSettings",
+        "Networks",
+        "PortBindings",
+        "RestartPolicy",
+        "Source",
+        "StopTimeout",
+        "Tmpfs",
+        "Type",
+        "Ulimits",
+        "User",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[ -~]{0,12}".prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+        Just(Value::from("busybox:1")),
+    ];
+    leaf.prop_recursive(4, 64, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(prop::sample::select(KEYS.to_vec()), inner, 0..8).prop_map(|map| map
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect()),
+        ]
+    })
+}
+
+/// Five fields, of which at most one names days.
+fn five_fields() -> impl Strategy<Value = String> {
+    let minute = prop_oneof![
+        "[0-5]?[0-9]",
+        "\\*/[1-9]",
+        "[0-2][0-9]-[3-5][0-9]",
+        Just("*".to_owned())
+    ];
+    let hour = prop_oneof!["1?[0-9]", "\\*/[1-9]", "[0-9],1[0-9]", Just("*".to_owned())];
+    let days = prop_oneof![
+        Just("* * *".to_owned()),
+        "(1?[1-9]) \\* \\*",
+        "\\* [1-9] \\*",
+        "\\* \\* (mon|tue|[0-6]|mon-fri|1-5)",
+    ];
+    (minute, hour, days).prop_map(|(minute, hour, days)| format!("{minute} {hour} {days}"))
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_no_reason_to_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let text = String::from_utf8_lossy(&bytes);
+        for source in [Source::Crontab, Source::Ofelia, Source::Compose, Source::Kubernetes] {
+            let imported = import(source, "file", &text, &Options::default());
+            prop_assert_eq!(imported.jobs == 0, imported.text.is_empty());
+        }
+    }
+
+    #[test]
+    fn any_container_gives_a_manifest_that_can_be_read(
+        container in described(),
+        image in prop::option::of(described()),
+        schedule in prop::option::of("[-0-9*/,@a-z ]{0,14}"),
+    ) {
+        let times = Times { schedules: schedule.into_iter().collect(), every: None };
+        let imported = import_container(&container, image.as_ref(), &times, &Options::default());
+        let broken = ["syntax", "duplicate-key", "unknown-key"];
+        let found = loaded(&imported.text).diagnostics;
+        let found: Vec<_> = found.iter().filter(|found| broken.contains(&found.code)).collect();
+        prop_assert!(found.is_empty(), "{found:?}\n{}", imported.text);
+    }
+
+    #[test]
+    fn six_fields_of_ofelia_start_when_the_five_behind_them_do(expression in five_fields()) {
+        let section = format!("[job-run \"a\"]\nschedule = 0 {expression}\nimage = busybox\n");
+        let back = import(Source::Ofelia, "config.ini", &section, &Options::default());
+        let five = Job {
+            triggers: crate::model::Triggers {
+                schedule: vec![Trigger::Cron {
+                    expression: expression.clone(),
+                    timezone: "UTC".to_owned(),
+                    day_match: None,
+                }],
+                ..only_job(&back.text).triggers
+            },
+            ..only_job(&back.text)
+        };
+        prop_assert_eq!(slots(&only_job(&back.text)), slots(&five), "{}", back.text);
+    }
+
+    #[test]
+    fn a_period_of_ofelia_is_as_long_as_it_was(seconds in 10_u64..200_000) {
+        let section = format!("[job-run \"a\"]\nschedule = @every {seconds}s\nimage = busybox\n");
+        let back = import(Source::Ofelia, "config.ini", &section, &Options::default());
+        let found = &only_job(&back.text).triggers.schedule;
+        let every = matches!(&found[..], [Trigger::Every { period, .. }] if period.as_secs() == seconds);
+        prop_assert!(every, "{found:?}");
     }
 }
 

@@ -115,6 +115,15 @@ fn the_papers_are_there() {
 }
 
 #[test]
+fn every_example_is_a_how_to() {
+    let list = text(&root("docs/how-to.md"));
+    for folder in examples() {
+        let link = format!("(../{folder}/README.md)");
+        assert!(list.contains(&link), "docs/how-to.md does not lead to {folder}");
+    }
+}
+
+#[test]
 fn the_readme_names_every_command() {
     let readme = text(&root("README.md"));
     for command in commands() {
@@ -146,7 +155,13 @@ fn every_command_shown_is_one_that_the_program_takes() {
         let line = line.replace("…", "x");
         let words = shlex::split(&line).unwrap_or_else(|| panic!("{paper}: cannot split `{line}`"));
         let mut arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
-        arguments.push("--help");
+        // Behind the image of `run` everything is the container's.
+        let at = if arguments.first() == Some(&"run") {
+            1
+        } else {
+            arguments.len()
+        };
+        arguments.insert(at, "--help");
         let output = program(&arguments);
         assert!(
             output.status.success(),
@@ -181,6 +196,16 @@ fn links_lead_somewhere() {
 fn papers() -> Vec<String> {
     let mut papers = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned()];
     papers.extend(examples().iter().map(|folder| format!("{folder}/README.md")));
+    for folder in ["docs", "docs/reference"] {
+        let pages = fs::read_dir(root(folder)).expect("a folder of pages");
+        papers.extend(
+            pages
+                .map(|page| page.expect("readable").file_name().to_string_lossy().into_owned())
+                .filter(|name| name.ends_with(".md"))
+                .map(|name| format!("{folder}/{name}")),
+        );
+    }
+    papers.sort();
     papers
 }
 
@@ -195,7 +220,8 @@ fn shown_commands() -> Vec<(String, String)> {
         for block in blocks(&text(&root(&paper)), "console") {
             for line in block.lines().filter_map(|line| line.strip_prefix("$ ")) {
                 let line = line.split("  #").next().unwrap_or_default();
-                let first = line.split(" && ").next().unwrap_or_default().trim();
+                let first = line.split(" && ").next().unwrap_or_default();
+                let first = first.split(" > ").next().unwrap_or_default().trim();
                 if first.starts_with("docker-scheduler ") {
                     found.push((paper.clone(), first.to_owned()));
                 }

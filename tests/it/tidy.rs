@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 19] = [
+const IMPORTS: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
@@ -24,6 +24,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("swarm", &["model"]),
     // Texts of other programs to manifests and back, by the reader of `manifest`.
     ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
+    ("doctor", &["model", "schedule", "policy"]),
     ("clock", &["model"]),
     ("event", &["model"]),
     ("engine", &["model"]),
@@ -94,7 +95,8 @@ const CRATES: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that a test can call like a formula.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
+    "doctor",
     "model",
     "schedule",
     "plan",
@@ -163,7 +165,12 @@ const VERBS: [&str; 14] = [
 ];
 
 /// Who calls a verb beside `apply`, and why.
-const CALLERS: [(&str, &[&str], &str); 7] = [
+const CALLERS: [(&str, &[&str], &str); 8] = [
+    (
+        "cli/doctor/look.rs",
+        &["mark"],
+        "a change of nothing, to a container that is not there: whether a proxy lets changes through",
+    ),
     (
         "cli/run.rs",
         &["create", "start", "stop", "kill", "remove"],

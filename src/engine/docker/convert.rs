@@ -285,6 +285,15 @@ pub(super) fn engine_info(
         system_time: info.system_time.and_then(|time| time.parse().ok()),
         default_log_driver: info.logging_driver.unwrap_or_default(),
         version: number,
+        operating_system: info.operating_system.unwrap_or_default(),
+        // `name=rootless`, with options behind a comma.
+        rootless: info.security_options.unwrap_or_default().iter().any(|option| {
+            option
+                .split(',')
+                .any(|part| part == "name=rootless" || part == "rootless")
+        }),
+        root_dir: root,
+        warnings: info.warnings.unwrap_or_default(),
     }
 }
 

@@ -25,6 +25,10 @@ impl State {
             identity: "SIMULATED /var/lib/docker".to_owned(),
             system_time: Some(self.daemon_time()),
             default_log_driver: self.settings.default_log_driver.clone(),
+            operating_system: "none".to_owned(),
+            rootless: false,
+            root_dir: "/var/lib/docker".to_owned(),
+            warnings: Vec::new(),
         }
     }
 

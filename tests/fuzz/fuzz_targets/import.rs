@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use docker_scheduler::manifest::{Files, ManifestFile, Settings, load};
-use docker_scheduler::transfer::{Options, Place, Source, import};
+use docker_scheduler::transfer::{Options, Place, Source, Times, import, import_container};
 use libfuzzer_sys::fuzz_target;
 
 const SOURCES: [Source; 4] = [Source::Crontab, Source::Ofelia, Source::Compose, Source::Kubernetes];
@@ -18,7 +18,13 @@ fuzz_target!(|input: (u8, &str)| {
         place: (choice & 8 != 0).then(|| Place::Image("busybox".to_owned())),
         ..Options::default()
     };
-    let imported = import(SOURCES[usize::from(choice) % SOURCES.len()], "file", text, &options);
+    let imported = match serde_json::from_str::<serde_json::Value>(text) {
+        // What an engine would say of a container.
+        Ok(container) if choice & 16 != 0 => {
+            import_container(&container, Some(&container), &Times::default(), &options)
+        }
+        _ => import(SOURCES[usize::from(choice) % SOURCES.len()], "file", text, &options),
+    };
     assert_eq!(imported.jobs == 0, imported.text.is_empty());
     let files = Files {
         manifests: vec![ManifestFile {
@@ -27,6 +33,7 @@ fuzz_target!(|input: (u8, &str)| {
             text: Ok(imported.text.clone()),
             dot_env: None,
             env_files: BTreeMap::new(),
+            commit: None,
             stale: false,
         }],
         paths: BTreeMap::new(),
