@@ -19,6 +19,10 @@ pub struct Config {
     pub instance: Option<Instance>,
     /// `None` leaves it to the command line and the default.
     pub engine: Option<EngineName>,
+    /// A context of the kubeconfig.
+    pub kube_context: Option<String>,
+    /// Where in a cluster.
+    pub namespace: Option<String>,
     /// As in `DOCKER_HOST`.
     pub host: Option<String>,
     /// A docker context by name.
@@ -33,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// How many containers of a group run at once; a group that is not listed runs one.
     pub groups: BTreeMap<String, u32>,
+    /// Profiles whose jobs are wanted; `*` is all of them.
+    pub profiles: BTreeSet<String>,
 }
 
 /// Whether the container of a job's next slot is created ahead of time.
@@ -71,6 +77,8 @@ impl Default for Config {
         Config {
             instance: None,
             engine: None,
+            kube_context: None,
+            namespace: None,
             host: None,
             context: None,
             state: None,
@@ -80,12 +88,13 @@ impl Default for Config {
             policy: Rules::default(),
             limits: Limits::default(),
             groups: BTreeMap::new(),
+            profiles: BTreeSet::new(),
         }
     }
 }
 
 /// Every key of the file.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 14] = [
     "arm",
     "context",
     "engine",
@@ -93,8 +102,11 @@ pub const KEYS: [&str; 11] = [
     "host",
     "instance",
     "interpolate",
+    "kube_context",
     "limits",
+    "namespace",
     "policy",
+    "profiles",
     "state",
     "timezone",
 ];
@@ -129,6 +141,7 @@ impl Config {
             interpolate: listed,
             set_but_unlisted: unlisted.into_keys().collect(),
             policy: self.policy.clone(),
+            profiles: self.profiles.clone(),
         }
     }
 }
@@ -171,6 +184,8 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         "engine" => config.engine = engine(sink, value),
         "host" => config.host = values::filled_text(sink, value, name),
         "context" => config.context = values::filled_text(sink, value, name),
+        "kube_context" => config.kube_context = values::filled_text(sink, value, name),
+        "namespace" => config.namespace = namespace(sink, value),
         "state" => config.state = absolute_path(sink, value, name),
         "timezone" => {
             if let Some(zone) = timezone(sink, value) {
@@ -185,6 +200,13 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         "policy" => config.policy = policy(sink, value),
         "limits" => config.limits = limits(sink, value),
         "groups" => config.groups = groups(sink, value),
+        "profiles" => {
+            for item in values::list(sink, value, name).unwrap_or_default() {
+                config
+                    .profiles
+                    .extend(values::filled_text(sink, item, "profiles[]"));
+            }
+        }
         name if name.starts_with("x-") => {}
         _ => unknown_key(sink, key, "the operator's file", &KEYS, &LATER_KEYS),
     }
@@ -204,6 +226,31 @@ fn instance(sink: &mut Sink<'_>, node: &Node) -> Option<Instance> {
 fn engine(sink: &mut Sink<'_>, node: &Node) -> Option<EngineName> {
     let words = EngineName::ALL.map(|name| (name.as_str(), name));
     values::word(sink, node, "engine", &words)
+}
+
+fn namespace(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
+    let text = values::filled_text(sink, node, "namespace")?;
+    if is_namespace(&text) {
+        return Some(text);
+    }
+    sink.error(
+        code::NAME,
+        node.span.clone(),
+        "a namespace is lower-case letters, digits and dashes, at most 63",
+    );
+    None
+}
+
+/// Whether a text is a DNS label, as namespaces are named.
+#[must_use]
+pub fn is_namespace(text: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    text.len() <= 63
+        && is_end(text.chars().next())
+        && is_end(text.chars().last())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 fn timezone(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
@@ -358,7 +405,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "instance: lab\nhost: unix:///run/docker.sock\nengine: docker\nstate: /var/lib/x\n\
+        let text = "instance: lab\nhost: unix:///run/docker.sock\nengine: docker\nkube_context: kind\nnamespace: batch\nstate: /var/lib/x\n\
                     timezone: Europe/Berlin\ninterpolate: [HOME]\narm: never\n\
                     policy: {allow_privileged: true, bind_roots: [/srv], exec: [cloud]}\nlimits: {starts: 2, armed: 9, running: 3}\n\
                     groups: {backups: 2}\n";
@@ -367,8 +414,11 @@ mod tests {
         assert_eq!(
             config,
             Config {
+                profiles: BTreeSet::new(),
                 instance: Some("lab".parse().unwrap()),
                 engine: Some(EngineName::Docker),
+                kube_context: Some("kind".to_owned()),
+                namespace: Some("batch".to_owned()),
                 host: Some("unix:///run/docker.sock".to_owned()),
                 context: None,
                 state: Some(PathBuf::from("/var/lib/x")),

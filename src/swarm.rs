@@ -112,11 +112,8 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         rights,
         resources,
         presence,
-        files,
+        files: _,
     } = spec;
-    for file in files {
-        found.none(file.kind.key(), true, "");
-    }
     self::rights(rights, found);
     self::resources(resources, found);
     self::presence(presence, found);

@@ -4,6 +4,7 @@
 //! within a version. No type of another room is a public format; each shape is filled here or, from
 //! rooms that this one may not know, by its caller. Nothing here decides or formats for people.
 
+mod cluster;
 mod inspect;
 
 use jiff::Timestamp;
@@ -355,7 +356,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     pub waiting: Vec<Waiting>,
     pub unchanged: Vec<JobName>,
-    /// Jobs of profiles that are not active; none yet.
+    /// Jobs of which no profile is active.
     pub inactive: Vec<JobName>,
     pub summary: Summary,
     pub next_wake: Option<Timestamp>,
@@ -405,7 +406,7 @@ impl From<&plan::Plan> for Plan {
             changes: made.changes().map(Change::from).collect(),
             waiting: waiting.collect(),
             unchanged: made.unchanged.clone(),
-            inactive: Vec::new(),
+            inactive: made.inactive.clone(),
             summary: Summary {
                 create: count("create"),
                 replace: count("replace"),

@@ -28,8 +28,8 @@ use crate::ledger::{
     ContainerState as Recorded, Intended, LedgerError, NewContainer, NewIntent, NotRun, Settle, Shared, Terms,
 };
 use crate::model::{
-    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Launching, Outcome, PullPolicy, Reason,
-    RunId, RunTrigger, Slot, Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, ImageRef, Intent, Launching, Outcome,
+    PullPolicy, Reason, RunId, RunTrigger, Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -355,7 +355,7 @@ async fn prepare(
         remove(context, &launch.job, target, None, "replaced").await?;
     }
     still_ours(context).await?;
-    let target = create(context, launch, trigger, &image_id).await?;
+    let target = create_for_platform(context, launch, trigger, &image_id).await?;
     let checked = match write_files(context, &target.id, launch).await {
         Ok(()) => check_executable(context, &target, launch).await,
         Err(error) => Err(error),
@@ -411,7 +411,8 @@ async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError>
                 "no image {image}, and `pull_policy: never` forbids a pull"
             )));
         }
-        (PullPolicy::Never, Some(_)) | (PullPolicy::Missing | PullPolicy::Every(_), Some(_)) => false,
+        (PullPolicy::Never | PullPolicy::Missing, Some(_)) => false,
+        (PullPolicy::Every(period), Some(_)) => is_stale(context, image, period)?,
         (PullPolicy::Always, _) | (PullPolicy::Missing | PullPolicy::Every(_), None) => true,
     };
     if pull {
@@ -421,7 +422,7 @@ async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError>
                 image: image.to_string(),
             },
         );
-        let pulled = context.engine.pull(image, &|_| {}).await;
+        let pulled = pull_now(context, launch).await?;
         match (pulled, &present) {
             (Ok(()), _) => {}
             // A registry that is away must not cost the night its backup: what is there runs.
@@ -441,6 +442,53 @@ async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError>
     }
     let found = context.engine.image_id(image).await?;
     found.ok_or_else(|| ApplyError::CannotArm(format!("no image {image} after a pull that reported success")))
+}
+
+/// One pull, noted when it succeeds. Its failure is the caller's to judge.
+async fn pull_now(context: &Context, launch: &Launch) -> Result<Result<(), EngineError>, ApplyError> {
+    let image = &launch.spec.image;
+    let platform = launch.spec.platform.as_deref();
+    let pulled = context.engine.pull(image, platform, &|_| {}).await;
+    if pulled.is_ok() {
+        context.ledger.note_pull(image, context.clock.now())?;
+    }
+    Ok(pulled)
+}
+
+/// Whether our last pull is at least that long ago; one that we know nothing of is.
+fn is_stale(context: &Context, image: &ImageRef, period: Duration) -> Result<bool, ApplyError> {
+    let Some(at) = context.ledger.pulled_at(image)? else {
+        return Ok(true);
+    };
+    let age = context.clock.now().duration_since(at);
+    // After the clock was set back, a pull in the future is as good as none.
+    Ok(age.is_negative() || age.unsigned_abs() >= period)
+}
+
+/// The container. An engine that has the image, but not for the platform that the job names, says that
+/// there is none: then it is pulled for that one.
+async fn create_for_platform(
+    context: &Context,
+    launch: &Launch,
+    trigger: RunTrigger,
+    image_id: &str,
+) -> Result<Target, ApplyError> {
+    let made = create(context, launch, trigger, image_id).await;
+    match made {
+        Err(ApplyError::CannotArm(why))
+            if launch.spec.platform.is_some() && launch.pull != PullPolicy::Never =>
+        {
+            if let Err(error) = pull_now(context, launch).await? {
+                let image = &launch.spec.image;
+                return Err(ApplyError::CannotArm(format!(
+                    "{why}; cannot pull {image}: {error}"
+                )));
+            }
+            let id = context.engine.image_id(&launch.spec.image).await?;
+            create(context, launch, trigger, id.as_deref().unwrap_or(image_id)).await
+        }
+        made => made,
+    }
 }
 
 /// Steps 0 to 2: a container under its deterministic name, ours by its nonce.

@@ -169,8 +169,15 @@ impl Reader {
     /// # Errors
     /// When the folder of the last good versions cannot be used.
     pub fn new(app: &App, dir: PathBuf, ledger: &Ledger) -> Result<Reader, CommandError> {
-        let folder = ledger.last_good_dir();
-        let last_good = LastGood::open(&folder).map_err(|error| {
+        Reader::keeping(app, dir, &ledger.last_good_dir())
+    }
+
+    /// The same, with the last good versions in that folder.
+    ///
+    /// # Errors
+    /// As [`Reader::new`].
+    pub fn keeping(app: &App, dir: PathBuf, folder: &Path) -> Result<Reader, CommandError> {
+        let last_good = LastGood::open(folder).map_err(|error| {
             CommandError::failed(format!("failed to open `{}`", folder.display()))
                 .caused_by(error.to_string())
         })?;
@@ -203,8 +210,12 @@ impl Reader {
                 None => drop(current.loaded.desired.jobs.remove(name)),
             }
         }
+        // What is only different there is for `validate` and `plan` to say.
         let unfit = unfit.into_iter().map(|(_, found)| found);
-        current.loaded.diagnostics.extend(unfit);
+        current
+            .loaded
+            .diagnostics
+            .extend(unfit.filter(Diagnostic::is_error));
         let errors = current
             .loaded
             .diagnostics

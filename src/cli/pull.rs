@@ -21,11 +21,11 @@ pub async fn pull(engine: &dyn Engine, image: &ImageRef) -> Result<(), CommandEr
     let failed = |error| CommandError::engine(&format!("pull the image `{image}`"), &error);
     if std::io::stderr().is_terminal() {
         let bars = Bars::default();
-        let pulled = engine.pull(image, &|progress| bars.show(&progress)).await;
+        let pulled = engine.pull(image, None, &|progress| bars.show(&progress)).await;
         bars.clear();
         pulled.map_err(failed)?;
     } else {
-        engine.pull(image, &|_| {}).await.map_err(failed)?;
+        engine.pull(image, None, &|_| {}).await.map_err(failed)?;
     }
     talk(&format!("pulled {image}"));
     Ok(())

@@ -20,15 +20,15 @@ use super::state::of_ledger;
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    dir: DirFlag,
+    pub(super) dir: DirFlag,
 
     /// Follow the run to its end, and end with its exit code
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
 
     /// The job
     #[arg(value_name = "JOB")]
-    job: NameArg,
+    pub(super) job: NameArg,
 }
 
 /// Each is run by a test.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::manifest::{Diagnostic, Severity};
 use crate::model::EngineName;
 use crate::schedule::warnings;
-use crate::transfer::check_for_kubernetes;
+use crate::transfer::{check_for_engine_jobs, check_for_kubernetes};
 use crate::wire;
 
 use super::App;
@@ -29,6 +29,10 @@ pub struct Args {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Also refuse what Compose and the engine's own jobs would refuse
+    #[arg(long)]
+    portable: bool,
+
     /// How to print: as people read it, or one JSON object for each problem
     #[arg(long, value_enum, default_value_t)]
     format: TextOrJson,
@@ -37,7 +41,8 @@ pub struct Args {
 /// Each is run by a test.
 const EXAMPLES: &str = r"Examples:
   docker-scheduler validate jobs
-  docker-scheduler validate -q jobs";
+  docker-scheduler validate -q jobs
+  docker-scheduler validate --portable jobs";
 
 /// # Errors
 /// When the directory cannot be read.
@@ -52,6 +57,11 @@ pub fn run(args: Args, app: &App) -> CommandResult {
             &manifests.files.texts(),
             app.now(),
         );
+        manifests.loaded.diagnostics.extend(found);
+    }
+    if args.portable {
+        let jobs = &manifests.loaded.desired.jobs;
+        let found = check_for_engine_jobs(jobs, &manifests.files.texts());
         manifests.loaded.diagnostics.extend(found);
     }
     match args.format {

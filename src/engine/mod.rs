@@ -378,8 +378,13 @@ pub trait Engine: Observe {
     /// DELETE, never with force. `volumes` takes anonymous volumes along.
     async fn remove(&self, id: &str, volumes: bool) -> Result<Removal>;
 
-    /// Pulls one tag or digest with the docker CLI's own credentials, reporting progress.
-    async fn pull(&self, image: &ImageRef, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<()>;
+    /// Pulls one tag or digest, for a platform or the engine's own, with the docker CLI's own credentials, reporting progress.
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&str>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<()>;
 
     /// Creates a volume, or returns the labels of the one that already has that name.
     async fn create_volume(

@@ -51,7 +51,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use sha2::Sha256;
 
-use crate::model::{Gap, JobName, JobRecord, Run, Text};
+use crate::model::{Gap, ImageRef, JobName, JobRecord, Run, Text};
 
 use error::Fault;
 use point::{Side, Tap, Write};
@@ -292,6 +292,25 @@ impl Ledger {
         // A path need not be text.
         let bytes = hex::encode(dir.as_os_str().as_bytes());
         self.write(Write::SetDirectory, |tx| set_meta(tx, "directory", &bytes))
+    }
+
+    /// When that image was pulled last by us, where we did.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn pulled_at(&self, image: &ImageRef) -> Result<Option<Timestamp>> {
+        let text = self.read(|tx| meta(tx, &format!("pulled {image}")))?;
+        text.map(|text| {
+            text.parse()
+                .map_err(|error| self.damaged(format!("the last pull of {image}, `{text}`: {error}")))
+        })
+        .transpose()
+    }
+
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn note_pull(&self, image: &ImageRef, at: Timestamp) -> Result<()> {
+        self.write(|tx| set_meta(tx, &format!("pulled {image}"), &at.to_string()))
     }
 
     /// Slots were watched up to here.

@@ -114,9 +114,10 @@ pub(crate) fn container(scope: &mut Scope<'_, '_>, job: &Entry) -> Option<Contai
 }
 
 /// What a command in somebody else's container can have of its own.
-const EXEC_KEYS: [&str; 7] = [
+const EXEC_KEYS: [&str; 8] = [
     "command",
     "environment",
+    "profiles",
     "triggers",
     "tty",
     "user",
@@ -215,7 +216,7 @@ fn key(scope: &mut Scope<'_, '_>, entry: &Entry, spec: &mut ContainerSpec) {
     match name {
         // Read on their own, because they depend on each other or on the whole job.
         "image" | "triggers" | "x-scheduler" | "environment" | "env_file" | "networks" | "secrets"
-        | "configs" => {}
+        | "configs" | "profiles" => {}
         "command" => spec.command = words(sink, value, name),
         "entrypoint" => spec.entrypoint = words(sink, value, name),
         "volumes" => spec.mounts = mounts::volumes(scope, value),

@@ -22,6 +22,8 @@ use super::{Files, ManifestFile, Settings, Wants};
 pub(crate) struct Read {
     /// Each with the diagnostic that tells where it stands, should another file declare it too.
     pub jobs: Vec<(Job, Diagnostic)>,
+    /// Of these, those whose profiles are not active.
+    pub inactive: BTreeSet<JobName>,
     pub diagnostics: Vec<Diagnostic>,
     /// Folders with manifests that its jobs asked to write to, and were refused.
     pub refused_folders: Vec<PathBuf>,
@@ -51,6 +53,7 @@ pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, 
             settings,
             wants,
             refused_folders: &mut out.refused_folders,
+            inactive: &mut out.inactive,
         };
         out.jobs = reader.top(&root);
     }
@@ -101,6 +104,7 @@ struct Reader<'a, 'f> {
     settings: &'a Settings,
     wants: &'a mut Wants,
     refused_folders: &'a mut Vec<PathBuf>,
+    inactive: &'a mut BTreeSet<JobName>,
 }
 
 impl Reader<'_, '_> {
@@ -239,9 +243,13 @@ impl Reader<'_, '_> {
             None => compose::container(&mut scope, entry),
         };
         let used = std::mem::take(&mut scope.used);
+        let is_active = self.is_active(entry);
         let (name, triggers, mut container) = (name?, triggers?, container?);
         if own.exec.is_none() && own.reuse.or(defaults.reuse) == Some(true) {
             container.place = Place::Reuse;
+        }
+        if !is_active {
+            self.inactive.insert(name.clone());
         }
         if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
             container.placement = placement;
@@ -260,6 +268,22 @@ impl Reader<'_, '_> {
             canonical: document.write(entry, &used),
         };
         Some((job, self.place(entry)))
+    }
+
+    /// Whether a job is wanted: it has no profiles, or one of them is active.
+    fn is_active(&mut self, job: &Entry) -> bool {
+        let Some(entry) = job.value.get("profiles") else {
+            return true;
+        };
+        let own = values::text_list(self.sink, &entry.value, "profiles");
+        let named = self.variables.get("COMPOSE_PROFILES").map(|(names, _)| names);
+        let active: BTreeSet<&str> = named
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .chain(self.settings.profiles.iter().map(String::as_str))
+            .collect();
+        own.is_empty() || active.contains("*") || own.iter().any(|name| active.contains(name.as_str()))
     }
 
     /// The diagnostic for a job that another file declares too; its message is made when that is known.

@@ -136,6 +136,8 @@ pub struct Settings {
     /// Names of variables that are set, but not listed: only for messages.
     pub set_but_unlisted: BTreeSet<String>,
     pub policy: Rules,
+    /// Profiles whose jobs are wanted, beside those that `COMPOSE_PROFILES` in a file's `.env` names.
+    pub profiles: BTreeSet<String>,
 }
 
 impl Default for Settings {
@@ -145,6 +147,7 @@ impl Default for Settings {
             interpolate: BTreeMap::new(),
             set_but_unlisted: BTreeSet::new(),
             policy: Rules::default(),
+            profiles: BTreeSet::new(),
         }
     }
 }
@@ -221,8 +224,13 @@ pub fn load(input: &Files, settings: &Settings) -> Loaded {
         };
         if !has_errors {
             outcome.jobs = kept.iter().map(|job| job.name.clone()).collect();
-            let named = kept.into_iter().map(|job| (job.name.clone(), job));
+            let (inactive, active): (Vec<Job>, Vec<Job>) = kept
+                .into_iter()
+                .partition(|job| reads[at].inactive.contains(&job.name));
+            let named = active.into_iter().map(|job| (job.name.clone(), job));
             loaded.desired.jobs.extend(named);
+            let names = inactive.into_iter().map(|job| job.name);
+            loaded.desired.inactive.extend(names);
         }
         loaded.files.insert(manifest.path.clone(), outcome);
     }

@@ -494,6 +494,35 @@ fn a_job_is_in_the_network_that_compose_would_put_it_in() {
 }
 
 #[test]
+fn a_job_of_an_inactive_profile_is_declared_and_not_wanted() {
+    let text = "name: t\njobs:\n  always: {image: x, triggers: {manual: true}}\n  test: {image: x, profiles: [test, \
+                debug], triggers: {manual: true}}\n  night: {image: x, profiles: [night], triggers: {manual: true}}\n";
+    let check = |dot_env: Option<&str>, operator: &[&str], active: &[&str], inactive: &[&str]| {
+        let mut input = files(text);
+        input.manifests[0].dot_env = dot_env.map(|text| Ok(text.to_owned()));
+        let settings = Settings {
+            profiles: operator.iter().map(ToString::to_string).collect(),
+            ..Settings::default()
+        };
+        let (_, loaded) = load_all(input, &settings);
+        assert_eq!(loaded.diagnostics, []);
+        let shown: Vec<String> = loaded.desired.jobs.keys().map(ToString::to_string).collect();
+        assert_eq!(shown, active);
+        let shown: Vec<String> = loaded.desired.inactive.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, inactive);
+    };
+    check(None, &[], &["t.always"], &["t.night", "t.test"]);
+    check(None, &["debug"], &["t.always", "t.test"], &["t.night"]);
+    check(
+        Some("COMPOSE_PROFILES=night,other\n"),
+        &["test"],
+        &["t.always", "t.night", "t.test"],
+        &[],
+    );
+    check(None, &["*"], &["t.always", "t.night", "t.test"], &[]);
+}
+
+#[test]
 fn a_project_is_named_by_its_folder_when_it_does_not_name_itself() {
     let mut input = files(&body(""));
     input.manifests[0].folder = PathBuf::from("/srv/_My Shop.2");

@@ -83,6 +83,10 @@ impl Node {
         }
     }
 
+    pub fn is_true(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.text == "true")
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if scalar.kind == Kind::Null)
     }

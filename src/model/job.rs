@@ -448,24 +448,29 @@ pub struct ContainerSpec {
     #[serde(default)]
     pub placement: Placement,
     /// `linux/arm64`; `None`: the engine's own.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub platform: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub stdin_open: bool,
     /// Of the OCI runtime's configuration.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub annotations: BTreeMap<String, Text>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub healthcheck: Option<Healthcheck>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rights: Rights,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Resources,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub presence: Presence,
     /// Secrets, then configs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub files: Vec<JobFile>,
+}
+
+/// What a job does not ask for is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl ContainerSpec {

@@ -22,6 +22,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub waiting: Vec<Waiting>,
     pub unchanged: Vec<JobName>,
+    /// Declared, but none of their profiles is active.
+    pub inactive: Vec<JobName>,
     /// What was looked at for each job, on an engine on which nothing is made ahead.
     pub checked: BTreeMap<JobName, Vec<String>>,
     /// When something is to be done that no event announces.

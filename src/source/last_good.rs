@@ -204,7 +204,7 @@ pub enum DirState {
 pub fn guard(previous: &BTreeSet<JobName>, now: &Desired, dir: DirState) -> Removals {
     let lost = previous
         .iter()
-        .filter(|name| !now.jobs.contains_key(*name))
+        .filter(|name| !now.jobs.contains_key(*name) && !now.inactive.contains(*name))
         .count();
     if lost == 0 {
         return Removals::Allowed;

@@ -4,6 +4,7 @@
 //! are read to a bound, and nothing but regular files is opened. What the texts mean is `manifest`'s
 //! affair.
 
+mod checkout;
 mod last_good;
 mod provenance;
 mod watcher;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::manifest::{self, EnvFile, Files, Loaded, MAX_BYTES, ManifestFile, PathFact, Settings, Wants};
 use crate::policy::Rules;
 
+pub use checkout::{Checkout, PullError, Pulled, Remote};
 pub use last_good::{Current, DirState, LastGood, guard, load_with_last_good};
 pub use watcher::Watcher;
 

@@ -90,8 +90,23 @@ pub fn check_for_kubernetes(
     export(jobs, texts, &to, now).report
 }
 
+/// What a cluster finds, at the lines of the manifests that ask for it.
+#[must_use]
+pub fn at_their_lines(
+    jobs: &BTreeMap<JobName, Job>,
+    found: &[(JobName, Finding)],
+    texts: &BTreeMap<&str, &str>,
+) -> Vec<Diagnostic> {
+    let of_jobs = found
+        .iter()
+        .filter_map(|(name, finding)| Some((jobs.get(name)?, finding)));
+    of_jobs
+        .map(|(job, finding)| placed(job, finding, texts))
+        .collect()
+}
+
 /// A finding at its line.
-fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
+pub(super) fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
     let severity = if finding.is_error {
         Severity::Error
     } else {
@@ -122,7 +137,7 @@ fn clashes(jobs: &BTreeMap<JobName, Job>, to: &Destination) -> BTreeSet<String> 
         .collect()
 }
 
-fn error(key: &'static str, message: impl Into<String>, help: &str) -> Finding {
+pub(super) fn error(key: &'static str, message: impl Into<String>, help: &str) -> Finding {
     Finding {
         key,
         is_error: true,
@@ -138,7 +153,7 @@ fn of_kubernetes(jobs: &[&Job], target: &Target) -> String {
 }
 
 /// What the engine's own jobs do not know.
-fn check_for_compose(job: &Job) -> Vec<Finding> {
+pub(super) fn check_for_compose(job: &Job) -> Vec<Finding> {
     let Job {
         name: _,
         origin: _,

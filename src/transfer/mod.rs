@@ -12,6 +12,7 @@
 //! | `container.rs` | a container, as its engine describes it |
 //! | `draft.rs`, `yaml.rs` | the manifest being written |
 //! | `leave.rs` | the way out: Kubernetes, Compose, crontab |
+//! | `portable.rs` | what Compose and the engine's own jobs would refuse of a manifest |
 //! | `when.rs` | schedules of other dialects |
 //! | `report.rs` | what was lost or changed |
 
@@ -24,6 +25,7 @@ mod draft;
 mod labels;
 mod leave;
 mod ofelia;
+mod portable;
 mod report;
 mod when;
 mod yaml;
@@ -31,7 +33,8 @@ mod yaml;
 use crate::manifest::Diagnostic;
 
 pub use container::{Times, import_container};
-pub use leave::{Destination, Exported, check_for_kubernetes, export};
+pub use leave::{Destination, Exported, at_their_lines, check_for_kubernetes, export};
+pub use portable::check_for_engine_jobs;
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

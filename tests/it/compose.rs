@@ -170,7 +170,14 @@ fn every_attribute_reaches_the_engine_as_compose_has_it() {
 }
 
 /// Keys that are no part of a create request.
-const ELSEWHERE: [&str; 5] = ["image", "pull_policy", "triggers", "x-scheduler", "env_file"];
+const ELSEWHERE: [&str; 6] = [
+    "image",
+    "profiles",
+    "pull_policy",
+    "triggers",
+    "x-scheduler",
+    "env_file",
+];
 
 #[test]
 fn each_attribute_of_a_job_has_its_forms() {

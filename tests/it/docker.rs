@@ -403,7 +403,11 @@ async fn an_error_inside_a_pull_is_an_error() {
         _ => json(404, r#"{"message":"no such image"}"#),
     });
     let engine = DockerEngine::connect(&fake.endpoint()).await.expect("connect");
-    let pull = async |image: &str| engine.pull(&image.parse().expect("a reference"), &|_| ()).await;
+    let pull = async |image: &str| {
+        engine
+            .pull(&image.parse().expect("a reference"), None, &|_| ())
+            .await
+    };
     assert_eq!(
         pull("said").await,
         Err(EngineError::Registry("disk full".to_owned()))

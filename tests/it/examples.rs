@@ -40,9 +40,15 @@ fn examples() -> Vec<String> {
     names
 }
 
+/// Where an example has its manifests: beside files of other kinds in a folder of their own.
+fn manifests_of(example: String) -> String {
+    let jobs = format!("{example}/jobs");
+    if root(&jobs).is_dir() { jobs } else { example }
+}
+
 /// All folders of manifests that a newcomer may start from.
 fn folders() -> Vec<String> {
-    let mut folders = examples();
+    let mut folders: Vec<String> = examples().into_iter().map(manifests_of).collect();
     folders.push("schedules.d".to_owned());
     folders
 }
@@ -79,7 +85,8 @@ fn every_example_loads() {
             let (schema, _) = text.split_once('\n').expect("lines");
             let schema = schema.strip_prefix("# yaml-language-server: $schema=");
             let schema = schema.unwrap_or_else(|| panic!("{folder}/{}: names no schema", file.path));
-            assert!(root(&folder).join(schema).is_file(), "there is no {schema}");
+            let beside = root(&folder).join(&file.path).with_file_name(schema);
+            assert!(beside.is_file(), "{folder}/{}: there is no {schema}", file.path);
         }
     }
 }

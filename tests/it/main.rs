@@ -11,12 +11,15 @@ mod docker;
 mod doctor;
 mod examples;
 mod fake_engine;
+mod git;
 mod guards;
 mod health;
 mod help;
 mod hostile;
 mod inside;
 mod judge;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod manifests;
 mod ownership;
 mod people;

@@ -75,6 +75,40 @@ fn every_broken_manifest_is_explained() {
     assert!(wrong.is_empty(), "not as blessed:\n{}", wrong.concat());
 }
 
+/// What Compose and the engine's own jobs refuse, each at its place; nothing of it is an error without the flag.
+#[test]
+fn portable_manifests_are_those_that_compose_takes() {
+    let text = "name: t\njobs:\n  macro: {image: b, triggers: {schedule: [\"@daily\"]}}\n  named: {image: b, triggers: \
+                {schedule: [\"0 9 * * mon\"]}}\n  several: {image: b, triggers: {schedule: [\"0 1 * * *\", \"0 2 * * *\"]}}\n  \
+                manual: {image: b, triggers: {manual: true, schedule: [\"0 1 * * *\"]}}\n  neither: {image: b, triggers: \
+                {}}\n  every: {image: b, triggers: {manual: true}, x-scheduler: {every: 1h}}\n  retried: {image: b, triggers: \
+                {schedule: [\"0 1 * * *\"]}, x-scheduler: {retries: 2}}\n  exec: {command: \"true\", triggers: {schedule: [\"0 1 \
+                * * *\"]}, x-scheduler: {exec: {container: web}}}\n  good: {image: b, triggers: {schedule: [\"0 1 * * \
+                1\"]}}\nsecrets: {inline: {content: text}}\n";
+    let said = validate(&[("a.yaml", text.as_bytes())], &[]);
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    let said = validate(
+        &[("a.yaml", text.as_bytes())],
+        &["--portable", "--format", "json"],
+    );
+    assert_eq!(said.status.code(), Some(3), "{said:?}");
+    let mut found: Vec<(u64, String)> = self::text(&said.stdout)
+        .lines()
+        .map(|line| {
+            let found: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(found["severity"], "error");
+            let line = found["line"].as_u64().expect("a line");
+            (line, found["message"].as_str().expect("a message").to_owned())
+        })
+        .collect();
+    found.sort();
+    let lines: Vec<u64> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 4, 5, 6, 7, 8, 9, 10, 12], "{found:#?}");
+    let good = "name: t\njobs: {j: {image: b, triggers: {schedule: [\"0 1 * * 1\"]}}}\n";
+    let said = validate(&[("a.yaml", good.as_bytes())], &["--portable"]);
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+}
+
 /// The place that a JSON line names holds what the caret is under.
 #[test]
 fn lines_and_columns_are_those_of_an_editor() {

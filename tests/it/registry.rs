@@ -265,7 +265,7 @@ async fn engine(config: &Path) -> DockerEngine {
 async fn pull(engine: &DockerEngine, image: &ImageRef) -> Result<Vec<PullProgress>, EngineError> {
     let seen = Mutex::new(Vec::new());
     engine
-        .pull(image, &|progress| {
+        .pull(image, None, &|progress| {
             seen.lock().expect("one at a time").push(progress)
         })
         .await?;

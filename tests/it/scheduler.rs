@@ -166,6 +166,8 @@ impl<'a> Scheduler<'a> {
     fn in_dir(&self, args: &[&str]) -> Command {
         let mut command = self.command(args);
         match args.first() {
+            // The manifests are elsewhere.
+            Some(_) if args.contains(&"--git") => {}
             Some(&("apply" | "plan" | "watch" | "validate")) => {
                 command.arg(&self.manifests);
             }

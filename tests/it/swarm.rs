@@ -1,6 +1,7 @@
 //! Runs as services of a Swarm, on real engines: one node, and schedulers side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::sync::OnceLock;
 
 use docker_scheduler::engine::swarm::SwarmEngine;
@@ -235,6 +236,53 @@ fn a_watch_ends_repeats_and_gives_up() {
     assert_eq!(watching.term(), 0);
     scheduler.ok(&["down"]);
     assert!(services(rig, "watch").is_empty());
+}
+
+/// Secrets and configs become those of the Swarm, each content once, and nothing else shows them.
+#[test]
+fn secrets_and_configs_are_the_swarms() {
+    let rig = shared();
+    let scheduler = on_swarm(rig, "secret");
+    let canary = "canary-1f3870be";
+    fs::write(scheduler.dir().join("db.secret"), canary).expect("write a secret");
+    let text = format!(
+        "name: s\njobs:\n  show:\n    image: {IMAGE}\n    command: [sh, -c, 'cat /run/secrets/db /greeting; ls -l /greeting']\n    \
+         secrets: [db]\n    configs: [{{source: greeting, target: /greeting}}]\n    triggers: {{manual: true}}\n\
+         secrets:\n  db: {{file: ./db.secret}}\nconfigs:\n  greeting: {{content: \" says hello\\n\"}}\n"
+    );
+    scheduler.manifest("a.yaml", &text);
+    let plan = scheduler.ok(&["plan"]);
+    assert!(
+        plan.contains("2 secrets and configs") && !plan.contains(canary),
+        "{plan}"
+    );
+    scheduler.ok(&["apply"]);
+    for _ in 0..2 {
+        scheduler.ok(&["trigger", "show", "--wait"]);
+    }
+    let said = scheduler.ok(&["logs", "show"]);
+    assert!(
+        said.starts_with(&format!("{canary} says hello\n-r--r--r--")),
+        "{said}"
+    );
+    let list = |kind: &str| -> Vec<Value> {
+        let (_, text) = rig.get(&format!("/{kind}"));
+        serde_json::from_str(&text).expect("a list")
+    };
+    let names: Vec<Value> = list("secrets")
+        .iter()
+        .map(|one| one["Spec"]["Name"].clone())
+        .collect();
+    assert_eq!(names.len(), 1, "one content, one secret: {names:?}");
+    assert_eq!(list("configs").len(), 1);
+    let (_, services) = rig.get("/services");
+    assert!(!services.contains(canary) && !scheduler.log().contains(canary));
+    // A file that is not there is known before anything runs.
+    fs::remove_file(scheduler.dir().join("db.secret")).expect("remove the secret");
+    let plan = scheduler.run(&["plan"]);
+    let said = plan.stdout + &plan.stderr;
+    assert!(said.contains("db.secret"), "{said}");
+    scheduler.ok(&["down"]);
 }
 
 /// What each scheduler's history says of each slot.

@@ -510,10 +510,23 @@ impl Engine for DockerEngine {
         })
     }
 
-    async fn pull(&self, image: &ImageRef, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<()> {
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&str>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<()> {
         let credentials = super::registry::credentials(self.endpoint.config_dir.as_deref(), image).await?;
         let session = self.connection.session().await?;
-        let pulled = pull::pull(&session.docker, &self.endpoint.host, image, credentials, progress).await;
+        let pulled = pull::pull(
+            &session.docker,
+            &self.endpoint.host,
+            image,
+            platform,
+            credentials,
+            progress,
+        )
+        .await;
         if let Err(EngineError::Unreachable { .. } | EngineError::Unanswered { .. }) = &pulled {
             self.connection.forget(&session);
         }

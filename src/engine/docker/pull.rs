@@ -21,6 +21,7 @@ pub(super) async fn pull(
     docker: &Docker,
     host: &str,
     image: &ImageRef,
+    platform: Option<&str>,
     credentials: Option<Credentials>,
     progress: &(dyn Fn(PullProgress) + Send + Sync),
 ) -> Result<()> {
@@ -28,6 +29,7 @@ pub(super) async fn pull(
     let options = CreateImageOptions {
         from_image: Some(repository.to_owned()),
         tag: Some(tag.to_owned()),
+        platform: platform.unwrap_or_default().to_owned(),
         ..CreateImageOptions::default()
     };
     let mut lines = docker.create_image(Some(options), None, credentials.map(lower));

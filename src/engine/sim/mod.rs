@@ -768,7 +768,12 @@ impl Engine for SimEngine {
         .await
     }
 
-    async fn pull(&self, image: &ImageRef, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<()> {
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        _platform: Option<&str>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<()> {
         let wanted = image.clone();
         let done = self
             .ask(RequestKind::Pull, image.as_str(), move |state| {

@@ -730,7 +730,7 @@ async fn a_slow_engine_answers_in_its_time_and_a_hanging_one_not() {
         },
     });
     let wanted = image("busybox:2");
-    let mut pull = Box::pin(world.engine.pull(&wanted, &|_| ()));
+    let mut pull = Box::pin(world.engine.pull(&wanted, None, &|_| ()));
     assert!(pull.as_mut().now_or_never().is_none());
     assert_eq!(world.engine.image_id(&wanted).await, Ok(None));
     world.pass(20);
@@ -904,7 +904,7 @@ async fn a_tag_moves_and_containers_keep_the_image_they_were_made_from() {
     let old = engine.image_id(&latest).await.unwrap().unwrap();
     let id = world.create("shop.x.1", &["true"]).await;
     let new = engine.publish(&latest, SimImage::default());
-    engine.pull(&latest, &|_| ()).await.unwrap();
+    engine.pull(&latest, None, &|_| ()).await.unwrap();
     assert_eq!(engine.image_id(&latest).await, Ok(Some(new.clone())));
     assert_eq!(world.see(&id).await.image_id, old);
 
@@ -912,7 +912,7 @@ async fn a_tag_moves_and_containers_keep_the_image_they_were_made_from() {
     engine.image_rm(&latest).unwrap();
     assert_eq!(engine.image_id(&latest).await, Ok(None));
     assert_eq!(engine.image_id(&second).await, Ok(Some(new)));
-    assert_eq!(status_of(engine.pull(&second, &|_| ()).await), 404);
+    assert_eq!(status_of(engine.pull(&second, None, &|_| ()).await), 404);
     assert_eq!(
         status_of(engine.create(&request("shop.x.2", &["true"])).await),
         404

@@ -60,6 +60,20 @@ struct ContainerSpec {
     tty: bool,
     #[serde(deserialize_with = "null")]
     args: Vec<String>,
+    #[serde(deserialize_with = "null")]
+    secrets: Vec<Reference>,
+    #[serde(deserialize_with = "null")]
+    configs: Vec<Reference>,
+}
+
+/// A secret or a config of a service.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Reference {
+    #[serde(rename = "SecretID", deserialize_with = "null")]
+    secret: String,
+    #[serde(rename = "ConfigID", deserialize_with = "null")]
+    config: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -73,6 +87,13 @@ impl TaskSpec {
     /// Whether it stands for the end of a service: its tasks find no node.
     pub fn is_nowhere(&self) -> bool {
         self.placement.constraints.iter().any(|one| one == NOWHERE)
+    }
+
+    /// IDs of the secrets and configs that it refers to.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        let secrets = self.container_spec.secrets.iter().map(|one| one.secret.as_str());
+        let configs = self.container_spec.configs.iter().map(|one| one.config.as_str());
+        secrets.chain(configs)
     }
 
     pub fn image(&self) -> &str {

@@ -14,6 +14,7 @@ use bollard::models::{
     TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
 };
 
+use super::files::References;
 use crate::engine::{CreateRequest, EngineError, Result};
 use crate::model::{
     ContainerSpec, Healthcheck, LABEL_RUN, Logging, Mount, MountKind, NetworkAttachment, Placement, Port,
@@ -29,7 +30,12 @@ pub(super) const NOWHERE: &str = "node.id==0";
 ///
 /// # Errors
 /// [`EngineError::Invalid`] for what a service cannot have; the manifests' check says so earlier.
-pub(super) fn service_spec(name: &str, image: &str, request: &CreateRequest) -> Result<ServiceSpec> {
+pub(super) fn service_spec(
+    name: &str,
+    image: &str,
+    request: &CreateRequest,
+    files: References,
+) -> Result<ServiceSpec> {
     let CreateRequest {
         name: run,
         spec,
@@ -43,6 +49,8 @@ pub(super) fn service_spec(name: &str, image: &str, request: &CreateRequest) -> 
     }
     let mut task = task_template(image, spec)?;
     if let Some(container) = &mut task.container_spec {
+        container.secrets = some(files.secrets);
+        container.configs = some(files.configs);
         container.env = some(lower_environment(&spec.environment, own_environment));
         container.labels = some(container_labels(&spec.labels, &service_labels));
     }

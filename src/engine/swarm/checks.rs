@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::answers::Node;
-use super::{CALL, SwarmEngine};
+use super::{CALL, SwarmEngine, files};
 use crate::engine::docker::none_when_gone;
 use crate::engine::{EngineError, Result};
 use crate::model::{Checked, Constraint, ContainerSpec, ImageRef, PullPolicy, Reservations, Subject};
@@ -61,6 +61,7 @@ impl SwarmEngine {
                 let mut found = Checked::default();
                 check_networks(spec, &networks, &mut found);
                 check_nodes(spec, &nodes, &mut found);
+                check_files(spec, &mut found);
                 if let Some(known) = self.known(&spec.image) {
                     found.met.push(known.words);
                 }
@@ -196,6 +197,16 @@ fn check_networks(spec: &ContainerSpec, networks: &[Network], found: &mut Checke
         } else {
             found.missing = Some(format!("network {name} is this node's alone; {make}"));
         }
+    }
+}
+
+fn check_files(spec: &ContainerSpec, found: &mut Checked) {
+    if let Some(why) = files::unreadable(&spec.files) {
+        found.missing = Some(why);
+    } else if !spec.files.is_empty() {
+        found
+            .met
+            .push(format!("{} secrets and configs", spec.files.len()));
     }
 }
 

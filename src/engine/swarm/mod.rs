@@ -11,6 +11,7 @@
 mod answers;
 mod body;
 mod checks;
+mod files;
 mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +37,8 @@ use super::{
     LogChunk, LogOptions, Observe, PathStat, PullProgress, Removal, Result,
 };
 use crate::model::{
-    Checked, ContainerName, ContainerSpec, ImageRef, JobFile, LABEL_RUN, Launching, Peer, StopNote,
+    Checked, ContainerName, ContainerSpec, ImageRef, JobFile, LABEL_INSTANCE, LABEL_RUN, Launching, Peer,
+    StopNote,
 };
 
 pub use self::name::service_name;
@@ -427,7 +429,8 @@ impl Engine for SwarmEngine {
         };
         let name = service_name(run);
         let image = self.pinned(&request.spec).await;
-        let spec = body::service_spec(&name, &image, request)?;
+        let files = self.files_of(&request.spec.files, &request.labels).await?;
+        let spec = body::service_spec(&name, &image, request, files)?;
         let login = self.docker.login(&request.spec.image).await?;
         let created = self
             .docker
@@ -509,13 +512,26 @@ impl Engine for SwarmEngine {
         let answer = self.docker.call(CALL, async move |docker: bollard::Docker| {
             docker.delete_service(&own).await
         });
-        Ok(match none_when_gone(answer.await)? {
+        let removal = match none_when_gone(answer.await)? {
             Some(()) => Removal::Removed,
             None => Removal::Gone,
-        })
+        };
+        if let Some(instance) = service.spec.labels.get(LABEL_INSTANCE)
+            && service.spec.task_template.references().next().is_some()
+            && let Err(error) = self.reap(instance).await
+        {
+            // The next removal looks again.
+            tracing::debug!(%error, "unused secrets and configs could not be deleted");
+        }
+        Ok(removal)
     }
 
-    async fn pull(&self, _image: &ImageRef, _progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<()> {
+    async fn pull(
+        &self,
+        _image: &ImageRef,
+        _platform: Option<&str>,
+        _progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<()> {
         nothing_such("pull an image: each node sees to its own")
     }
 

@@ -153,6 +153,11 @@ pub(crate) static JOB: Section = Section {
             "All rights on the host; refused by the default policy.",
         ),
         row(
+            "profiles",
+            TEXTS,
+            "It is wanted only where one of these profiles is active.",
+        ),
+        row(
             "pull_policy",
             Either(&[
                 Word(&["always", "missing", "if_not_present", "never", "daily", "weekly"]),
@@ -243,7 +248,6 @@ pub(crate) static JOB: Section = Section {
         "mem_swappiness",
         "models",
         "oom_kill_disable",
-        "profiles",
         "storage_opt",
         "use_api_socket",
         "volumes_from",

@@ -192,7 +192,10 @@ fn pull_policy(word: &str) -> PullPolicy {
         "always" => PullPolicy::Always,
         "missing" => PullPolicy::Missing,
         "never" => PullPolicy::Never,
-        other => panic!("no such policy: {other}"),
+        other => match other.strip_prefix("every_").map(parse_duration) {
+            Some(Ok(period)) => PullPolicy::Every(period),
+            _ => panic!("no such policy: {other}"),
+        },
     }
 }
 
