@@ -310,7 +310,9 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn note_pull(&self, image: &ImageRef, at: Timestamp) -> Result<()> {
-        self.write(|tx| set_meta(tx, &format!("pulled {image}"), &at.to_string()))
+        self.write(Write::Pulled, |tx| {
+            set_meta(tx, &format!("pulled {image}"), &at.to_string())
+        })
     }
 
     /// Slots were watched up to here.

@@ -62,6 +62,7 @@ writes! {
     Launched = "launched",
     Follow = "follow",
     Advance = "advance",
+    Pulled = "pulled",
 }
 
 /// On which side of the commit.

@@ -309,7 +309,7 @@ watch 60s
 const BEGINNING: [&str; 2] = ["clock 2026-11-23T01:59:55Z", "engine image busybox:1"];
 
 /// Every write of the ledger and every request to an engine, by number. What is new gets the next one.
-const POINTS: [(u32, &str); 62] = [
+const POINTS: [(u32, &str); 63] = [
     (1, "ledger creating"),
     (2, "ledger created"),
     (3, "ledger discarded"),
@@ -372,6 +372,7 @@ const POINTS: [(u32, &str); 62] = [
     (60, "ledger follow"),
     (61, "ledger advance"),
     (62, "engine write files"),
+    (63, "ledger pulled"),
 ];
 
 /// Those at which no world above is stopped, and why.
