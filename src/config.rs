@@ -19,6 +19,10 @@ pub struct Config {
     pub instance: Option<Instance>,
     /// `None` leaves it to the command line and the default.
     pub engine: Option<EngineName>,
+    /// A context of the kubeconfig.
+    pub kube_context: Option<String>,
+    /// Where in a cluster.
+    pub namespace: Option<String>,
     /// As in `DOCKER_HOST`.
     pub host: Option<String>,
     /// A docker context by name.
@@ -73,6 +77,8 @@ impl Default for Config {
         Config {
             instance: None,
             engine: None,
+            kube_context: None,
+            namespace: None,
             host: None,
             context: None,
             state: None,
@@ -88,7 +94,7 @@ impl Default for Config {
 }
 
 /// Every key of the file.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 14] = [
     "arm",
     "context",
     "engine",
@@ -96,7 +102,9 @@ pub const KEYS: [&str; 12] = [
     "host",
     "instance",
     "interpolate",
+    "kube_context",
     "limits",
+    "namespace",
     "policy",
     "profiles",
     "state",
@@ -177,6 +185,8 @@ fn key(sink: &mut Sink<'_>, Entry { key, value }: &Entry, config: &mut Config) {
         "engine" => config.engine = engine(sink, value),
         "host" => config.host = values::filled_text(sink, value, name),
         "context" => config.context = values::filled_text(sink, value, name),
+        "kube_context" => config.kube_context = values::filled_text(sink, value, name),
+        "namespace" => config.namespace = namespace(sink, value),
         "state" => config.state = absolute_path(sink, value, name),
         "timezone" => {
             if let Some(zone) = timezone(sink, value) {
@@ -217,6 +227,31 @@ fn instance(sink: &mut Sink<'_>, node: &Node) -> Option<Instance> {
 fn engine(sink: &mut Sink<'_>, node: &Node) -> Option<EngineName> {
     let words = EngineName::ALL.map(|name| (name.as_str(), name));
     values::word(sink, node, "engine", &words)
+}
+
+fn namespace(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
+    let text = values::filled_text(sink, node, "namespace")?;
+    if is_namespace(&text) {
+        return Some(text);
+    }
+    sink.error(
+        code::NAME,
+        node.span.clone(),
+        "a namespace is lower-case letters, digits and dashes, at most 63",
+    );
+    None
+}
+
+/// Whether a text is a DNS label, as namespaces are named.
+#[must_use]
+pub fn is_namespace(text: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    text.len() <= 63
+        && is_end(text.chars().next())
+        && is_end(text.chars().last())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 fn timezone(sink: &mut Sink<'_>, node: &Node) -> Option<String> {
@@ -371,7 +406,7 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "instance: lab\nhost: unix:///run/docker.sock\nengine: docker\nstate: /var/lib/x\n\
+        let text = "instance: lab\nhost: unix:///run/docker.sock\nengine: docker\nkube_context: kind\nnamespace: batch\nstate: /var/lib/x\n\
                     timezone: Europe/Berlin\ninterpolate: [HOME]\narm: never\n\
                     policy: {allow_privileged: true, bind_roots: [/srv], exec: [cloud]}\nlimits: {starts: 2, armed: 9, running: 3}\n\
                     groups: {backups: 2}\n";
@@ -383,6 +418,8 @@ mod tests {
                 profiles: BTreeSet::new(),
                 instance: Some("lab".parse().unwrap()),
                 engine: Some(EngineName::Docker),
+                kube_context: Some("kind".to_owned()),
+                namespace: Some("batch".to_owned()),
                 host: Some("unix:///run/docker.sock".to_owned()),
                 context: None,
                 state: Some(PathBuf::from("/var/lib/x")),

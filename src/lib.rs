@@ -27,6 +27,8 @@ pub mod event;
 pub mod ledger;
 
 pub mod apply;
+#[cfg(feature = "kubernetes")]
+pub mod cluster;
 pub mod doctor;
 pub mod observe;
 pub mod watch;

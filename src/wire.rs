@@ -4,6 +4,7 @@
 //! within a version. No type of another room is a public format; each shape is filled here or, from
 //! rooms that this one may not know, by its caller. Nothing here decides or formats for people.
 
+mod cluster;
 mod inspect;
 
 use jiff::Timestamp;

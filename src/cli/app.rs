@@ -45,6 +45,8 @@ pub struct Known {
     pub jitter: Option<Duration>,
     /// When a person wants no starts.
     pub pauses: Vec<Pause>,
+    /// A time that the clock skips is no slot there, instead of a later one.
+    pub skips_gaps: bool,
 }
 
 impl Known {
@@ -54,6 +56,7 @@ impl Known {
             suspended: policy.suspend,
             jitter: policy.jitter,
             pauses: Vec::new(),
+            skips_gaps: false,
         }
     }
 }
@@ -184,6 +187,11 @@ impl App {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         SystemClock.now()
+    }
+
+    /// The same clock, for what outlives a call.
+    pub fn clock(&self) -> impl Fn() -> Timestamp + Send + use<> {
+        || SystemClock.now()
     }
 
     #[must_use]

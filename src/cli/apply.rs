@@ -6,7 +6,7 @@ use crate::plan::{plan, render};
 use crate::source;
 
 use super::App;
-use super::args::DirArg;
+use super::args::{DirArg, ForceFlag};
 use super::declared::{Manifests, directory, known_jobs, state_of};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::output::{paint_plan, print, talk};
@@ -25,11 +25,11 @@ const ROUNDS: usize = 5;
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    dir: DirArg,
+    pub(super) dir: DirArg,
 
     /// Follow the runs that were started to their end
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
 
     /// Do not print the plan
     #[arg(short, long)]
@@ -37,7 +37,10 @@ pub struct Args {
 
     /// Remove jobs even when more than half of them are gone at once
     #[arg(long)]
-    allow_mass_removal: bool,
+    pub(super) allow_mass_removal: bool,
+
+    #[command(flatten)]
+    pub(super) force: ForceFlag,
 }
 
 /// Each is run by a test.
@@ -49,6 +52,7 @@ const EXAMPLES: &str = r"Examples:
 /// # Errors
 /// As `plan`; and when something could not be done (1).
 pub async fn run(args: Args, app: &App) -> CommandResult {
+    args.force.refuse()?;
     let session = Session::open(app).await?;
     let dir = directory(args.dir.dir.as_deref(), Some(session.ledger()))?;
     let manifests = Manifests::read(app, &dir)?;

@@ -55,6 +55,26 @@ pub struct DirArg {
     pub dir: Option<PathBuf>,
 }
 
+/// What is done with fields of objects that others own.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct ForceFlag {
+    /// Take fields of objects that others own (Kubernetes)
+    #[arg(long)]
+    pub force_conflicts: bool,
+}
+
+impl ForceFlag {
+    /// # Errors
+    /// When it is set: on the engines at hand nobody else owns a part of anything.
+    pub fn refuse(self) -> Result<(), CommandError> {
+        if self.force_conflicts {
+            return Err(CommandError::usage("`--force-conflicts` is for Kubernetes")
+                .hint("`--engine kubernetes` says so"));
+        }
+        Ok(())
+    }
+}
+
 /// `--format` of a command that prints one thing instead of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum TextOrJson {

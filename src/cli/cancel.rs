@@ -31,7 +31,7 @@ use super::words;
 pub struct Args {
     /// Runs, or jobs (every run of theirs that is under way)
     #[arg(value_name = "RUN|JOB", required = true)]
-    what: Vec<NameArg>,
+    pub(super) what: Vec<NameArg>,
 }
 
 /// Each is run by a test.

@@ -169,8 +169,15 @@ impl Reader {
     /// # Errors
     /// When the folder of the last good versions cannot be used.
     pub fn new(app: &App, dir: PathBuf, ledger: &Ledger) -> Result<Reader, CommandError> {
-        let folder = ledger.last_good_dir();
-        let last_good = LastGood::open(&folder).map_err(|error| {
+        Reader::keeping(app, dir, &ledger.last_good_dir())
+    }
+
+    /// The same, with the last good versions in that folder.
+    ///
+    /// # Errors
+    /// As [`Reader::new`].
+    pub fn keeping(app: &App, dir: PathBuf, folder: &Path) -> Result<Reader, CommandError> {
+        let last_good = LastGood::open(folder).map_err(|error| {
             CommandError::failed(format!("failed to open `{}`", folder.display()))
                 .caused_by(error.to_string())
         })?;

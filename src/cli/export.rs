@@ -29,10 +29,6 @@ pub struct Args {
     #[arg(long, value_enum)]
     to: To,
 
-    /// Namespace of the objects (Kubernetes)
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
-
     /// Only the jobs of this project
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
@@ -87,7 +83,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     }
     let to = match args.to {
         To::Kubernetes => Destination::Kubernetes(Target {
-            namespace: args.namespace,
+            namespace: app.settings().namespace.clone(),
             instance: app.settings().instance.as_ref().map(ToString::to_string),
         }),
         To::Crontab => Destination::Crontab,

@@ -27,31 +27,31 @@ use super::words;
 pub struct Args {
     /// Accepted as in Docker; all rows are listed unless `-n` says otherwise
     #[arg(short, long)]
-    all: bool,
+    pub(super) all: bool,
 
     /// Show the N newest alone
     #[arg(short = 'n', long = "number", value_name = "N")]
-    number: Option<u32>,
+    pub(super) number: Option<u32>,
 
     /// Only what was due at or after this time (RFC 3339, or an age such as 24h)
     #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    pub(super) since: Option<String>,
 
     /// Only what was due before this time
     #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    pub(super) until: Option<String>,
 
     /// Only rows that match: job=NAME, project=NAME, outcome=WORD (or state=), trigger=WORD,
     /// label=KEY[=VALUE], since=TIME, until=TIME
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
-    filter: Vec<Filter>,
+    pub(super) filter: Vec<Filter>,
 
     #[command(flatten)]
-    list: ListArgs,
+    pub(super) list: ListArgs,
 
     /// A job [default: all of them]
     #[arg(value_name = "JOB")]
-    job: Option<NameArg>,
+    pub(super) job: Option<NameArg>,
 }
 
 /// Each is run by a test.
@@ -59,7 +59,7 @@ const EXAMPLES: &str = r"Examples:
   docker-scheduler history shop.backup -n 10
   docker-scheduler history -f outcome=failed -f since=24h --format json";
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column {
         heading: "RUN",
         field: "Run",
@@ -90,7 +90,7 @@ const COLUMNS: &[Column] = &[
     },
 ];
 
-const FILTERS: [&str; 8] = [
+pub(super) const FILTERS: [&str; 8] = [
     "job", "project", "outcome", "state", "trigger", "label", "since", "until",
 ];
 
@@ -127,7 +127,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     Ok(Exit::OK)
 }
 
-fn query(args: &Args, now: Timestamp) -> Result<HistoryQuery, CommandError> {
+pub(super) fn query(args: &Args, now: Timestamp) -> Result<HistoryQuery, CommandError> {
     let time = |text: &Option<String>| {
         text.as_deref()
             .map(|text| time_or_age(text, now).map_err(CommandError::usage))
@@ -210,7 +210,7 @@ pub fn labels_of(spec: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn matches(run: &Run, key: &str, value: &str, now: Timestamp) -> bool {
+pub(super) fn matches(run: &Run, key: &str, value: &str, now: Timestamp) -> bool {
     match key {
         "job" => is_job(&run.job, value),
         "since" => time_or_age(value, now).is_ok_and(|since| run.due_at >= since),
@@ -235,7 +235,7 @@ fn zones_of(ledger: &Ledger) -> Result<BTreeMap<JobName, TimeZone>, CommandError
 }
 
 /// In the order of the ledger: newest first.
-fn listing(
+pub(super) fn listing(
     runs: &[Run],
     zones: &BTreeMap<JobName, TimeZone>,
     args: &Args,

@@ -35,11 +35,11 @@ pub struct Args {
         default_value = "json",
         hide_default_value = true
     )]
-    format: Format,
+    pub(super) format: Format,
 
     /// Runs, by name, container ID or the beginning of one; or jobs
     #[arg(value_name = "RUN|JOB", required = true)]
-    names: Vec<NameArg>,
+    pub(super) names: Vec<NameArg>,
 }
 
 /// Each is run by a test.
@@ -48,7 +48,7 @@ const EXAMPLES: &str = r"Examples:
   docker-scheduler inspect -f '{{.outcome}} {{.reason}}' shop.backup.20261122T013000Z";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Json,
     Template(Template),
 }
@@ -88,14 +88,14 @@ pub fn run(args: Args, app: &App) -> CommandResult {
 
 /// A run or a job, ready to be printed.
 #[derive(Debug)]
-struct Described {
+pub(super) struct Described {
     /// In the order of the fields.
     pretty: String,
     value: Value,
 }
 
 impl Described {
-    fn new(shape: &impl serde::Serialize) -> Result<Described, CommandError> {
+    pub(super) fn new(shape: &impl serde::Serialize) -> Result<Described, CommandError> {
         let failed = |error: serde_json::Error| {
             CommandError::failed("failed to write JSON").caused_by(error.to_string())
         };
@@ -106,7 +106,7 @@ impl Described {
     }
 }
 
-fn rendered(found: &[Described], format: &Format) -> Result<String, CommandError> {
+pub(super) fn rendered(found: &[Described], format: &Format) -> Result<String, CommandError> {
     match format {
         Format::Template(template) => found
             .iter()

@@ -26,19 +26,19 @@ use super::words;
 pub struct Args {
     /// Also jobs that left the manifests and still have history
     #[arg(short, long)]
-    all: bool,
+    pub(super) all: bool,
 
     /// Show the first N alone
     #[arg(short = 'n', long = "number", value_name = "N")]
-    number: Option<usize>,
+    pub(super) number: Option<usize>,
 
     /// Only jobs that match: name=TEXT, job=NAME, project=NAME, state=WORD, outcome=WORD (of the last
     /// run), label=KEY[=VALUE]
     #[arg(short, long = "filter", value_name = "KEY=VALUE")]
-    filter: Vec<Filter>,
+    pub(super) filter: Vec<Filter>,
 
     #[command(flatten)]
-    list: ListArgs,
+    pub(super) list: ListArgs,
 }
 
 /// Each is run by a test.
@@ -47,7 +47,7 @@ const EXAMPLES: &str = r"Examples:
   docker-scheduler ls -f project=shop -f state=running
   docker-scheduler ls --format 'table {{.Name}}\t{{.Next}}'";
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column {
         heading: "NAME",
         field: "Name",
@@ -168,7 +168,7 @@ fn labelled(ledger: &Ledger, views: Vec<View>, filters: &[Filter]) -> Result<Vec
     Ok(kept)
 }
 
-fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, CommandError> {
+pub(super) fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, CommandError> {
     let rows = views
         .iter()
         .map(|view| (view, shape(view, now)))

@@ -33,27 +33,27 @@ use super::wait::{LOOK_AGAIN, has_started};
 pub struct Args {
     /// Go on until the run and its retries have ended
     #[arg(short, long)]
-    follow: bool,
+    pub(super) follow: bool,
 
     /// Only what was written at or after this time (RFC 3339, or an age such as 10m)
     #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    pub(super) since: Option<String>,
 
     /// Only what was written before this time
     #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    pub(super) until: Option<String>,
 
     /// Only the last N lines, of the newest attempt
     #[arg(short = 'n', long, value_name = "N")]
-    tail: Option<u64>,
+    pub(super) tail: Option<u64>,
 
     /// Put its time before each line
     #[arg(short, long)]
-    timestamps: bool,
+    pub(super) timestamps: bool,
 
     /// A run, or a job (its newest slot)
     #[arg(value_name = "RUN|JOB")]
-    run: NameArg,
+    pub(super) run: NameArg,
 }
 
 /// Each is run by a test.
@@ -193,7 +193,7 @@ async fn show(run: &Run, options: &LogOptions, ledger: &Ledger, app: &App) -> Re
     }
 }
 
-fn options(args: &Args, now: Timestamp) -> Result<LogOptions, CommandError> {
+pub(super) fn options(args: &Args, now: Timestamp) -> Result<LogOptions, CommandError> {
     let time = |text: &Option<String>| {
         text.as_deref()
             .map(|text| time_or_age(text, now).map_err(CommandError::usage))

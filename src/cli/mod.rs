@@ -15,6 +15,8 @@ mod app;
 mod apply;
 mod args;
 mod cancel;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod completions;
 mod connect;
 mod containers;
@@ -69,6 +71,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::model::EngineName;
 
 pub use app::App;
 use error::{CommandError, CommandResult, Exit};
@@ -219,7 +223,28 @@ fn start(cli: Cli, docker: plugin::DockerFlags) -> CommandResult {
     result
 }
 
+/// The engine decides who carries a command out.
 async fn dispatch(command: Command, app: &App) -> CommandResult {
+    match app.engine_name() {
+        EngineName::Docker | EngineName::Swarm => on_engine(command, app).await,
+        #[cfg(feature = "kubernetes")]
+        EngineName::Kubernetes => cluster::run(command, app).await,
+        #[cfg(not(feature = "kubernetes"))]
+        EngineName::Kubernetes => match command {
+            Command::Validate(_)
+            | Command::Export(_)
+            | Command::Schema(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::Version(_) => on_engine(command, app).await,
+            _ => Err(CommandError::failed("this program was built without Kubernetes")
+                .hint("`cargo build` has it, unless `--no-default-features` leaves it out")),
+        },
+    }
+}
+
+/// On an engine that runs containers and leaves the clock to us.
+async fn on_engine(command: Command, app: &App) -> CommandResult {
     match command {
         Command::Plan(args) => plan::run(args, app).await,
         Command::Apply(args) => apply::run(args, app).await,

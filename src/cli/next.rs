@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{JobName, Slot, Trigger};
 use crate::schedule::{
-    self as schedule, CronError, Fire, Schedule, ScheduleError, check_timezone, explain_trigger, in_words,
-    parse_cron, until_words,
+    self as schedule, CronError, Fire, Note, Schedule, ScheduleError, check_timezone, explain_trigger,
+    in_words, parse_cron, until_words,
 };
 use crate::wire::{self, Shape as _};
 
@@ -26,19 +26,19 @@ use super::output::{Column, Format, ListArgs, Listing, Row, print, printable, to
 pub struct Args {
     /// How many times to show
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=MOST))]
-    number: u32,
+    pub(super) number: u32,
 
     /// Show times after this one instead of after now
     #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Option<Timestamp>,
+    pub(super) from: Option<Timestamp>,
 
     /// An expression to explain, such as '30 2 * * *'
     #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["job", "dir"])]
-    cron: Option<String>,
+    pub(super) cron: Option<String>,
 
     /// Time zone of the expression
     #[arg(long, value_name = "ZONE", requires = "cron", default_value = "UTC")]
-    timezone: String,
+    pub(super) timezone: String,
 
     /// `table`, `json` (one object a line) or a text such as `{{.Slot}}`
     #[arg(
@@ -47,14 +47,14 @@ pub struct Args {
         default_value = "table",
         hide_default_value = true
     )]
-    format: Format,
+    pub(super) format: Format,
 
     #[command(flatten)]
-    dir: DirFlag,
+    pub(super) dir: DirFlag,
 
     /// A job [default: all of them]
     #[arg(value_name = "JOB")]
-    job: Option<NameArg>,
+    pub(super) job: Option<NameArg>,
 }
 
 /// Each is run by a test.
@@ -91,7 +91,21 @@ const COLUMNS_OF_JOBS: &[Column] = &[
     COLUMNS[2],
 ];
 
+/// # Errors
+/// When an expression or a name is none, or ledger or manifests cannot be read.
 pub fn run(args: Args, app: &App) -> CommandResult {
+    show(&args, app, |app| app.known_triggers(args.dir.dir.as_deref()))
+}
+
+/// The same for jobs from elsewhere; `known` is asked only when jobs are meant.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn show(
+    args: &Args,
+    app: &App,
+    known: impl FnOnce(&App) -> Result<BTreeMap<JobName, Known>, CommandError>,
+) -> CommandResult {
     let list = ListArgs {
         format: args.format.clone(),
         ..ListArgs::default()
@@ -100,8 +114,8 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     let now = app.now();
     let from = args.from.unwrap_or(now);
     let (headline, listing) = match &args.cron {
-        Some(expression) => of_expression(expression, &args, from, now)?,
-        None => of_jobs(&args, app, from, now)?,
+        Some(expression) => of_expression(expression, args, from, now)?,
+        None => of_jobs(args, app, known(app)?, from, now)?,
     };
     if args.format == Format::Table {
         print(&headline)?;
@@ -141,10 +155,10 @@ fn of_expression(
 fn of_jobs(
     args: &Args,
     app: &App,
+    mut jobs: BTreeMap<JobName, Known>,
     from: Timestamp,
     now: Timestamp,
 ) -> Result<(String, Listing), CommandError> {
-    let mut jobs = app.known_triggers(args.dir.dir.as_deref())?;
     let mut headline = String::new();
     if let Some(name) = &args.job {
         let name = app.resolve_job(name, jobs.keys())?;
@@ -223,6 +237,10 @@ fn next_unpaused(schedule: &Schedule, known: &Known, after: Timestamp) -> Option
     let mut after = after;
     loop {
         let fire = schedule.next_after(after)?;
+        if known.skips_gaps && fire.note == Some(Note::Gap) {
+            after = fire.slot.at();
+            continue;
+        }
         let Some(pause) = known.pauses.iter().find(|pause| pause.covers(fire.slot.at())) else {
             return Some(fire);
         };

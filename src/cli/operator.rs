@@ -87,6 +87,8 @@ pub fn fill(mut settings: Settings, config: &Config) -> Settings {
         settings.context.clone_from(&config.context);
     }
     settings.engine = settings.engine.or(config.engine);
+    settings.kube_context = settings.kube_context.or_else(|| config.kube_context.clone());
+    settings.namespace = settings.namespace.or_else(|| config.namespace.clone());
     settings.instance = settings.instance.or_else(|| config.instance.clone());
     settings.state = settings.state.or_else(|| config.state.clone());
     settings

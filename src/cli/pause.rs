@@ -29,11 +29,11 @@ pub struct PauseArgs {
     /// End the pause by itself: an instant (RFC 3339), a time of this machine (`2026-12-01T08:00`,
     /// `08:00`), or how long (`2h`)
     #[arg(long, value_name = "TIME")]
-    until: Option<String>,
+    pub(super) until: Option<String>,
 
     /// The jobs; `*` and `?` match in full names, such as `shop.*`
     #[arg(value_name = "JOB", required = true)]
-    jobs: Vec<String>,
+    pub(super) jobs: Vec<String>,
 }
 
 /// End the pause of a job: its next slot is started again
@@ -41,7 +41,7 @@ pub struct PauseArgs {
 pub struct ResumeArgs {
     /// The jobs; `*` and `?` match in full names, such as `shop.*`
     #[arg(value_name = "JOB", required = true)]
-    jobs: Vec<String>,
+    pub(super) jobs: Vec<String>,
 }
 
 /// # Errors
@@ -107,12 +107,24 @@ fn chosen(app: &App, wanted: &[String]) -> Result<(Ledger, BTreeSet<JobName>), C
             )),
         );
     };
-    let known = known_jobs(&ledger)?;
+    let jobs = named(app, wanted, &known_jobs(&ledger)?)?;
+    Ok((ledger, jobs))
+}
+
+/// Those of the known jobs that names and patterns mean, each once.
+///
+/// # Errors
+/// When one means none of them.
+pub(super) fn named(
+    app: &App,
+    wanted: &[String],
+    known: &BTreeSet<JobName>,
+) -> Result<BTreeSet<JobName>, CommandError> {
     let mut jobs = BTreeSet::new();
     for text in wanted {
         if text.contains(['*', '?']) {
             let glob = text.parse::<Glob>().map_err(CommandError::usage)?;
-            jobs.extend(matching(&glob, text, &known)?);
+            jobs.extend(matching(&glob, text, known)?);
         } else {
             let name: NameArg = text
                 .parse()
@@ -120,7 +132,7 @@ fn chosen(app: &App, wanted: &[String]) -> Result<(Ledger, BTreeSet<JobName>), C
             jobs.insert(app.resolve_job(&name, known.iter())?);
         }
     }
-    Ok((ledger, jobs))
+    Ok(jobs)
 }
 
 fn matching(glob: &Glob, text: &str, known: &BTreeSet<JobName>) -> Result<Vec<JobName>, CommandError> {

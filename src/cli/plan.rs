@@ -9,7 +9,7 @@ use crate::source;
 use crate::wire;
 
 use super::App;
-use super::args::{DirArg, time};
+use super::args::{DirArg, ForceFlag, time};
 use super::declared::{Manifests, directory, known_jobs, state_of};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{print, print_json, talk};
@@ -20,23 +20,26 @@ use super::session::observe_once;
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    dir: DirArg,
+    pub(super) dir: DirArg,
 
     /// End with 2 when changes are pending, 0 when there are none
     #[arg(long)]
-    detailed_exitcode: bool,
+    pub(super) detailed_exitcode: bool,
 
     /// How to print: as people read it, as one JSON object, or for a comment on a change
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    pub(super) format: Format,
 
     /// Plan as of this time (RFC 3339 with an offset) instead of now
     #[arg(long, value_name = "TIME", value_parser = time)]
-    at: Option<Timestamp>,
+    pub(super) at: Option<Timestamp>,
 
     /// Only jobs whose full name matches, such as `shop.*`
     #[arg(long, value_name = "GLOB", value_parser = glob)]
-    job: Option<Glob>,
+    pub(super) job: Option<Glob>,
+
+    #[command(flatten)]
+    pub(super) force: ForceFlag,
 }
 
 /// Each is run by a test.
@@ -47,7 +50,7 @@ const EXAMPLES: &str = r"Examples:
   docker-scheduler plan --at 2026-12-24T00:00:00+01:00";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     #[default]
     Text,
     Json,
@@ -58,6 +61,7 @@ enum Format {
 /// When manifests have errors (3), the engine cannot be reached (4), or the instance is another
 /// ledger's (5).
 pub async fn run(args: Args, app: &App) -> CommandResult {
+    args.force.refuse()?;
     app.look_around().await;
     let ledger = readable_ledger(app)?;
     let dir = directory(args.dir.dir.as_deref(), ledger.as_ref())?;
@@ -135,7 +139,7 @@ fn only(mut plan: Plan, glob: &Glob) -> Plan {
 }
 
 /// The plan for a review: its summary, a table of what changes, and each diff folded away.
-fn markdown(plan: &wire::Plan, text: &str) -> String {
+pub(super) fn markdown(plan: &wire::Plan, text: &str) -> String {
     // The text form ends in its summary.
     let summary = text.trim_end().lines().last().unwrap_or_default();
     let mut out = format!("### {}\n", cell(summary));
@@ -196,7 +200,7 @@ fn fenced(text: &str) -> String {
 }
 
 /// All slots up to then would be missed ones, counted one by one.
-const FURTHEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
+pub(super) const FURTHEST: SignedDuration = SignedDuration::from_hours(24 * 3653);
 
 /// `*` and `?` over a full job name.
 fn glob(text: &str) -> Result<Glob, String> {

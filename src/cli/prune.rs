@@ -26,15 +26,15 @@ use super::words::counted;
 pub struct Args {
     /// Accepted as in Docker: nothing is ever asked
     #[arg(short, long)]
-    force: bool,
+    pub(super) force: bool,
 
     /// Only containers that match: job=NAME, project=NAME, label=KEY[=VALUE], until=TIME (made before it)
     #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<Filter>,
+    pub(super) filter: Vec<Filter>,
 
     /// Say what would be deleted, and delete nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// Each is run by a test.
@@ -42,7 +42,7 @@ const EXAMPLES: &str = r"Examples:
   docker-scheduler prune
   docker-scheduler prune --dry-run --filter project=shop --filter until=24h";
 
-const FILTERS: [&str; 4] = ["job", "project", "label", "until"];
+pub(super) const FILTERS: [&str; 4] = ["job", "project", "label", "until"];
 
 /// # Errors
 /// When the engine cannot be reached (4), or the instance is another ledger's (5).

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
+use crate::config;
 use crate::model::{EngineName, Instance};
 
 use super::error::CommandError;
@@ -35,6 +36,14 @@ pub struct GlobalArgs {
     /// Docker context to use [env: DOCKER_CONTEXT]
     #[arg(short = 'c', long, global = true, value_name = "NAME")]
     pub context: Option<String>,
+
+    /// Context of the kubeconfig to use (Kubernetes) [env: DOCKER_SCHEDULER_KUBE_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub kube_context: Option<String>,
+
+    /// Namespace to use [default: the context's] (Kubernetes) [env: DOCKER_SCHEDULER_NAMESPACE]
+    #[arg(long, global = true, value_name = "NAME", value_parser = namespace)]
+    pub namespace: Option<String>,
 
     /// The operator's own settings [env: DOCKER_SCHEDULER_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
@@ -104,6 +113,8 @@ pub enum Color {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     pub engine: Option<EngineName>,
+    pub kube_context: Option<String>,
+    pub namespace: Option<String>,
     pub host: Option<String>,
     pub context: Option<String>,
     pub config: Option<PathBuf>,
@@ -132,6 +143,12 @@ impl Settings {
                 Some(engine) => Some(engine),
                 None => parsed("ENGINE", set("ENGINE"), EngineName::from_str)?,
             },
+            kube_context: non_empty("--kube-context", args.kube_context.as_deref())?
+                .or_else(|| set("KUBE_CONTEXT")),
+            namespace: match &args.namespace {
+                Some(name) => Some(name.clone()),
+                None => parsed("NAMESPACE", set("NAMESPACE"), namespace)?,
+            },
             host: non_empty("--host", args.host.as_deref())?,
             context: non_empty("--context", args.context.as_deref())?,
             config: path("--config", args.config.clone())?.or_else(|| set("CONFIG").map(PathBuf::from)),
@@ -154,6 +171,17 @@ impl Settings {
 fn engine_name() -> impl clap::builder::TypedValueParser<Value = EngineName> {
     PossibleValuesParser::new(EngineName::ALL.map(EngineName::as_str))
         .try_map(|word| word.parse::<EngineName>())
+}
+
+/// A DNS label, as namespaces are named.
+fn namespace(text: &str) -> Result<String, String> {
+    if config::is_namespace(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(String::from(
+            "a namespace is lower-case letters, digits and dashes, at most 63",
+        ))
+    }
 }
 
 fn one_of<T: ValueEnum + Default>(
@@ -262,6 +290,8 @@ mod tests {
     fn an_empty_variable_is_no_variable() {
         let names = [
             "ENGINE",
+            "KUBE_CONTEXT",
+            "NAMESPACE",
             "INSTANCE",
             "STATE",
             "HOST_DIR",
@@ -283,6 +313,7 @@ mod tests {
     fn a_bad_variable_is_named() {
         for (name, value) in [
             ("DOCKER_SCHEDULER_ENGINE", "nomad"),
+            ("DOCKER_SCHEDULER_NAMESPACE", "../x"),
             ("DOCKER_SCHEDULER_INSTANCE", "../x"),
             ("DOCKER_SCHEDULER_LOG_LEVEL", "loud"),
             ("DOCKER_SCHEDULER_LOG_FORMAT", "xml"),

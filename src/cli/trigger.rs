@@ -20,11 +20,11 @@ use super::state::of_ledger;
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    dir: DirFlag,
+    pub(super) dir: DirFlag,
 
     /// Follow the run to its end, and end with its exit code
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
 
     /// Print its output after its end instead of its name, and its outcome only when it failed
     #[arg(long, requires = "wait")]
@@ -32,7 +32,7 @@ pub struct Args {
 
     /// The job
     #[arg(value_name = "JOB")]
-    job: NameArg,
+    pub(super) job: NameArg,
 }
 
 /// Each is run by a test.
@@ -148,6 +148,7 @@ pub fn launch_of(context: &Context, job: &Job, app: &App) -> Launch {
         exclusive: job.policy.concurrency != Concurrency::Allow,
         caps: app.caps().of(job.policy.group.as_deref()),
         group: job.policy.group.clone(),
+        deadline: None,
         settled: None,
     }
 }

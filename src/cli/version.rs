@@ -14,11 +14,11 @@ use super::output::{print, print_json};
 pub struct Args {
     /// Also the time zone database, and the engine when it answers
     #[arg(long)]
-    verbose: bool,
+    pub(super) verbose: bool,
 
     /// Text or json
     #[arg(long, value_enum, default_value_t, hide_default_value = true)]
-    format: super::args::TextOrJson,
+    pub(super) format: super::args::TextOrJson,
 }
 
 /// Each is run by a test.
@@ -34,12 +34,24 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     } else {
         None
     };
+    show(
+        &args,
+        engine.as_ref().map(|info| info.name.clone()),
+        engine.map(|info| info.api_version),
+    )
+}
+
+/// The version, with that of the engine that answered.
+///
+/// # Errors
+/// When the output was closed.
+pub(super) fn show(args: &Args, engine: Option<String>, engine_api: Option<String>) -> CommandResult {
     let shape = wire::Version {
         v: wire::VERSION,
         version: VERSION.to_owned(),
         tzdb: tzdb_version().to_owned(),
-        engine: engine.as_ref().map(|info| info.name.clone()),
-        engine_api: engine.map(|info| info.api_version),
+        engine,
+        engine_api,
     };
     if args.format == super::args::TextOrJson::Json {
         print_json(&shape)?;

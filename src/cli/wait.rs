@@ -28,11 +28,11 @@ use super::trigger::exit_of;
 pub struct Args {
     /// Give up after this time, such as 10m; the run goes on
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
 
     /// A run, or a job (the run that is under way, else its newest)
     #[arg(value_name = "RUN|JOB")]
-    run: NameArg,
+    pub(super) run: NameArg,
 }
 
 /// Each is run by a test.

@@ -13,7 +13,7 @@ use crate::source::{Checkout, PullError, Remote, Watcher};
 use crate::watch::{self, Load, Wake, WatchError};
 
 use super::App;
-use super::args::{self, DirArg};
+use super::args::{self, DirArg, ForceFlag};
 use super::declared::{Manifests, Reader, directory, known_jobs};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::life::Life;
@@ -31,14 +31,14 @@ const CONNECT_PAUSE: Duration = Duration::from_secs(2);
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    dir: DirArg,
+    pub(super) dir: DirArg,
 
     /// Take the manifests from a git repository, and pull it: by its interval, and on SIGHUP
     ///
     /// Needs `git`. What was pulled last stays in force while a pull fails. The working copy is kept in the
     /// state folder.
     #[arg(long, value_name = "URL[#BRANCH[:DIR]]", conflicts_with = "dir")]
-    git: Option<Remote>,
+    pub(super) git: Option<Remote>,
 
     /// How often to pull
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "1m", requires = "git")]
@@ -46,7 +46,10 @@ pub struct Args {
 
     /// Look for changed files every 2 seconds instead of being told (network file systems)
     #[arg(long)]
-    poll: bool,
+    pub(super) poll: bool,
+
+    #[command(flatten)]
+    pub(super) force: ForceFlag,
 }
 
 /// Each is run by a test.
@@ -59,6 +62,7 @@ const EXAMPLES: &str = r"Examples:
 /// When the directory is missing (3), another watch holds the ledger or another ledger the
 /// instance (5).
 pub async fn run(args: Args, app: &App) -> CommandResult {
+    args.force.refuse()?;
     let ledger = Arc::new(app.ledger()?);
     let lock = WatchLock::acquire(ledger.dir()).map_err(|error| match error {
         LedgerError::Locked { by } => CommandError::new(
@@ -241,7 +245,11 @@ fn loader(
 }
 
 /// Changes in the directory, as wakes.
-fn files(dir: &std::path::Path, poll: bool, wakes: mpsc::UnboundedSender<Wake>) -> Result<(), CommandError> {
+pub(super) fn files(
+    dir: &std::path::Path,
+    poll: bool,
+    wakes: mpsc::UnboundedSender<Wake>,
+) -> Result<(), CommandError> {
     let mut watcher = Watcher::new(dir, poll).map_err(|error| {
         CommandError::failed(format!("failed to watch `{}`", dir.display())).caused_by(error.to_string())
     })?;
@@ -261,7 +269,10 @@ fn files(dir: &std::path::Path, poll: bool, wakes: mpsc::UnboundedSender<Wake>) 
 
 /// Signals, as wakes.
 #[cfg(unix)]
-fn signals(wakes: mpsc::UnboundedSender<Wake>, hang_up: Option<Arc<Notify>>) -> Result<(), CommandError> {
+pub(super) fn signals(
+    wakes: mpsc::UnboundedSender<Wake>,
+    hang_up: Option<Arc<Notify>>,
+) -> Result<(), CommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| {
         signal(kind).map_err(|error| {
@@ -294,7 +305,10 @@ fn signals(wakes: mpsc::UnboundedSender<Wake>, hang_up: Option<Arc<Notify>>) -> 
 }
 
 #[cfg(not(unix))]
-fn signals(wakes: mpsc::UnboundedSender<Wake>, _hang_up: Option<Arc<Notify>>) -> Result<(), CommandError> {
+pub(super) fn signals(
+    wakes: mpsc::UnboundedSender<Wake>,
+    _hang_up: Option<Arc<Notify>>,
+) -> Result<(), CommandError> {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() && wakes.send(Wake::Terminate("Ctrl-C")).is_ok() {}
     });

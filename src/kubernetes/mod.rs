@@ -9,13 +9,29 @@
 //! | `check.rs` | what has no equal, or is different there |
 //! | `objects.rs` | CronJob and Secret |
 //! | `timing.rs` | schedules in the words of Kubernetes |
+//! | `live.rs` | objects as a cluster has them: whose they are, how they differ |
+//! | `plan.rs` | what to do in a cluster, and why |
+//! | `runs.rs` | runs, from Jobs, pods and events |
 
 mod check;
+mod live;
 mod objects;
+mod plan;
+mod runs;
 mod timing;
 
 pub use check::{Finding, check};
+pub use live::{
+    MANAGER, NOTE_CANCELLED_BY, NOTE_PAUSED_BY, PAUSE_MANAGER, SELECTOR, has_active_run, is_being_deleted,
+    is_ours, is_suspended, job_of, kind_of, may_be_triggered, name_of, origin_of, paused_by, stripped,
+    trigger_of, uid_of, version_of,
+};
 pub use objects::{Target, objects};
+pub use plan::{
+    Action, Answer, Applied, Asked, Cause, Complaint, Conflicts, Deleted, Owned, Plan, Seen, Step, WaitCause,
+    Waiting, coming, deletion, describe, in_the_way, object_words, owned, plan, render, slot_of,
+};
+pub use runs::{pods_of, run_of, runs, triggered};
 pub(crate) use timing::as_cron;
 
 use crate::model::JobName;

@@ -10,6 +10,9 @@ use crate::model::{
     Triggers,
 };
 
+use super::live::{
+    LABEL_INSTANCE, LABEL_JOB, LABEL_MANAGED_BY, LABEL_PROJECT, MANAGER, NOTE_MANUAL, NOTE_SOURCE,
+};
 use super::timing::for_go;
 use super::{cron_job_name, dns, object_name};
 
@@ -18,7 +21,7 @@ use super::{cron_job_name, dns, object_name};
 pub struct Target {
     /// `None` leaves it to whoever applies them.
     pub namespace: Option<String>,
-    /// Whose objects these are; `default` is not written.
+    /// Whose objects these are. Without it they are nobody's: others apply, change and delete them.
     pub instance: Option<String>,
 }
 
@@ -34,7 +37,7 @@ pub fn objects(job: &Job, target: &Target) -> Vec<Value> {
         container,
         canonical: _,
     } = job;
-    let Triggers { manual: _, schedule } = triggers;
+    let Triggers { manual: _, schedule } = triggers; // `manual` is a note on the CronJob
     let secret_name = format!("{}-env", object_name(name));
     let metadata = Metadata::new(job, target);
     let secrets: Map<String, Value> = container
@@ -65,7 +68,7 @@ pub fn objects(job: &Job, target: &Target) -> Vec<Value> {
         found.push(json!({
             "apiVersion": "batch/v1",
             "kind": "CronJob",
-            "metadata": metadata.of(&cron_job_name(name, at, schedule.len())),
+            "metadata": metadata.of_cron_job(&cron_job_name(name, at, schedule.len()), triggers.manual),
             "spec": spec,
         }));
     }
@@ -77,6 +80,7 @@ struct Metadata {
     labels: Map<String, Value>,
     annotations: Map<String, Value>,
     namespace: Option<String>,
+    source: String,
 }
 
 impl Metadata {
@@ -94,17 +98,35 @@ impl Metadata {
             };
             place.insert(name.clone(), json!(value));
         }
-        labels.insert("app.kubernetes.io/managed-by".into(), json!("docker-scheduler"));
-        labels.insert("docker-scheduler/project".into(), json!(job.name.project()));
-        labels.insert("docker-scheduler/job".into(), json!(job.name.job()));
-        if let Some(instance) = instance.as_deref().filter(|name| *name != "default") {
-            labels.insert("docker-scheduler/instance".into(), json!(instance));
+        labels.insert(LABEL_MANAGED_BY.into(), json!(MANAGER));
+        labels.insert(LABEL_PROJECT.into(), json!(job.name.project()));
+        labels.insert(LABEL_JOB.into(), json!(job.name.job()));
+        if let Some(instance) = instance {
+            labels.insert(LABEL_INSTANCE.into(), json!(instance));
         }
         Metadata {
             labels,
             annotations,
             namespace: namespace.clone(),
+            source: job.origin.file.clone(),
         }
+    }
+
+    /// Of a CronJob, which knows its manifest and whether a person may start it.
+    fn of_cron_job(&self, name: &str, manual: bool) -> Value {
+        let mut metadata = self.of(name);
+        metadata["annotations"][NOTE_SOURCE] = json!(self.source);
+        if !manual {
+            metadata["annotations"][NOTE_MANUAL] = json!("false");
+        }
+        metadata
+    }
+
+    /// Of its Jobs, which know their manifest.
+    fn of_jobs(&self) -> Value {
+        let mut metadata = Value::Object(self.bare());
+        metadata["annotations"][NOTE_SOURCE] = json!(self.source);
+        metadata
     }
 
     /// Of an object with a name.
@@ -192,7 +214,7 @@ fn job_template(job: &Job, metadata: &Metadata, secret: &str) -> Value {
         "template".into(),
         json!({"metadata": metadata.bare(), "spec": pod(job, secret)}),
     );
-    json!({"metadata": metadata.bare(), "spec": spec})
+    json!({"metadata": metadata.of_jobs(), "spec": spec})
 }
 
 fn pod(job: &Job, secret: &str) -> Value {

@@ -82,6 +82,15 @@ pub(super) fn for_go(trigger: &Trigger) -> Result<(String, String), Refused> {
             });
         }
     }
+    // Names of weekdays have none of these letters but `wed`'s first.
+    let is_extended = |field: &str, letters: &[char]| field.to_ascii_lowercase().contains(letters);
+    if is_extended(day, &['l', 'w']) || is_extended(weekday, &['l', '#']) {
+        return Err(Refused {
+            key: "triggers.schedule",
+            message: String::from("Kubernetes knows neither `L` and `W` nor `#` in a schedule"),
+            help: Some("name days that it knows, and let the command decide whether it is the one"),
+        });
+    }
     let weekday = from_sunday(weekday).unwrap_or_else(|| weekday.to_owned());
     Ok((format!("{minute} {hour} {day} {month} {weekday}"), zone))
 }
@@ -139,6 +148,23 @@ mod tests {
                 "{seconds}"
             );
         }
+    }
+
+    #[test]
+    fn what_go_does_not_read_is_refused() {
+        let of = |expression: &str| {
+            for_go(&Trigger::Cron {
+                expression: expression.to_owned(),
+                timezone: String::from("UTC"),
+                day_match: None,
+            })
+            .map(|(expression, _)| expression)
+            .map_err(|refused| refused.key)
+        };
+        for expression in ["0 0 L * *", "0 0 15W * *", "0 0 * * fri#2", "0 0 * * 5L"] {
+            assert_eq!(of(expression), Err("triggers.schedule"), "{expression}");
+        }
+        assert_eq!(of("0 0 * jul wed").as_deref(), Ok("0 0 * jul wed"));
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub use action::{
 pub use diff::unified;
 use due::Decision;
 pub use fingerprint::spec_hash;
-pub use render::{describe_cause, describe_wait, render, when_in_words};
+pub(crate) use render::WAIT;
+pub use render::{Entry, describe_cause, describe_wait, lay_out, render, times, when_in_words};
 use view::{ByJob, Draft, JobView};
 
 /// What to do now, and why; what is not done, and why not.

@@ -13,58 +13,77 @@ use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause};
 use crate::model::{Line, Reason, RunId};
 use crate::schedule::until_words;
 
+/// One line of a plan, and what stands below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub sign: char,
+    pub job: String,
+    /// `create`, `update`, …; `wait` is no change.
+    pub word: &'static str,
+    pub why: String,
+    /// Next times, and the diff.
+    pub below: Vec<String>,
+}
+
 /// The whole plan as text, ending in its summary line.
 #[must_use]
 pub fn render(plan: &Plan) -> String {
-    let width = plan
-        .changes()
-        .map(|step| step.job.to_string().len())
-        .chain(plan.waiting.iter().map(|waiting| waiting.job.to_string().len()))
-        .max()
-        .unwrap_or(0);
+    let mut entries: Vec<Entry> = plan.changes().map(|step| change(step, plan)).collect();
+    entries.extend(plan.waiting.iter().map(|waiting| Entry {
+        sign: if waiting.cause.is_problem() { '!' } else { '.' },
+        job: waiting.job.to_string(),
+        word: WAIT,
+        why: describe_wait(&waiting.cause, plan.at),
+        below: Vec::new(),
+    }));
+    lay_out(&entries, plan.unchanged.len(), plan.inactive.len())
+}
+
+/// The word of what is no change.
+pub(crate) const WAIT: &str = "wait";
+
+/// Entries as people read them, with their summary: the form of every engine's plan.
+#[must_use]
+pub fn lay_out(entries: &[Entry], unchanged: usize, inactive: usize) -> String {
+    let width = entries.iter().map(|entry| entry.job.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for step in plan.changes() {
-        line(
-            &mut text,
-            sign(step),
-            &step.job.to_string(),
-            width,
-            step.action.word(),
-            &describe_cause(step),
-        );
-        next_lines(&mut text, step, plan.at);
-        checked_line(&mut text, step, plan);
-        if let Some(diff) = &step.diff {
-            diff.lines()
-                .filter(|line| !line.starts_with("@@"))
-                .for_each(|line| {
-                    let _ = writeln!(text, "     {line}");
-                });
+    // Writing to a String cannot fail, so the results are dropped.
+    for Entry {
+        sign,
+        job,
+        word,
+        why,
+        below,
+    } in entries
+    {
+        let _ = writeln!(text, " {sign} {job:width$}  {word:7}  {why}");
+        for line in below {
+            let _ = writeln!(text, "     {line}");
         }
-    }
-    for waiting in &plan.waiting {
-        let sign = if waiting.cause.is_problem() { '!' } else { '.' };
-        line(
-            &mut text,
-            sign,
-            &waiting.job.to_string(),
-            width,
-            "wait",
-            &describe_wait(&waiting.cause, plan.at),
-        );
     }
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&summary(plan));
+    text.push_str(&summary(entries, unchanged, inactive));
     text.push('\n');
     text
 }
 
-// Writing to a String cannot fail, so the results below are dropped.
-
-fn line(text: &mut String, sign: char, job: &str, width: usize, word: &str, why: &str) {
-    let _ = writeln!(text, " {sign} {job:width$}  {word:7}  {why}");
+fn change(step: &Step, plan: &Plan) -> Entry {
+    let mut below = next_lines(step, plan.at);
+    below.extend(checked_line(step, plan));
+    let diff = step.diff.iter().flat_map(|diff| diff.lines());
+    below.extend(
+        diff.filter(|line| !line.starts_with("@@"))
+            .map(ToString::to_string),
+    );
+    Entry {
+        sign: sign(step),
+        job: step.job.to_string(),
+        word: step.action.word(),
+        why: describe_cause(step),
+        below,
+    }
 }
 
 fn sign(step: &Step) -> char {
@@ -78,30 +97,40 @@ fn sign(step: &Step) -> char {
 }
 
 /// What was looked at for a job that is new or edited.
-fn checked_line(text: &mut String, step: &Step, plan: &Plan) {
+fn checked_line(step: &Step, plan: &Plan) -> Option<String> {
     let edited = matches!(step.action, Action::Update) && step.cause != Cause::JobRemoved;
-    if let (true, Some(found)) = (edited, plan.checked.get(&step.job)) {
-        let _ = writeln!(text, "     checked: {}", found.join(", "));
-    }
+    let found = plan.checked.get(&step.job).filter(|_| edited)?;
+    Some(format!("checked: {}", found.join(", ")))
 }
 
 /// When the job comes next, where the change decides that.
-fn next_lines(text: &mut String, step: &Step, now: Timestamp) {
+fn next_lines(step: &Step, now: Timestamp) -> Vec<String> {
     match &step.action {
         Action::Create(_) | Action::Replace { .. } => {}
         Action::Update if step.cause != Cause::JobRemoved => {}
-        _ => return,
+        _ => return Vec::new(),
     }
-    let moved = step.next_before != step.next_after;
-    if let (Some(before), true, Cause::ScheduleChanged) = (&step.next_before, moved, &step.cause) {
-        let _ = writeln!(text, "     was  {}", when_in_words(before, now));
+    let was = match step.cause {
+        Cause::ScheduleChanged => step.next_before.as_ref(),
+        _ => None,
+    };
+    times(was, step.next_after.as_ref(), now)
+}
+
+/// When a job comes next, and when it would have come.
+#[must_use]
+pub fn times(was: Option<&NextFire>, next: Option<&NextFire>, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(was) = was
+        && Some(was) != next
+    {
+        lines.push(format!("was  {}", when_in_words(was, now)));
     }
-    match &step.next_after {
-        Some(next) => {
-            let _ = writeln!(text, "     next {}", when_in_words(next, now));
-        }
-        None => text.push_str("     next only by hand\n"),
-    }
+    lines.push(match next {
+        Some(next) => format!("next {}", when_in_words(next, now)),
+        None => String::from("next only by hand"),
+    });
+    lines
 }
 
 /// `2026-11-23 02:30 CET, in 12h 26m`.
@@ -341,8 +370,8 @@ fn behind_words(by: &[RunId]) -> String {
     }
 }
 
-fn summary(plan: &Plan) -> String {
-    let count = |word: &str| plan.changes().filter(|step| step.action.word() == word).count();
+fn summary(entries: &[Entry], unchanged: usize, inactive: usize) -> String {
+    let count = |word: &str| entries.iter().filter(|entry| entry.word == word).count();
     let parts: Vec<String> = ["create", "replace", "start", "stop", "remove", "update"]
         .into_iter()
         .filter(|word| count(word) > 0)
@@ -353,13 +382,12 @@ fn summary(plan: &Plan) -> String {
     } else {
         parts.join(", ")
     };
-    let inactive = match plan.inactive.len() {
+    let inactive = match inactive {
         0 => String::new(),
         count => format!(", {count} inactive"),
     };
     format!(
-        "Plan: {changes}; {} waiting, {} unchanged{inactive}.",
-        plan.waiting.len(),
-        plan.unchanged.len()
+        "Plan: {changes}; {} waiting, {unchanged} unchanged{inactive}.",
+        count(WAIT)
     )
 }

@@ -171,6 +171,12 @@ fn cron_job(root: &Node, data: &Data, options: &Options, draft: &mut Draft, repo
     }
 }
 
+/// Every imported job may be started by hand, so a note that says otherwise is lost.
+fn is_our_note(entry: &Entry) -> bool {
+    let name = entry.key.text.as_str();
+    name.starts_with("docker-scheduler/") && name != "docker-scheduler/manual"
+}
+
 impl Reader<'_, '_> {
     fn refuse(&mut self, at: Range<usize>, message: impl Into<String>) {
         self.report.refused(at, message);
@@ -187,7 +193,8 @@ impl Reader<'_, '_> {
             match entry.key.text.as_str() {
                 "name" | "creationTimestamp" | "uid" | "resourceVersion" | "generation" | "managedFields"
                 | "labels" => {}
-                "annotations" if entries(Some(&entry.value)).is_empty() => {}
+                // Our own notes are read, or say where the CronJob came from.
+                "annotations" if entries(Some(&entry.value)).iter().all(is_our_note) => {}
                 "namespace" if scalar(&entry.value).as_deref() == Some("default") => {}
                 _ => self.lost(entry, "`metadata`"),
             }

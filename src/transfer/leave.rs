@@ -90,6 +90,21 @@ pub fn check_for_kubernetes(
     export(jobs, texts, &to, now).report
 }
 
+/// What a cluster finds, at the lines of the manifests that ask for it.
+#[must_use]
+pub fn at_their_lines(
+    jobs: &BTreeMap<JobName, Job>,
+    found: &[(JobName, Finding)],
+    texts: &BTreeMap<&str, &str>,
+) -> Vec<Diagnostic> {
+    let of_jobs = found
+        .iter()
+        .filter_map(|(name, finding)| Some((jobs.get(name)?, finding)));
+    of_jobs
+        .map(|(job, finding)| placed(job, finding, texts))
+        .collect()
+}
+
 /// A finding at its line.
 pub(super) fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
     let severity = if finding.is_error {

