@@ -6,9 +6,10 @@
 //!
 //! Crash points, in order, and what a restart finds:
 //! 1. after CREATING, before create: a nonce without a container; its row is discarded later;
-//! 2. after create, before its ID is recorded or its secrets are written: a container with a known
-//!    nonce, armed all the same; what is to be in it is written again before the start;
-//! 3. after arming: an armed container, kept;
+//! 2. after create, before its secrets are written or its checks have passed: a container with a known nonce
+//!    and no recorded ID; the next arming finds its name taken, by us, writes what is to be in it and
+//!    checks it;
+//! 3. after arming, which the recorded ID stands for: an armed container, kept;
 //! 4. after the mark: the same;
 //! 5. after the intent, before or after the start request: the fence (`settle`) finds out.
 
@@ -23,10 +24,12 @@ use super::{ApplyError, Context, LaneReport, at_once, exec, record_unknown, remo
 use crate::engine::target::{Program, find_program};
 use crate::engine::{ContainerState, CreateRequest, EngineError};
 use crate::event::What;
-use crate::ledger::{ContainerState as Recorded, Intended, NewContainer, NewIntent, Settle, Shared, Terms};
+use crate::ledger::{
+    ContainerState as Recorded, Intended, LedgerError, NewContainer, NewIntent, NotRun, Settle, Shared, Terms,
+};
 use crate::model::{
-    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, ImageRef, Intent, Launching, PullPolicy, Reason,
-    RunId, RunTrigger, Slot, Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, ImageRef, Intent, Launching, Outcome,
+    PullPolicy, Reason, RunId, RunTrigger, Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -49,8 +52,10 @@ pub(super) async fn arm(
     report: &mut LaneReport,
 ) -> Result<(), ApplyError> {
     let made = prepare(context, launch, old, RunTrigger::Schedule).await;
+    // One that was there all along (the engine's list was stale) is no reason to plan again at once.
+    report.progress |= made.as_ref().is_ok_and(|(_, new)| *new);
+    let made = made.map(|(target, _)| target);
     note_arming(context, launch, &made)?;
-    report.progress |= made.is_ok();
     made.map(drop)
 }
 
@@ -85,6 +90,7 @@ pub(super) async fn start(
         }
         None => {
             let made = prepare(context, launch, discard, RunTrigger::Schedule).await;
+            let made = made.map(|(target, _)| target);
             note_arming(context, launch, &made)?;
             made?
         }
@@ -96,7 +102,12 @@ pub(super) async fn start(
 fn report_start(launch: &Launch, launched: Launched, report: &mut LaneReport) -> Result<(), ApplyError> {
     match launched {
         Launched::Started => report.started.push(launch.name.clone()),
-        Launched::Vanished | Launched::AlreadyRecorded | Launched::NotOurs | Launched::Unconfirmed => {}
+        Launched::Vanished
+        | Launched::AlreadyRecorded
+        | Launched::NotOurs
+        | Launched::Unconfirmed
+        // The next plan records why it did not start.
+        | Launched::TooLate => {}
         Launched::Active(run) => {
             return Err(ApplyError::Active {
                 job: launch.job.clone(),
@@ -115,8 +126,48 @@ fn report_start(launch: &Launch, launched: Launched, report: &mut LaneReport) ->
 /// container is followed to its end, because nobody else could read its output.
 ///
 /// # Errors
-/// When the container cannot be made, another run of the job is active, or the ledger fails.
+/// When the container cannot be made, which history then tells, too; when another run of the job is
+/// active; when the ledger fails.
 pub async fn launch_now(
+    context: &Context,
+    launch: &Launch,
+    trigger: RunTrigger,
+) -> Result<RunId, ApplyError> {
+    let launched = launch_by_hand(context, launch, trigger).await;
+    if let Err(ApplyError::CannotArm(why)) = &launched {
+        record_failed(context, launch, trigger, why)?;
+    }
+    launched
+}
+
+/// Whoever starts a job by a crontab reads no output: what came of it stands in its history.
+fn record_failed(
+    context: &Context,
+    launch: &Launch,
+    trigger: RunTrigger,
+    why: &str,
+) -> Result<(), ApplyError> {
+    let failed = NotRun {
+        id: launch.name.clone(),
+        job: launch.job.clone(),
+        slot: None,
+        slot_last: None,
+        count: None,
+        attempt: launch.attempt,
+        outcome: Outcome::StartFailed,
+        reason: Reason::NotArmed(why.to_owned()).to_string(),
+        due_at: launch.due_at,
+        at: context.clock.now(),
+        origin: launch.origin.clone(),
+        trigger,
+        image: Some(launch.spec.image.to_string()),
+        spec_hash: Some(launch.spec_hash.clone()),
+    };
+    context.ledger.record_all(&[failed], None)?;
+    Ok(())
+}
+
+async fn launch_by_hand(
     context: &Context,
     launch: &Launch,
     trigger: RunTrigger,
@@ -135,7 +186,7 @@ pub async fn launch_now(
     }
     let target = match launch.reuses() {
         true => shared_container(context, launch, trigger).await?,
-        false => prepare(context, launch, &[], trigger).await?,
+        false => prepare(context, launch, &[], trigger).await?.0,
     };
     match start_target(context, launch, trigger, &target).await? {
         Launched::Started | Launched::Unconfirmed | Launched::AlreadyRecorded => Ok(launch.name.clone()),
@@ -152,10 +203,12 @@ pub async fn launch_now(
             remove(context, &launch.job, &target, None, "a limit is reached").await?;
             Err(ApplyError::AtLimit { cap, by })
         }
-        Launched::Vanished | Launched::NotOurs | Launched::NotItsTurn => Err(ApplyError::CannotArm(format!(
-            "container {} was removed or started by somebody else before its start",
-            target.name
-        ))),
+        Launched::Vanished | Launched::NotOurs | Launched::NotItsTurn | Launched::TooLate => {
+            Err(ApplyError::CannotArm(format!(
+                "container {} was removed or started by somebody else before its start",
+                target.name
+            )))
+        }
     }
 }
 
@@ -179,12 +232,12 @@ async fn shared_container(
 ) -> Result<Target, ApplyError> {
     let name = launch.container(&context.instance);
     let Some(state) = context.engine.inspect(name.as_str()).await? else {
-        return prepare(context, launch, &[], trigger).await;
+        return Ok(prepare(context, launch, &[], trigger).await?.0);
     };
     let stamp = Stamp::read(&state.labels, &context.instance);
     let Some(stamp) = stamp.filter(|stamp| stamp.reused && stamp.ledger == context.ledger.id()) else {
         // Whose it is, is found out and said there.
-        return prepare(context, launch, &[], trigger).await;
+        return Ok(prepare(context, launch, &[], trigger).await?.0);
     };
     if let Some(run) = context.ledger.newest_in(&state.id)?
         && run.is_active(context.clock.now())
@@ -206,12 +259,15 @@ async fn shared_container(
         reused: true,
     };
     let row = context.ledger.container(&target.nonce)?;
-    let usable = row.is_some_and(|row| row.state != Recorded::Discarded);
+    let usable = row.filter(|row| row.state != Recorded::Discarded);
     let image_id = image(context, launch).await?;
-    if usable && stamp.spec_hash == launch.spec_hash && image_id == state.image_id {
-        return Ok(target);
+    let current = stamp.spec_hash == launch.spec_hash && image_id == state.image_id;
+    match usable {
+        Some(row) if current && row.container.is_some() => Ok(target),
+        // It was made and never checked.
+        Some(_) if current => Ok(prepare(context, launch, &[], trigger).await?.0),
+        _ => Ok(prepare(context, launch, &[target], trigger).await?.0),
     }
-    prepare(context, launch, &[target], trigger).await
 }
 
 /// What came of a start.
@@ -235,6 +291,8 @@ pub enum Launched {
     },
     /// An earlier slot waits, no further attempt is wanted, or the job is paused.
     NotItsTurn,
+    /// Its deadline passed while its container was being made, or while it waited for its place.
+    TooLate,
 }
 
 /// Keeps the job's arming failure in the ledger, where plans see it, until an arming succeeds.
@@ -283,13 +341,14 @@ fn note_arming<T>(
     Ok(())
 }
 
-/// Image, then old containers away, then the new one, then the arming checks.
+/// Image, then old containers away, then the new one, then the arming checks. Whether it is news that it
+/// is there.
 async fn prepare(
     context: &Context,
     launch: &Launch,
     old: &[Target],
     trigger: RunTrigger,
-) -> Result<Target, ApplyError> {
+) -> Result<(Target, bool), ApplyError> {
     // The image first: while a new one cannot be had, what is armed stays.
     let image_id = image(context, launch).await?;
     for target in old {
@@ -308,6 +367,15 @@ async fn prepare(
         remove(context, &launch.job, &target, None, "it could not start").await?;
         return Err(error);
     }
+    let row = context.ledger.container(&target.nonce)?;
+    if row.is_some_and(|row| row.container.is_some()) {
+        return Ok((target, false));
+    }
+    // Its ID says that it is armed, so it comes last: one whose maker was killed before is checked again.
+    match context.ledger.created(&target.nonce, &target.id) {
+        Err(LedgerError::NotUsable { .. }) => return Err(ApplyError::TakenAway(target.name)),
+        noted => noted?,
+    }
     context.say(
         Some(&launch.job),
         What::Armed {
@@ -315,7 +383,7 @@ async fn prepare(
             slot: launch.slot,
         },
     );
-    Ok(target)
+    Ok((target, true))
 }
 
 /// Whether a container that was just made is going or gone: by our own hand, since its slot passed
@@ -440,7 +508,6 @@ async fn create(
             .creating(&new_container(context, launch, &stamp, image_id)?)?;
         let error = match context.engine.create(&request(context, launch, &stamp)).await {
             Ok(created) => {
-                context.ledger.created(&stamp.nonce, &created.id)?;
                 return Ok(Target {
                     id: created.id,
                     name: launch.container(&context.instance),
@@ -500,15 +567,12 @@ async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Opt
         )))
     };
     match found {
-        Some(found) if found.nonce == stamp.nonce => {
-            context.ledger.created(&stamp.nonce, &state.id)?;
-            Ok(Some(Target {
-                id: state.id,
-                name: name.clone(),
-                nonce: found.nonce,
-                reused: found.reused,
-            }))
-        }
+        Some(found) if found.nonce == stamp.nonce => Ok(Some(Target {
+            id: state.id,
+            name: name.clone(),
+            nonce: found.nonce,
+            reused: found.reused,
+        })),
         Some(found)
             if found.ledger == context.ledger.id()
                 && (found.slot, found.reused) == (stamp.slot, stamp.reused) =>
@@ -517,7 +581,6 @@ async fn holder(context: &Context, launch: &Launch, stamp: &Stamp) -> Result<Opt
             let row = context.ledger.container(&found.nonce)?;
             let usable = row.is_some_and(|row| row.state != Recorded::Discarded);
             if usable && found.spec_hash == launch.spec_hash {
-                context.ledger.created(&found.nonce, &state.id)?;
                 return Ok(Some(Target {
                     id: state.id,
                     name: name.clone(),
@@ -704,6 +767,12 @@ async fn start_target(
         .acquire()
         .await
         .map_err(|closed| ApplyError::CannotArm(format!("no more starts: {closed}")))?;
+    if launch
+        .deadline
+        .is_some_and(|deadline| deadline <= context.clock.now())
+    {
+        return Ok(Launched::TooLate);
+    }
     still_ours(context).await?;
     match context.engine.mark(&target.id).await {
         Ok(_) => {}

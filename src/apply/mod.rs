@@ -16,8 +16,8 @@ pub mod owner;
 mod settle;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::engine::{EngineError, Removal, SharedEngine};
+use crate::engine::{EngineError, EngineEvent, EventAction, Removal, SharedEngine};
 use crate::event::{Event, What};
 use crate::ledger::{Held, JobUpsert, Ledger, LedgerError, NewHeld, Settle};
 use crate::model::{
@@ -34,7 +34,7 @@ use crate::model::{
 };
 use crate::plan::{Action, Cause, Hold, Launch, NotRun, Plan, Step, Target, describe_cause};
 pub use launch::{Launched, launch_now};
-pub use settle::wait_for_end;
+pub use settle::{Past, adopt, wait_for_end};
 
 /// How long somebody else's removal of a container is waited for: a large one takes seconds, and one
 /// that is stuck is no reason to hold up its job's other work.
@@ -55,24 +55,53 @@ pub struct Context {
 }
 
 /// Since when the engine's event stream is unbroken: as long as it is, the daemon that an intent was
-/// written under still lives.
+/// written under still lives. And whom others have killed, which a daemon that is stopped in order tells
+/// with its last words and has then forgotten.
 #[derive(Debug, Default)]
-pub struct StreamWitness(AtomicI64);
+pub struct StreamWitness {
+    /// 0 stands for "not connected": nothing was started in 1970.
+    since: AtomicI64,
+    /// By container ID, when it was sent a signal that is meant to end it, by the engine's clock.
+    killed: Mutex<BTreeMap<String, Timestamp>>,
+}
+
+/// As many kills are remembered; the oldest go first.
+const KILLS_REMEMBERED: usize = 4096;
 
 impl StreamWitness {
-    /// 0 stands for "not connected": nothing was started in 1970.
     pub fn connected(&self, since: Timestamp) {
-        self.0.store(since.as_millisecond(), Ordering::SeqCst);
+        self.since.store(since.as_millisecond(), Ordering::SeqCst);
     }
 
     pub fn broken(&self) {
-        self.0.store(0, Ordering::SeqCst);
+        self.since.store(0, Ordering::SeqCst);
+    }
+
+    /// To be told of every event that the stream brings.
+    pub fn heard(&self, event: &EngineEvent) {
+        if event.action != EventAction::Kill {
+            return;
+        }
+        let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        killed.insert(event.container.clone(), event.at);
+        if killed.len() > KILLS_REMEMBERED
+            && let Some(oldest) = killed.iter().min_by_key(|(_, at)| **at).map(|(id, _)| id.clone())
+        {
+            killed.remove(&oldest);
+        }
+    }
+
+    /// When that container was last sent such a signal, as far as the stream told.
+    #[must_use]
+    pub fn killed(&self, container: &str) -> Option<Timestamp> {
+        let killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        killed.get(container).copied()
     }
 
     /// Whether the stream was connected at that moment and has not broken since.
     #[must_use]
     pub fn unbroken_since(&self, at: Timestamp) -> bool {
-        let since = self.0.load(Ordering::SeqCst);
+        let since = self.since.load(Ordering::SeqCst);
         since != 0 && since <= at.as_millisecond()
     }
 }
@@ -413,7 +442,8 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
             attempt,
             lost,
         } => {
-            settle::adopt(context, &step.job, target, *slot, *attempt, *lost).await?;
+            let past = if *lost { Past::Lost } else { Past::Superseded };
+            settle::adopt(context, &step.job, target, *slot, *attempt, past).await?;
             report.progress = true;
             Ok(())
         }

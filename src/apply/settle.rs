@@ -162,7 +162,8 @@ async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result
     let note = capture_logs(context, &run.id, state, run.logs_since(state.started_at)).await;
     let policy = policy_of(context, &run.job)?;
     let restarted = engine_restarted_since(context, run).await?;
-    let (outcome, reason) = name_who_asked(context, run, verdict(run, state, &policy, restarted))?;
+    let killed = was_killed(context, run, state, restarted).await?;
+    let (outcome, reason) = name_who_asked(context, run, verdict(run, state, &policy, restarted, killed))?;
     if run.outcome == Some(Outcome::Unknown) && outcome == Outcome::Unknown {
         // No better known than before, but its end was seen: it holds its job no longer.
         return Ok(context.ledger.release(&run.id)?);
@@ -171,7 +172,13 @@ async fn collect(context: &Context, run: &Run, state: &ContainerState) -> Result
 }
 
 /// The meaning of an exit code that inspect shows.
-fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) -> (Outcome, Reason) {
+fn verdict(
+    run: &Run,
+    state: &ContainerState,
+    policy: &Policy,
+    restarted: bool,
+    killed: bool,
+) -> (Outcome, Reason) {
     let code = state.exit_code;
     if let Some(asked) = run.stop_requested {
         return (asked, stop_reason(run, asked, policy));
@@ -183,6 +190,10 @@ fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) 
     if state.oom_killed {
         return (Outcome::Failed, Reason::OutOfMemory);
     }
+    // Whatever the code: a job that traps the signal may end with 0 in the middle of its work.
+    if killed {
+        return (Outcome::Failed, Reason::KilledExternally);
+    }
     if policy.success_exit_codes.contains(&code) {
         return (Outcome::Succeeded, Reason::Exit(code));
     }
@@ -191,6 +202,30 @@ fn verdict(run: &Run, state: &ContainerState, policy: &Policy, restarted: bool) 
         return (Outcome::Failed, Reason::KilledExternally);
     }
     (Outcome::Failed, Reason::Exit(code))
+}
+
+/// Whether somebody sent it a signal that is meant to end it, and we did not: a person, or an engine
+/// that was stopped in order. Events tell; those of an engine that has restarted only to who listened.
+async fn was_killed(
+    context: &Context,
+    run: &Run,
+    state: &ContainerState,
+    restarted: bool,
+) -> Result<bool, ApplyError> {
+    let (None, Some(intent)) = (run.stop_requested, &run.intent) else {
+        return Ok(false);
+    };
+    let began = state.started_at.unwrap_or(intent.at);
+    if context.stream.killed(&state.id).is_some_and(|at| at >= began) {
+        return Ok(true);
+    }
+    // Who has heard everything since before the start has heard of no kill.
+    if restarted || context.stream.unbroken_since(intent.at) {
+        return Ok(false);
+    }
+    let until = context.clock.now();
+    let memory = remember(context, &state.id, began, until).await?;
+    Ok(memory.kill)
 }
 
 /// A run that a person cancelled says who that was.
@@ -550,6 +585,7 @@ struct Memory {
     start: bool,
     /// Nothing can happen to the container after this.
     destroy: bool,
+    kill: bool,
 }
 
 impl Memory {
@@ -577,6 +613,16 @@ async fn look_back(context: &Context, container: &str, intent: &Intent) -> Resul
         .now()
         .saturating_add(SignedDuration::from_secs(1))
         .unwrap_or(Timestamp::MAX);
+    remember(context, container, since, until).await
+}
+
+/// What the engine remembers of a container between two moments.
+async fn remember(
+    context: &Context,
+    container: &str,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Memory, ApplyError> {
     let label = (LABEL_INSTANCE.to_owned(), context.instance.to_string());
     let mut events = context.engine.events(label, Some(since), Some(until)).await?;
     let mut memory = Memory::default();
@@ -590,9 +636,10 @@ async fn look_back(context: &Context, container: &str, intent: &Intent) -> Resul
                 EventAction::Update => memory.mark = true,
                 EventAction::Start => memory.start = true,
                 EventAction::Destroy => memory.destroy = true,
+                EventAction::Kill => memory.kill = true,
                 EventAction::Create | EventAction::Die | EventAction::Other(_) => {}
             }
-            if memory.destroy || memory.start {
+            if memory.destroy {
                 break;
             }
         }
@@ -661,15 +708,29 @@ async fn copy_logs(
     Ok(None)
 }
 
+/// Why a container has a past that is not in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    /// A ledger that ours took over from had started it.
+    Superseded,
+    /// The same, and it ran until it was stopped just now.
+    Stopped,
+    /// Ours did, and has forgotten it.
+    Lost,
+}
+
 /// A container that another ledger (superseded, or ours before it was lost) had made: what became of
 /// it is recorded, then it is removed.
-pub(super) async fn adopt(
+///
+/// # Errors
+/// When ledger or engine fail.
+pub async fn adopt(
     context: &Context,
     job: &JobName,
     target: &Target,
     slot: Option<Slot>,
     attempt: u32,
-    lost: bool,
+    past: Past,
 ) -> Result<(), ApplyError> {
     let Some(state) = context.engine.inspect(&target.id).await? else {
         return Ok(());
@@ -677,7 +738,7 @@ pub(super) async fn adopt(
     let Some(stamp) = Stamp::read(&state.labels, &context.instance) else {
         return Ok(());
     };
-    if lost && adopt_unseen(context, job, target).await? {
+    if past == Past::Lost && adopt_unseen(context, job, target).await? {
         return Ok(());
     }
     // The name of a reused container is its job's; which slot its last run was for, nobody knows.
@@ -688,12 +749,13 @@ pub(super) async fn adopt(
     let at = context.clock.now();
     let ran = state.started_at.is_some();
     let policy = policy_of(context, job)?;
-    let (outcome, reason) = if lost {
-        (Outcome::Unknown, Reason::LedgerLost)
-    } else if policy.success_exit_codes.contains(&state.exit_code) {
-        (Outcome::Succeeded, Reason::Exit(state.exit_code))
-    } else {
-        (Outcome::Failed, Reason::Exit(state.exit_code))
+    let (outcome, reason) = match past {
+        Past::Lost => (Outcome::Unknown, Reason::LedgerLost),
+        Past::Stopped => (Outcome::Cancelled, Reason::StoppedByUser),
+        Past::Superseded if policy.success_exit_codes.contains(&state.exit_code) => {
+            (Outcome::Succeeded, Reason::Exit(state.exit_code))
+        }
+        Past::Superseded => (Outcome::Failed, Reason::Exit(state.exit_code)),
     };
     let note = match ran {
         true => capture_logs(context, &id, &state, None).await,

@@ -7,6 +7,7 @@ use crate::apply::{self as carry, ApplyError, wait_for_end};
 use crate::engine::{ContainerFilter, ContainerSummary};
 use crate::ledger::{LedgerError, WatchLock};
 use crate::model::{ContainerName, ContainerStatus, LABEL_INSTANCE, Outcome, RunId, Stamp};
+use crate::plan::Target;
 
 use super::App;
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
@@ -147,6 +148,9 @@ async fn remove_all(app: &App, session: &Session, ours: &[ContainerSummary]) -> 
                 CommandError::engine(&format!("stop container `{}`", container.name), &error)
             })?;
         }
+        if adopt(app, session, container).await? {
+            continue;
+        }
         give_up(app, session, container)?;
         engine.remove(&container.id, true).await.map_err(|error| {
             CommandError::engine(&format!("remove container `{}`", container.name), &error)
@@ -167,6 +171,36 @@ async fn remove_all(app: &App, session: &Session, ours: &[ContainerSummary]) -> 
     }
     bar.finish_and_clear();
     Ok(ours.len())
+}
+
+/// What a ledger that ours took over from had started gets its row before it goes. `false`: it is no such
+/// container.
+async fn adopt(app: &App, session: &Session, container: &ContainerSummary) -> Result<bool, CommandError> {
+    let Some(stamp) = Stamp::read(&container.labels, &app.instance()) else {
+        return Ok(false);
+    };
+    let Ok(name) = container.name.parse::<ContainerName>() else {
+        return Ok(false);
+    };
+    if stamp.ledger == session.ledger().id() || container.status == ContainerStatus::Created {
+        return Ok(false);
+    }
+    let target = Target {
+        id: container.id.clone(),
+        name,
+        nonce: stamp.nonce,
+        reused: stamp.reused,
+    };
+    let (job, slot, attempt) = (stamp.job, stamp.slot, stamp.attempt);
+    let past = if container.status.is_live() {
+        carry::Past::Stopped
+    } else {
+        carry::Past::Superseded
+    };
+    carry::adopt(&session.context, &job, &target, slot, attempt, past)
+        .await
+        .map_err(|error| of_apply(&format!("record the end of `{}`", container.name), &error))?;
+    Ok(true)
 }
 
 /// How far a long piece of work is; shown on a terminal alone.

@@ -138,6 +138,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         exclusive,
         caps: app.caps().of(group.as_deref()),
         group,
+        deadline: None,
         settled: None,
     };
     let new = launch_now(&session.context, &launch, RunTrigger::Rerun)

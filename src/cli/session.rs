@@ -14,6 +14,8 @@ use crate::ledger::{Ledger, WatchLock};
 use crate::model::{Desired, Observed};
 use crate::observe::{self, Circumstances, ObserveError};
 
+use crate::watch::is_suspect;
+
 use super::App;
 use super::error::{CommandError, ErrorKind};
 use super::state::of_ledger;
@@ -57,7 +59,12 @@ impl Session {
     /// # Errors
     /// When the ledger cannot be written.
     pub fn note_downtime(&self, now: Timestamp) -> Result<(), CommandError> {
-        if WatchLock::holder(self.ledger().dir()).is_some() {
+        let last_alive = self
+            .ledger()
+            .last_alive()
+            .map_err(|error| of_ledger("read the ledger", &error))?;
+        // Until a suspect clock is put right, what the ledger last saw is what tells that it is one.
+        if WatchLock::holder(self.ledger().dir()).is_some() || is_suspect(now, last_alive) {
             return Ok(());
         }
         note_downtime(self.ledger(), now).map_err(|error| of_ledger("write to the ledger", &error))
@@ -115,8 +122,13 @@ pub async fn observe_once(
     } else {
         now.saturating_sub(ONE_SHOT_REACH).unwrap_or(now)
     };
+    let last_alive = ledger
+        .map(Ledger::last_alive)
+        .transpose()
+        .map_err(|error| of_ledger("read the ledger", &error))?;
     let circumstances = Circumstances {
         up_since,
+        clock_suspect: is_suspect(now, last_alive.flatten()),
         ..Circumstances::default()
     };
     observe::observe(engine, ledger, &app.instance(), desired, &facts, &circumstances)

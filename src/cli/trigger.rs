@@ -129,6 +129,7 @@ pub fn launch_of(context: &Context, job: &Job, app: &App) -> Launch {
         exclusive: job.policy.concurrency != Concurrency::Allow,
         caps: app.caps().of(job.policy.group.as_deref()),
         group: job.policy.group.clone(),
+        deadline: None,
         settled: None,
     }
 }

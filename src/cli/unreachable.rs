@@ -22,6 +22,9 @@ pub fn explain(host: &str, why: &str, around: &Around) -> CommandError {
             "it wants TLS: set `DOCKER_TLS_VERIFY=1` and `DOCKER_CERT_PATH`, or use a context that has its certificates",
         );
     }
+    if let Some(hint) = about_certificates(&why) {
+        return error.hint(hint);
+    }
     if says("api version") {
         return error.hint("docker-scheduler needs Docker 20.10 or later, or Podman with Docker's API");
     }
@@ -48,6 +51,31 @@ pub fn explain(host: &str, why: &str, around: &Around) -> CommandError {
         absent(error, around)
     } else {
         error
+    }
+}
+
+/// What to do where TLS was tried and failed.
+fn about_certificates(why: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|words| why.contains(words));
+    if says(&[
+        "certificaterequired",
+        "certificate required",
+        "badcertificate",
+        "bad certificate",
+    ]) {
+        Some(
+            "the engine wants to know who asks: `cert.pem` and `key.pem`, signed by its authority, belong into `DOCKER_CERT_PATH`",
+        )
+    } else if says(&["certificate"]) {
+        Some(
+            "the engine's certificate must name this host and be signed by the authority in `ca.pem` of `DOCKER_CERT_PATH`",
+        )
+    } else if says(&["corrupt message", "invalidcontenttype"]) {
+        Some(
+            "it does not speak TLS: unset `DOCKER_TLS_VERIFY`, or name the port where it does (usually 2376)",
+        )
+    } else {
+        None
     }
 }
 

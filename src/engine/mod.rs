@@ -218,6 +218,9 @@ pub enum EventAction {
     Destroy,
     /// Our mark.
     Update,
+    /// Somebody sent it a signal that is meant to end it: INT, QUIT, KILL or TERM. The engine does so
+    /// itself when it is stopped in order.
+    Kill,
     Other(String),
 }
 

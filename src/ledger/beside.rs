@@ -16,6 +16,7 @@ use crate::model::{Intent, JobName, Origin, Run, RunId, RunTrigger, Slot};
 
 use super::containers;
 use super::error::{Fault, Result};
+use super::point::Write;
 use super::runs::{
     Attempt, InsertWithin, Intended, NewRun, Settle, Terms, by_container, insert, move_pointer, occupied,
     refused,
@@ -64,7 +65,7 @@ impl Ledger {
             intent,
             terms,
         } = new;
-        self.write(|tx| {
+        self.write(Write::IntendAtOnce, |tx| {
             if let Some(found) = by_container(tx, container)? {
                 move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(found)));
@@ -125,7 +126,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn launched(&self, run: &RunId) -> Result<()> {
-        self.write(|tx| {
+        self.write(Write::Launched, |tx| {
             tx.prepare_cached(
                 "UPDATE containers SET state = 'intended', container = (SELECT container FROM runs WHERE id = ?1)
                  WHERE state = 'creating' AND nonce = (SELECT nonce FROM runs WHERE id = ?1)",
@@ -153,7 +154,7 @@ impl Ledger {
             origin,
             group,
         } = new;
-        self.write(|tx| {
+        self.write(Write::Follow, |tx| {
             if by_container(tx, container)?.is_some() {
                 return Ok(false);
             }
@@ -200,7 +201,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such job.
     pub fn advance(&self, settle: &Settle) -> Result<()> {
-        self.write(|tx| move_pointer(tx, Some(settle)))
+        self.write(Write::Advance, |tx| move_pointer(tx, Some(settle)))
     }
 }
 

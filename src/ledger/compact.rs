@@ -18,6 +18,7 @@ use crate::model::RunId;
 
 use super::Ledger;
 use super::error::{Fault, LedgerError, Result};
+use super::point::Write;
 use super::sql::At;
 
 /// A year, and the month in which last year's runs are compared with this year's.
@@ -45,12 +46,14 @@ impl Ledger {
 
     pub(super) fn compact_to(&self, at: Timestamp, kept_per_job: u32) -> Result<usize> {
         let mut deleted = 0;
-        self.write(|tx| release_old_holds(tx, at))?;
-        self.write(|tx| super::pauses::forget_ended(tx, days_before(at, CROWD_KEPT_DAYS)))?;
+        self.write(Write::Compact, |tx| release_old_holds(tx, at))?;
+        self.write(Write::Compact, |tx| {
+            super::pauses::forget_ended(tx, days_before(at, CROWD_KEPT_DAYS))
+        })?;
         for job in self.read(|tx| strings(tx, "SELECT DISTINCT job FROM runs"))? {
             let before = self.read(|tx| cutoff(tx, &job, at, kept_per_job))?;
             loop {
-                let batch = self.write(|tx| delete_runs(tx, &job, before))?;
+                let batch = self.write(Write::Compact, |tx| delete_runs(tx, &job, before))?;
                 // A crash here leaves logs that nothing names: they are only space.
                 for run in &batch {
                     self.remove_log(run)?;
@@ -61,7 +64,7 @@ impl Ledger {
                 }
             }
         }
-        self.write(|tx| delete_orphans(tx, at))?;
+        self.write(Write::Compact, |tx| delete_orphans(tx, at))?;
         self.checkpoint()?;
         Ok(deleted)
     }

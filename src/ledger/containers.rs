@@ -17,6 +17,7 @@ use crate::model::{ContainerName, JobName, Origin, RunTrigger, Slot};
 
 use super::Ledger;
 use super::error::{Fault, LedgerError, Result};
+use super::point::Write;
 use super::sql::{At, Json, at, unreadable};
 
 /// A container that is about to be asked for.
@@ -108,7 +109,7 @@ impl Ledger {
     /// # Errors
     /// When the nonce was used before, or the database cannot be written.
     pub fn creating(&self, container: &NewContainer) -> Result<()> {
-        self.write(|tx| insert(tx, container))
+        self.write(Write::Creating, |tx| insert(tx, container))
     }
 
     /// A start of a reused container that was not ours was seen.
@@ -116,7 +117,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn seen_started(&self, nonce: &str, started_at: Option<Timestamp>) -> Result<()> {
-        self.write(|tx| {
+        self.write(Write::SeenStarted, |tx| {
             tx.prepare_cached("UPDATE containers SET seen_started = ?2 WHERE nonce = ?1 AND reused = 1")?
                 .execute((nonce, at(started_at)))?;
             Ok(())
@@ -130,7 +131,7 @@ impl Ledger {
     /// # Errors
     /// When the nonce is not known, was discarded, or belongs to another container.
     pub fn created(&self, nonce: &str, container: &str) -> Result<()> {
-        self.write(|tx| {
+        self.write(Write::Created, |tx| {
             let row = require(tx, nonce)?;
             row.check_id(tx, container)?;
             match row.state {
@@ -161,7 +162,7 @@ impl Ledger {
     /// When the nonce is not known, or a start was intended (of a reused one: and its run has no
     /// outcome).
     pub fn discarded(&self, nonce: &str) -> Result<()> {
-        self.write(|tx| match require(tx, nonce)?.state {
+        self.write(Write::Discarded, |tx| match require(tx, nonce)?.state {
             ContainerState::Creating | ContainerState::Armed if is_in_use(tx, nonce)? => {
                 Err(LedgerError::not_usable(nonce, "a run of it has no outcome yet").into())
             }

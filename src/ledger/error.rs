@@ -68,7 +68,10 @@ impl LedgerError {
     #[must_use]
     pub fn is_permission_denied(&self) -> bool {
         match self {
-            LedgerError::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            LedgerError::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ),
             LedgerError::Sql(error) => error.sqlite_error_code() == Some(ErrorCode::ReadOnly),
             _ => false,
         }
@@ -103,6 +106,19 @@ impl Fault {
     }
 }
 
+/// What the file system itself says, where that explains a refusal.
+fn of_file_system(path: &Path) -> Option<LedgerError> {
+    let folder = path.parent()?;
+    let found = rustix::fs::statvfs(folder).ok()?;
+    if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        let source = io::ErrorKind::ReadOnlyFilesystem.into();
+        let path = path.to_owned();
+        return Some(LedgerError::Io { path, source });
+    }
+    let full = found.f_bavail == 0 || (found.f_files > 0 && found.f_favail == 0);
+    full.then(|| LedgerError::Full(format!("the file system of `{}` is full", folder.display())))
+}
+
 fn from_sql(error: rusqlite::Error, path: &Path) -> LedgerError {
     let corrupt = |why: String| LedgerError::Corrupt {
         path: path.to_owned(),
@@ -112,6 +128,12 @@ fn from_sql(error: rusqlite::Error, path: &Path) -> LedgerError {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return corrupt(error.to_string()),
         Some(ErrorCode::DiskFull) => return LedgerError::Full(error.to_string()),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => return LedgerError::Busy,
+        // SQLite says "disk I/O error" or "unable to open" of whatever the system refused.
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            if let Some(plain) = of_file_system(path) {
+                return plain;
+            }
+        }
         _ => {}
     }
     match error {

@@ -14,6 +14,7 @@ use crate::model::{HeldSlot, JobName, JobRecord, Line, Slot};
 
 use super::Ledger;
 use super::error::{Fault, Result};
+use super::point::Write;
 use super::runs::{self, NotRun, Settle};
 use super::sql::{At, Json};
 
@@ -53,7 +54,7 @@ impl Ledger {
             return Ok(Held::Known);
         };
         let job = &otherwise.job;
-        self.write(|tx| {
+        self.write(Write::Hold, |tx| {
             let done = if is_held(tx, job, slot)? || runs::has_record(tx, otherwise)? {
                 Held::Known
             } else if count(tx, job)? >= *most {

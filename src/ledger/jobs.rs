@@ -11,6 +11,7 @@ use crate::model::{
 };
 
 use super::error::{Fault, LedgerError, Result};
+use super::point::Write;
 use super::sql::{At, Json};
 use super::{Ledger, held};
 
@@ -53,7 +54,7 @@ impl Ledger {
             spec_hash,
             baseline,
         } = record;
-        self.write(|tx| {
+        self.write(Write::UpsertJob, |tx| {
             let failed_spec: Option<Option<String>> = tx
                 .prepare_cached("SELECT arm_spec_hash FROM jobs WHERE name = ?1")?
                 .query_row([name], |row| row.get(0))
@@ -90,7 +91,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such job.
     pub fn remove_job(&self, name: &JobName, at: Timestamp) -> Result<()> {
-        self.write(|tx| {
+        self.write(Write::RemoveJob, |tx| {
             let changed = tx
                 .prepare_cached(
                     "UPDATE jobs SET removed_at = coalesce(removed_at, ?2), arm_failed_at = NULL, arm_retry_at = NULL,
@@ -110,7 +111,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn forget_baselines(&self) -> Result<()> {
-        self.write(|tx| {
+        self.write(Write::ForgetBaselines, |tx| {
             held::miss_all(tx, &Reason::Removed.to_string())?;
             tx.execute("UPDATE runs SET retry_at = NULL WHERE retry_at IS NOT NULL", [])?;
             tx.execute(
@@ -128,7 +129,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such job.
     pub fn settle(&self, job: &JobName, until: Timestamp) -> Result<()> {
-        self.write(|tx| settle(tx, job, until))
+        self.write(Write::Settle, |tx| settle(tx, job, until))
     }
 
     /// # Errors
@@ -141,7 +142,7 @@ impl Ledger {
             detail,
             spec_hash,
         } = failure;
-        self.write(|tx| {
+        self.write(Write::ArmFailed, |tx| {
             let changed = tx
                 .prepare_cached(
                     "UPDATE jobs SET arm_failed_at = ?2, arm_retry_at = ?3, arm_attempts = ?4, arm_detail = ?5,
@@ -158,7 +159,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn arm_succeeded(&self, job: &JobName) -> Result<()> {
-        self.write(|tx| clear_arm_failure(tx, job))
+        self.write(Write::ArmSucceeded, |tx| clear_arm_failure(tx, job))
     }
 }
 

@@ -30,6 +30,7 @@ mod jobs;
 mod lock;
 pub mod logs;
 mod pauses;
+pub mod point;
 mod runs;
 mod schema;
 mod sql;
@@ -42,7 +43,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -53,6 +54,7 @@ use sha2::Sha256;
 use crate::model::{Gap, ImageRef, JobName, JobRecord, Run, Text};
 
 use error::Fault;
+use point::{Side, Tap, Write};
 use sql::At;
 
 pub use beside::{Follow, NewAtOnce};
@@ -84,6 +86,7 @@ pub struct Ledger {
     id: String,
     key: files::Key,
     connection: Mutex<Connection>,
+    tap: OnceLock<Tap>,
 }
 
 /// All that a planner wants to know, as of one moment.
@@ -140,8 +143,17 @@ impl Ledger {
             Ok(_) => {}
         }
         // SQLite's own error for a file that may not be opened does not say why.
-        files::check_access(&database)?;
-        let connection = connect(&database)?;
+        let connection = match files::check_access(&database) {
+            Err(LedgerError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                connect_read_only(dir, &database)?
+            }
+            other => {
+                other?;
+                connect(&database)?
+            }
+        };
         if schema::is_blank(&connection).map_err(|fault| fault.at(&database))? {
             return Ok(None);
         }
@@ -167,6 +179,7 @@ impl Ledger {
             id,
             key,
             connection: Mutex::new(connection),
+            tap: OnceLock::new(),
         })
     }
 
@@ -215,7 +228,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::OtherEngine`] when it is bound to another.
     pub fn bind_engine(&self, identity: &str) -> Result<()> {
-        self.write(|tx| match meta(tx, "engine")? {
+        self.write(Write::BindEngine, |tx| match meta(tx, "engine")? {
             None => set_meta(tx, "engine", identity),
             Some(bound) if bound == identity => Ok(()),
             Some(bound) => Err(LedgerError::OtherEngine {
@@ -231,7 +244,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn rebind_engine(&self, identity: &str) -> Result<()> {
-        self.write(|tx| set_meta(tx, "engine", identity))
+        self.write(Write::RebindEngine, |tx| set_meta(tx, "engine", identity))
     }
 
     /// Ledgers that this one took over from.
@@ -250,7 +263,7 @@ impl Ledger {
         if old_ledger == self.id {
             return Ok(());
         }
-        self.write(|tx| {
+        self.write(Write::Supersede, |tx| {
             tx.execute(
                 "INSERT OR IGNORE INTO superseded (ledger) VALUES (?1)",
                 [old_ledger],
@@ -278,7 +291,7 @@ impl Ledger {
     pub fn set_directory(&self, dir: &Path) -> Result<()> {
         // A path need not be text.
         let bytes = hex::encode(dir.as_os_str().as_bytes());
-        self.write(|tx| set_meta(tx, "directory", &bytes))
+        self.write(Write::SetDirectory, |tx| set_meta(tx, "directory", &bytes))
     }
 
     /// When that image was pulled last by us, where we did.
@@ -297,7 +310,9 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn note_pull(&self, image: &ImageRef, at: Timestamp) -> Result<()> {
-        self.write(|tx| set_meta(tx, &format!("pulled {image}"), &at.to_string()))
+        self.write(Write::Pulled, |tx| {
+            set_meta(tx, &format!("pulled {image}"), &at.to_string())
+        })
     }
 
     /// Slots were watched up to here.
@@ -305,7 +320,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn heartbeat(&self, at: Timestamp) -> Result<()> {
-        self.write(|tx| set_meta(tx, "last_alive", &at.to_string()))
+        self.write(Write::Heartbeat, |tx| set_meta(tx, "last_alive", &at.to_string()))
     }
 
     /// # Errors
@@ -320,7 +335,7 @@ impl Ledger {
     /// When the database cannot be written.
     pub fn note_gap(&self, gap: Gap) -> Result<()> {
         let Gap { from, to, kind } = gap;
-        self.write(|tx| {
+        self.write(Write::NoteGap, |tx| {
             tx.execute(
                 "INSERT INTO gaps (from_at, to_at, kind) VALUES (?1, ?2, ?3)",
                 (At(from), At(to), kind),
@@ -364,9 +379,16 @@ impl Ledger {
 
     /// Writes all or nothing. The lock is taken first: a transaction that reads and then writes
     /// would otherwise fail where another process wrote in between.
-    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> std::result::Result<T, Fault>) -> Result<T> {
+    fn write<T>(
+        &self,
+        write: Write,
+        work: impl FnOnce(&Transaction<'_>) -> std::result::Result<T, Fault>,
+    ) -> Result<T> {
+        self.tell(write, Side::Before);
         self.check_in_place()?;
-        self.transact(TransactionBehavior::Immediate, work)
+        let value = self.transact(TransactionBehavior::Immediate, work)?;
+        self.tell(write, Side::After);
+        Ok(value)
     }
 
     fn transact<T>(
@@ -426,6 +448,39 @@ fn connect(database: &Path) -> Result<Connection> {
         Ok(connection)
     };
     configure().map_err(|fault: Fault| fault.at(database))
+}
+
+/// Opens a ledger on a file system that nobody can write to, such as one that was mounted again after an
+/// error of its disk: what is in it can still be read.
+fn connect_read_only(dir: &Path, database: &Path) -> Result<Connection> {
+    let log = dir.join(format!("{}-wal", files::DATABASE));
+    // Without a log there is nothing that could be missed, and SQLite would want to make one.
+    let how = match std::fs::metadata(&log) {
+        Ok(log) if log.len() > 0 => "mode=ro",
+        _ => "immutable=1",
+    };
+    let path: String = database
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(String::new(), |mut path, byte| {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                    path.push(char::from(*byte))
+                }
+                other => path.push_str(&format!("%{other:02X}")),
+            }
+            path
+        });
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let open = || -> std::result::Result<Connection, Fault> {
+        let connection = Connection::open_with_flags(format!("file:{path}?{how}"), flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        Ok(connection)
+    };
+    open().map_err(|fault| fault.at(database))
 }
 
 /// Turning WAL on needs the file for itself, and SQLite answers "busy" at once instead of waiting:

@@ -8,6 +8,7 @@ use crate::model::{JobName, Pause};
 
 use super::Ledger;
 use super::error::{Fault, LedgerError, Result};
+use super::point::Write;
 use super::sql::{At, at};
 
 impl Ledger {
@@ -18,7 +19,7 @@ impl Ledger {
     /// When the ledger knows no such job.
     pub fn pause(&self, job: &JobName, pause: &Pause) -> Result<()> {
         let Pause { from, until, by } = pause;
-        self.write(|tx| {
+        self.write(Write::Pause, |tx| {
             let known = tx
                 .prepare_cached("SELECT 1 FROM jobs WHERE name = ?1")?
                 .exists([job])?;
@@ -37,7 +38,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn resume(&self, job: &JobName, now: Timestamp) -> Result<bool> {
-        self.write(|tx| end(tx, job, now))
+        self.write(Write::Resume, |tx| end(tx, job, now))
     }
 }
 

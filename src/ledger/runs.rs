@@ -8,6 +8,7 @@ use crate::model::{Before, Cap, Intent, JobName, Origin, Outcome, Run, RunId, Ru
 use super::containers::{self, ContainerRow, ContainerState, NewContainer};
 use super::error::{Fault, LedgerError, Result};
 use super::history::{self, COLUMNS, run_of};
+use super::point::Write;
 use super::sql::{At, Json, at, count};
 use super::{Ledger, held, jobs, pauses};
 
@@ -170,7 +171,7 @@ impl Ledger {
             terms,
             shared,
         } = intent;
-        self.write(|tx| {
+        self.write(Write::Intend, |tx| {
             let row = containers::require(tx, nonce)?;
             if row.reused != shared.is_some() {
                 return Err(LedgerError::not_usable(nonce, "it was made for another kind of runs").into());
@@ -240,7 +241,7 @@ impl Ledger {
             intent,
             terms,
         } = new;
-        self.write(|tx| {
+        self.write(Write::IntendExec, |tx| {
             if let Some(found) = occupied(tx, &run.name, &run.job, run.slot, None, run.attempt)? {
                 move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(found)));
@@ -288,7 +289,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn never_ran(&self, run: &RunId) -> Result<bool> {
-        self.write(|tx| {
+        self.write(Write::NeverRan, |tx| {
             let found: Option<(String, JobName, Option<Slot>, u32, At)> = tx
                 .prepare_cached(
                     "SELECT nonce, job, slot, attempt, due_at FROM runs
@@ -324,7 +325,7 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be written.
     pub fn record(&self, slot: &NotRun) -> Result<bool> {
-        self.write(|tx| record(tx, slot))
+        self.write(Write::Record, |tx| record(tx, slot))
     }
 
     /// Records many slots and then moves the job's pointer, all or nothing: a crash in between
@@ -333,7 +334,7 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::record`] and [`Ledger::settle`].
     pub fn record_all(&self, slots: &[NotRun], settle: Option<&Settle>) -> Result<usize> {
-        self.write(|tx| {
+        self.write(Write::Record, |tx| {
             let mut new = 0;
             for slot in slots {
                 new += usize::from(record(tx, slot)?);
@@ -364,7 +365,7 @@ impl Ledger {
             origin,
             finish,
         } = adopted;
-        self.write(|tx| {
+        self.write(Write::Adopt, |tx| {
             if by_container(tx, container)?.is_some()
                 || occupied(tx, id, job, *slot, None, *attempt)?.is_some()
             {
@@ -402,7 +403,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn started(&self, run: &RunId, at: Timestamp) -> Result<()> {
-        self.write(|tx| {
+        self.write(Write::Started, |tx| {
             let changed = tx
                 .prepare_cached("UPDATE runs SET started_at = coalesce(started_at, ?2) WHERE id = ?1")?
                 .execute((run, At(at)))?;
@@ -428,7 +429,7 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::request_stop`].
     pub fn request_stop_because(&self, run: &RunId, outcome: Outcome, reason: Option<&str>) -> Result<bool> {
-        self.write(|tx| {
+        self.write(Write::RequestStop, |tx| {
             let changed = tx
                 .prepare_cached(
                     "UPDATE runs SET stop_requested = ?2, stop_reason = ?3
@@ -444,7 +445,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn give_up_retry(&self, run: &RunId, note: &str) -> Result<bool> {
-        self.write(|tx| {
+        self.write(Write::GiveUpRetry, |tx| {
             let changed = tx
                 .prepare_cached(
                     "UPDATE runs SET retry_at = NULL, note = coalesce(note || '; ', '') || ?2
@@ -460,7 +461,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn request_cancel(&self, run: &RunId, by: &str) -> Result<bool> {
-        self.write(|tx| {
+        self.write(Write::RequestCancel, |tx| {
             let changed = tx
                 .prepare_cached(
                     "UPDATE runs SET stop_requested = ?2, stop_by = ?3
@@ -478,7 +479,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn finish(&self, run: &RunId, finish: &Finish) -> Result<bool> {
-        self.write(|tx| write_finish(tx, run, finish))
+        self.write(Write::Finish, |tx| write_finish(tx, run, finish))
     }
 
     /// The clock was ahead and has been set back: slots after `now` that were written off without
@@ -489,7 +490,7 @@ impl Ledger {
     /// When the database cannot be written.
     pub fn give_back(&self, job: &JobName, now: Timestamp) -> Result<usize> {
         let now = Slot::new(now);
-        self.write(|tx| {
+        self.write(Write::GiveBack, |tx| {
             held::forget_after(tx, job, now)?;
             let gone = tx
                 .prepare_cached(
@@ -516,7 +517,12 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn container_gone(&self, run: &RunId) -> Result<()> {
-        self.touch(run, "UPDATE runs SET container_gone = 1 WHERE id = ?1", [run])
+        self.touch(
+            Write::ContainerGone,
+            run,
+            "UPDATE runs SET container_gone = 1 WHERE id = ?1",
+            [run],
+        )
     }
 
     /// An `unknown` run holds its job no longer: its end was seen, or a person looked at it.
@@ -524,13 +530,20 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such run.
     pub fn release(&self, run: &RunId) -> Result<()> {
-        self.touch(run, "UPDATE runs SET held_until = NULL WHERE id = ?1", [run])
+        self.touch(
+            Write::Release,
+            run,
+            "UPDATE runs SET held_until = NULL WHERE id = ?1",
+            [run],
+        )
     }
 
-    fn touch(&self, run: &RunId, statement: &str, params: impl Params) -> Result<()> {
-        self.write(|tx| match tx.prepare_cached(statement)?.execute(params)? {
-            0 => Err(no_such(run)),
-            _ => Ok(()),
+    fn touch(&self, write: Write, run: &RunId, statement: &str, params: impl Params) -> Result<()> {
+        self.write(write, |tx| {
+            match tx.prepare_cached(statement)?.execute(params)? {
+                0 => Err(no_such(run)),
+                _ => Ok(()),
+            }
         })
     }
 }

@@ -221,6 +221,9 @@ pub struct Launch {
     pub slot: Option<Slot>,
     pub attempt: u32,
     pub due_at: Timestamp,
+    /// The moment from which it is no longer started, which may come while its image is pulled or while
+    /// it waits for its place; `None`: it may be started however late.
+    pub deadline: Option<Timestamp>,
     pub spec: ContainerSpec,
     pub spec_hash: String,
     pub pull: PullPolicy,

@@ -158,6 +158,10 @@ pub(super) fn arm(
     if let Some(armed) = armed {
         idle.retain(|container| container.id != armed.id);
         remove_all(&idle, &Cause::SlotPassed, draft);
+        if looks_unstarted(&armed.status) && !view.is_checked(armed) {
+            // Its name is found taken, by us, and what was left undone is done.
+            return arm_anew(view, job, &fire, hash, *decision, &[], draft);
+        }
         missing_parts(view, job)
             .into_iter()
             .for_each(|missing| draft.wait(missing));
@@ -237,10 +241,10 @@ fn arm_reused(
         }
         return;
     };
-    let current = view
+    let made = view
         .container_for(fire.slot, 0)
-        .is_some_and(|container| view.is_current(container, job, &hash));
-    if current {
+        .filter(|container| view.is_current(container, job, &hash));
+    if made.is_some_and(|container| view.is_checked(container)) {
         missing_parts(view, job)
             .into_iter()
             .for_each(|missing| draft.wait(missing));
@@ -251,7 +255,8 @@ fn arm_reused(
         return;
     }
     if within_limit {
-        arm_anew(view, job, &fire, hash, *decision, &shared, draft);
+        let old = if made.is_some() { &[][..] } else { &shared[..] };
+        arm_anew(view, job, &fire, hash, *decision, old, draft);
     }
 }
 

@@ -221,8 +221,9 @@ fn still_held(view: &JobView<'_>, job: &Job, schedule: &Schedule, draft: &mut Dr
                     Line::Backlog => deadline(view, schedule, held.slot),
                 };
                 deadline.into_iter().for_each(|at| draft.wake_at(at));
-                let passed = deadline.is_some_and(|deadline| deadline <= view.now);
-                passed.then(|| (Outcome::Missed, too_late(view, held.slot)))
+                deadline
+                    .filter(|deadline| *deadline <= view.now)
+                    .map(|deadline| (Outcome::Missed, too_late(view, held.slot, deadline)))
             }
         };
         match over {
@@ -426,26 +427,26 @@ fn fate(view: &JobView<'_>, job: &Job, schedule: &Schedule, slot: Slot) -> Fate 
         return Fate::Over(Outcome::Missed, reason);
     }
     match deadline(view, schedule, slot) {
-        Some(deadline) if deadline <= view.now => Fate::Over(Outcome::Missed, too_late(view, slot)),
+        Some(deadline) if deadline <= view.now => Fate::Over(Outcome::Missed, too_late(view, slot, deadline)),
         _ => Fate::Eligible,
     }
 }
 
-/// Why a slot's deadline passed without a start.
-fn too_late(view: &JobView<'_>, slot: Slot) -> Reason {
+/// Why a slot's deadline passed without a start. A scheduler that was away for a moment is the reason only
+/// where there is no better one.
+fn too_late(view: &JobView<'_>, slot: Slot, deadline: Timestamp) -> Reason {
+    if let Some(gap) = view.gap_until(slot, deadline) {
+        return gap;
+    }
     let checked = view.world.checked.get(&view.name);
-    if let (None, Some(missing)) = (
-        view.gap_reason(slot),
-        checked.and_then(|found| found.missing.clone()),
-    ) {
+    if let Some(missing) = checked.and_then(|found| found.missing.clone()) {
         return Reason::NotArmed(missing);
     }
     let not_armed = view.record.and_then(|record| record.arm_failure.as_ref());
-    match (view.gap_reason(slot), not_armed, &view.full) {
-        (Some(gap), _, _) => gap,
-        (None, Some(failure), _) => Reason::NotArmed(failure.detail.clone()),
-        (None, None, Some((cap, _))) => Reason::NoPlace(cap.to_string()),
-        (None, None, None) => Reason::DeadlinePassed,
+    match (not_armed, &view.full) {
+        (Some(failure), _) => Reason::NotArmed(failure.detail.clone()),
+        (None, Some((cap, _))) => Reason::NoPlace(cap.to_string()),
+        (None, None) => view.gap_reason(slot).unwrap_or(Reason::DeadlinePassed),
     }
 }
 
@@ -513,9 +514,10 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
     if view.is_exec() {
         return start_exec(view, job, &attempt, hash, draft);
     }
-    let current = view
+    let made = view
         .container_for(slot, attempt.number)
         .filter(|container| view.is_current(container, job, &hash));
+    let current = made.filter(|container| view.is_checked(container));
     let in_use = view.reuses() && view.reused_in_use().is_some();
     if view.busy(Lane::Run) || (current.is_none() && (view.busy(Lane::Arm) || in_use)) {
         // Its start may be under way already.
@@ -537,7 +539,7 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
                 true => container.stamp.reused,
                 false => container.stamp.slot == Some(slot),
             };
-            its && current.is_none_or(|armed| armed.id != container.id)
+            its && made.is_none_or(|made| made.id != container.id)
         })
         .filter(|container| is_idle(container) && view.run_of(container).is_none())
         .map(|container| target(container))
@@ -601,6 +603,7 @@ fn launch_attempt(view: &JobView<'_>, job: &Job, attempt: &Attempt, spec_hash: S
         slot: Some(attempt.slot),
         attempt: attempt.number,
         due_at: attempt.due_at,
+        deadline: attempt.deadline,
         spec: job.container.clone(),
         spec_hash,
         pull: job.container.pull_policy,

@@ -231,6 +231,13 @@ impl<'a> JobView<'a> {
         })
     }
 
+    /// Whether the checks of its arming have passed: until then its ID is not in the ledger. One whose
+    /// maker was killed before is there, and may be unable to start.
+    pub fn is_checked(&self, container: &Container) -> bool {
+        let armed = self.record.and_then(|record| record.armed.get(&container.name));
+        armed.is_none_or(|armed| armed.container.is_some())
+    }
+
     /// Whether a run is started by being made, by whichever scheduler is first.
     pub fn launches_at_once(&self) -> bool {
         self.world.engine.launching == Launching::AtOnce
@@ -278,7 +285,12 @@ impl<'a> JobView<'a> {
     /// it agrees with our intent as far as a slow start allows. Jumps of our clock since are no run
     /// time.
     pub fn began(&self, run: &Run) -> Option<Timestamp> {
-        let started = run.started_at?;
+        let Some(started) = run.started_at else {
+            // Its starter was killed before it could say so: of a command in somebody's container no
+            // other word comes.
+            let runs = self.world.exec_running.contains(&run.id);
+            return run.intent.as_ref().filter(|_| runs).map(|intent| intent.at);
+        };
         let Some(intent) = &run.intent else {
             return Some(started);
         };
@@ -377,6 +389,14 @@ impl<'a> JobView<'a> {
         self.containers.iter().copied().find(|container| {
             container.status.is_live() && self.run_of(container).is_none_or(|run| run.outcome.is_some())
         })
+    }
+
+    /// Why nobody could start that slot at any time before its deadline.
+    pub fn gap_until(&self, slot: Slot, deadline: Timestamp) -> Option<Reason> {
+        let due_at = self.due_at(slot);
+        let mut gaps = self.world.gaps.iter();
+        let covered = gaps.any(|gap| gap.from <= due_at && deadline <= gap.to);
+        if covered { self.gap_reason(slot) } else { None }
     }
 
     /// Why nobody started anything at that time.

@@ -33,6 +33,14 @@ pub(super) enum Jump {
     },
 }
 
+/// Whether a wall clock is suspect at first sight: far behind what the ledger last saw, or older than
+/// this program. All that a command can tell that lives for a moment.
+#[must_use]
+pub fn is_suspect(wall: Timestamp, last_alive: Option<Timestamp>) -> bool {
+    let built: Timestamp = BUILT.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    wall < built || last_alive.is_some_and(|last| last.duration_since(wall) > CREDIBLE)
+}
+
 /// The last look.
 #[derive(Debug)]
 pub(super) struct Clocks {
@@ -47,9 +55,7 @@ impl Clocks {
     /// `last_alive` is what the ledger last saw: a clock far behind it is suspect from the start.
     pub fn new(clock: &dyn Clock, last_alive: Option<Timestamp>) -> Clocks {
         let (wall, boot) = (clock.now(), clock.boottime());
-        let built: Timestamp = BUILT.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-        let behind = last_alive.is_some_and(|last| last.duration_since(wall) > CREDIBLE);
-        let suspect_since = (wall < built || behind).then_some(boot);
+        let suspect_since = is_suspect(wall, last_alive).then_some(boot);
         Clocks {
             wall,
             boot,

@@ -27,6 +27,8 @@ use crate::observe::{self, Circumstances, Facts, ObserveError};
 use crate::plan::{Action, Step, plan};
 use clocks::{Clocks, Jump};
 
+pub use clocks::is_suspect;
+
 /// Images, networks and the list of containers are looked at in full at least this often: events
 /// get lost (the engine keeps 256 and drops them silently for a slow reader).
 const RESYNC: Duration = Duration::from_secs(30);
@@ -730,7 +732,8 @@ async fn listen(context: Arc<Context>, news: mpsc::UnboundedSender<Stream>) {
             let mut heard = false;
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(_) => {
+                    Ok(event) => {
+                        context.stream.heard(&event);
                         // Only an event proves that the subscription stood: our own mark before
                         // each start is one.
                         if !heard {

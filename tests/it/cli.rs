@@ -1027,6 +1027,17 @@ fn what_fails_for_a_job_is_exit_1_and_said() {
     );
     let state = program.run(&["ls", "--format", "{{.State}}"]).ok();
     assert_eq!(state, "not-armed\n");
+    // A crontab that triggers it reads no output.
+    let triggered = program.run(&["trigger", "cli.hello"]);
+    assert_eq!(triggered.code, Some(1), "{triggered:?}");
+    let told = program
+        .run(&["history", "--format", "{{.Outcome}} {{.Trigger}} {{.Reason}}"])
+        .ok();
+    let row = told.lines().find(|line| line.starts_with("start_failed manual "));
+    assert!(
+        row.is_some_and(|row| row.contains("localhost:1/no/such:image")),
+        "{told}"
+    );
     program.run(&["down"]).ok();
 }
 

@@ -451,7 +451,7 @@ async fn actions_until_destroy(
             .expect("an event");
         assert_eq!(event.container, id);
         assert_eq!(event.labels.get(&label.0), Some(&label.1));
-        if !matches!(event.action, EventAction::Other(_)) {
+        if !matches!(event.action, EventAction::Other(_) | EventAction::Kill) {
             seen.push(event.action);
         }
     }

@@ -550,7 +550,7 @@ async fn speaks_tls() {
 
 /// A certificate authority, a server's certificate for 127.0.0.1 and a client's, as Docker's
 /// documentation makes them.
-fn make_certificates(folder: &std::path::Path) {
+pub fn make_certificates(folder: &std::path::Path) {
     let script = "set -e
         openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca-key.pem -out ca.pem
         make() {
@@ -572,7 +572,7 @@ fn make_certificates(folder: &std::path::Path) {
     );
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
     listener.local_addr().expect("an address").port()
 }

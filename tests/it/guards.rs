@@ -30,6 +30,15 @@ impl SmallDisk {
         assert!(mounted.success(), "mount a tmpfs at {}", folder.display());
         SmallDisk(folder)
     }
+
+    /// `ro` or `rw`.
+    fn remount(&self, how: &str) {
+        let mounted = Command::new("mount")
+            .args(["-o", &format!("remount,{how}")])
+            .arg(&self.0)
+            .status();
+        assert!(mounted.expect("run mount").success(), "remount {how}");
+    }
 }
 
 impl Drop for SmallDisk {
@@ -111,6 +120,31 @@ fn a_full_disk_of_the_ledger_starts_nothing_and_mends_itself() {
     wait_until("it goes on by itself", || begun(&scheduler) > before + 1);
     assert_eq!(watching.term(), 0);
     assert_accounted(&scheduler);
+    scheduler.ok(&["down"]);
+}
+
+/// A disk that was mounted again without writing: what is recorded can be read, and nothing is started.
+#[test]
+fn a_ledger_on_a_read_only_disk_can_be_read_and_starts_nothing() {
+    let rig = Rig::shared();
+    let disk = SmallDisk::mount(rig, "read-only", 16);
+    let scheduler = scheduler_with(rig, "read-only", "2s").with_state(&disk.0);
+    let watching = scheduler.watch();
+    wait_until("a run is recorded", || {
+        scheduler
+            .history()
+            .iter()
+            .any(|run| run["outcome"] == "succeeded")
+    });
+    assert_eq!(watching.term(), 0);
+    disk.remount("ro");
+    let history = scheduler.history();
+    assert!(history.iter().any(|run| run["outcome"] == "succeeded"));
+    let refused = scheduler.run(&["apply"]);
+    assert_eq!(refused.code, 1, "{refused:#?}");
+    assert!(refused.stderr.contains("read-only"), "{refused:#?}");
+    assert!(!refused.stderr.contains("disk I/O error"), "{refused:#?}");
+    disk.remount("rw");
     scheduler.ok(&["down"]);
 }
 

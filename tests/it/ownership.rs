@@ -144,6 +144,26 @@ fn a_run_that_is_under_way_at_a_take_over_is_waited_for() {
     other.ok(&["down"]);
 }
 
+/// What the ledger before ours had started gets its row also where `down` ends it.
+#[test]
+fn down_records_what_the_ledger_before_had_started() {
+    let rig = Rig::shared();
+    let scheduler = scheduler_with(rig, "own-down", "2s", "sleep 300", "");
+    let first = scheduler.watch();
+    wait_until("it runs", || begun(&scheduler) == 1);
+    first.kill9();
+    let other = scheduler.with_other_ledger();
+    other.ok(&["--take-over", "down"]);
+    let slot = scheduler.witness.lines()[0].slot.clone();
+    let history = other.history();
+    let row = history.iter().find(|run| run["slot"] == *slot);
+    assert!(
+        row.is_some_and(|run| run["outcome"] == "cancelled"),
+        "{history:#?}"
+    );
+    assert_eq!(scheduler.containers().len(), 0, "`down` leaves nothing");
+}
+
 #[test]
 fn the_instance_goes_from_hand_to_hand_at_any_moment() {
     let rig = Rig::shared();

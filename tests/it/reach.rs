@@ -1,11 +1,13 @@
-//! Ways to an engine, through the program: over `ssh`, by a docker context. A fake `ssh` calls the docker CLI on this machine, as the real one does on the other.
+//! Ways to an engine, through the program: over `ssh`, by a docker context, over TLS, at a socket of a
+//! rootless engine. A fake `ssh` calls the docker CLI on this machine, as the real one does on the other.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cli::{Ended, Program};
+use crate::docker::{free_port, make_certificates};
 use crate::rig::{IMAGE, Rig};
 
 /// The program with a folder of its own before all others in its PATH.
@@ -131,4 +133,90 @@ fn named(far: &Far, text: &str) -> PathBuf {
     let path = far.program.state.path().join("name");
     fs::write(&path, text).expect("a file");
     path
+}
+
+/// `list images -q` over TCP, with these variables and files.
+fn over_tcp(port: u16, certificates: Option<&Path>) -> Ended {
+    let program = Program {
+        host: format!("tcp://127.0.0.1:{port}"),
+        ..Program::without_engine()
+    };
+    let mut command = program.command();
+    if let Some(folder) = certificates {
+        command
+            .env("DOCKER_TLS_VERIFY", "1")
+            .env("DOCKER_CERT_PATH", folder);
+    }
+    Ended::of(
+        command
+            .args(["list", "images", "-q"])
+            .output()
+            .expect("start the program"),
+    )
+}
+
+#[test]
+fn an_engine_behind_tls_takes_who_has_its_certificates_and_says_what_others_lack() {
+    let folder = tempfile::tempdir().expect("a folder");
+    make_certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (port, open_port) = (free_port(), free_port());
+    let _rig = Rig::with_flags(&[
+        &format!("--host=tcp://127.0.0.1:{port}"),
+        "--tlsverify",
+        &format!("--tlscacert={}", file("ca.pem")),
+        &format!("--tlscert={}", file("server-cert.pem")),
+        &format!("--tlskey={}", file("server-key.pem")),
+    ]);
+    assert!(!over_tcp(port, Some(folder.path())).ok().is_empty());
+
+    let others = tempfile::tempdir().expect("a folder");
+    make_certificates(others.path());
+    let nameless = tempfile::tempdir().expect("a folder");
+    fs::copy(folder.path().join("ca.pem"), nameless.path().join("ca.pem")).expect("copy");
+    let plain = std::net::TcpListener::bind(("127.0.0.1", open_port)).expect("listen");
+    std::thread::spawn(move || {
+        for mut client in plain.incoming().flatten() {
+            drop(std::io::Write::write_all(
+                &mut client,
+                b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            ));
+        }
+    });
+    for (ended, hint) in [
+        (over_tcp(port, None), "it wants TLS: set `DOCKER_TLS_VERIFY=1`"),
+        (
+            over_tcp(port, Some(others.path())),
+            "signed by the authority in `ca.pem`",
+        ),
+        (over_tcp(port, Some(nameless.path())), "`cert.pem` and `key.pem`"),
+        (over_tcp(open_port, Some(folder.path())), "it does not speak TLS"),
+    ] {
+        assert_eq!(ended.code, Some(4), "{ended:?}");
+        assert!(ended.stderr.contains(hint), "{hint}: {}", ended.stderr);
+    }
+}
+
+/// A rootless engine listens in the user's own runtime folder.
+#[test]
+fn a_rootless_engine_is_pointed_out_and_reached() {
+    let far = Far::to(Rig::shared());
+    let runtime = far.program.state.path();
+    std::os::unix::fs::symlink(Rig::shared().socket(), runtime.join("docker.sock")).expect("a link");
+    let mut command = far.program.command();
+    command
+        .env("XDG_RUNTIME_DIR", runtime)
+        .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        .args(["list", "images", "-q"]);
+    let away = Ended::of(command.output().expect("start the program"));
+    assert_eq!(away.code, Some(4), "{away:?}");
+    let rootless = format!("unix://{}/docker.sock", runtime.display());
+    let hint = format!("set `DOCKER_HOST={rootless}`");
+    assert!(away.stderr.contains(&hint), "{}", away.stderr);
+    command.env("DOCKER_HOST", rootless);
+    assert!(
+        !Ended::of(command.output().expect("start the program"))
+            .ok()
+            .is_empty()
+    );
 }

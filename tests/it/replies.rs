@@ -6,15 +6,16 @@
 //! not the engine, so nothing here is ever proven by whose process answers: what the fence finds
 //! out, it finds out from the engine's events and the mark in them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::chaos::{Random, number_from};
 use crate::judge::{Faults, Trial, Verdict, judge};
 use crate::proxy::{ALWAYS, Fault, Proxy, Request};
 use crate::rig::{Phase, Rig};
-use crate::scheduler::{Job, Scheduler, Watching, manifest, wait_until};
+use crate::scheduler::{Job, PATIENCE, Scheduler, Watching, manifest, send, wait_until};
 
 /// A scheduler whose every request goes through a proxy.
 struct Stage {
@@ -487,6 +488,76 @@ fn a_scheduler_killed_around_its_start_request_is_followed_by_one_that_knows() {
     assert_explained(&history, &[]);
     let ran = stage_lines("net-killed-work");
     assert_eq!(ran, verdict.runs, "as often as the history says");
+}
+
+/// The kinds of request that a slot takes from its arming to its pruning.
+const POINTS: [(&str, &str); 8] = [
+    ("POST", "/volumes/create"),
+    ("POST", "/containers/create"),
+    ("HEAD", "/archive"),
+    ("POST", "/update"),
+    ("POST", "/start"),
+    ("GET", "/logs"),
+    ("DELETE", ""),
+    ("GET", "/containers/json"),
+];
+
+/// The power switch of `crash` on the real program, by sampling: it is killed just before and just after a
+/// request of each kind reaches the engine, and in the middle of the ledger's writes. `CHAOS_SEED`
+/// repeats the order and the moments.
+#[test]
+fn the_real_program_is_killed_at_requests_and_writes() {
+    let seed = number_from("CHAOS_SEED").unwrap_or_else(|| Timestamp::now().as_second().unsigned_abs());
+    println!("CHAOS_SEED={seed}");
+    let mut random = Random(seed);
+    let stage = Stage::with_options(
+        "net-points",
+        &[("work", 4, "sleep 0.2")],
+        "history: {succeeded: 1, failed: 1}",
+    );
+    let (mut watching, known_since) = stage.watch();
+    for (method, path) in POINTS {
+        let delivered = random.below(2) == 0;
+        let fault = if delivered {
+            Fault::LoseReply
+        } else {
+            Fault::LoseRequest
+        };
+        let pid = watching.pid();
+        let planted = stage.proxy.plant(1, fault, move |request| {
+            let strikes = request.is(method, path) || (path.is_empty() && request.method == method);
+            if strikes {
+                send(pid, "KILL");
+            }
+            strikes
+        });
+        println!("killed at {method} {path}, delivered: {delivered}");
+        wait_until("the switch is thrown", || planted.hits() == 1);
+        watching.kill9();
+        watching = stage.scheduler.watch();
+        stage.go_on(1);
+    }
+    let wal = stage.scheduler.ledger().join("ledger.db-wal");
+    let written = || std::fs::metadata(&wal).and_then(|wal| wal.modified()).ok();
+    for _ in 0..6 {
+        for _ in 0..=random.below(12) {
+            let before = written();
+            let end = Instant::now() + PATIENCE;
+            while written() == before && Instant::now() < end {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        watching.kill9();
+        watching = stage.scheduler.watch();
+        stage.go_on(1);
+    }
+    let (verdict, history) = stage.judged((watching, known_since));
+    assert_explained(&history, &["the scheduler was down"]);
+    assert_eq!(
+        stage_lines("net-points-work"),
+        verdict.runs,
+        "as often as the history says"
+    );
 }
 
 fn stage_lines(witness: &str) -> u64 {

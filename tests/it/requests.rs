@@ -17,7 +17,7 @@ use crate::proxy::{Proxy, Request};
 use crate::rig::{IMAGE, Rig, VOLUME_IMAGE};
 
 /// Commands that never ask an engine, whatever their arguments.
-pub const SILENT: [&str; 15] = [
+pub const SILENT: [&str; 16] = [
     "ack",
     "completions",
     "export",
@@ -27,6 +27,7 @@ pub const SILENT: [&str; 15] = [
     "import crontab",
     "import kubernetes",
     "import ofelia",
+    "init",
     "inspect",
     "list jobs",
     "ls",
@@ -261,6 +262,7 @@ fn every_request_of_every_command() {
 /// Commands that know no ledger.
 fn engine_alone(all: &mut Recorder<'_>) {
     all.record("version", 0, &["version", "--verbose"]);
+    all.record("doctor", 0, &["doctor"]);
     all.record("list images", 0, &["list", "images"]);
     all.record(
         "list images",

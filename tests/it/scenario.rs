@@ -19,7 +19,7 @@
 mod check;
 mod declare;
 mod simulate;
-mod world;
+pub mod world;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ fn every_scenario_has_its_golden_transcript() {
 }
 
 /// Runs `work` on each item, on as many threads as there are cores; what it found, in order.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Option<R> + Sync) -> Vec<(&T, R)> {
+pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Option<R> + Sync) -> Vec<(&T, R)> {
     let next = AtomicUsize::new(0);
     let found = Mutex::new(BTreeMap::new());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -113,7 +113,7 @@ fn check(path: &Path, bless: bool) -> Result<(), String> {
     if why.is_empty() { Ok(()) } else { Err(why) }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or(panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("?"))
@@ -140,8 +140,8 @@ fn run(script: &str) -> (String, Vec<String>) {
 }
 
 /// A world, and what a script is told of it.
-struct Stage {
-    world: World,
+pub struct Stage {
+    pub world: World,
     quiet: bool,
     requests_seen: usize,
     /// Random texts as they came up, in order: each is shown as one of the same width.
@@ -149,7 +149,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Stage {
+    pub fn new() -> Stage {
         Stage {
             world: World::new("2026-11-23T00:00:00Z".parse().unwrap()),
             quiet: false,
@@ -158,7 +158,7 @@ impl Stage {
         }
     }
 
-    async fn command(&mut self, line: &str) -> String {
+    pub async fn command(&mut self, line: &str) -> String {
         let words = shlex::split(line).unwrap_or_else(|| panic!("cannot read `{line}`"));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let said = match words[..] {
@@ -454,7 +454,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 /// What happens to the engine: `crash`, `stop`, `start`, `image REF`, `publish REF`,
 /// `network [rm] NAME`, `volume NAME`, `live-restore on`, `away 5m`, `refuse KIND STATUS TEXT`,
 /// `drop-reply KIND`, `never-sent KIND`, `delay KIND 2m`, `fail-late 15s STATUS TEXT`,
-/// `crash-at KIND before|log|hidden|after`, `log-driver NAME`, `kill-processes-of NAME`,
+/// `crash-at KIND before|log|hidden|after`, `slow KIND 2m`, `stale-lists 1m`, `reboot`, `log-driver NAME`, `kill-processes-of NAME`,
 /// `without-shell NAME`, `install NAME SCRIPT`, `heal`.
 fn engine_command(world: &mut World, words: &[&str]) {
     let engine = world.engine.clone();
@@ -472,6 +472,17 @@ fn engine_command(world: &mut World, words: &[&str]) {
         ["network", name] => engine.network_create(name),
         ["network", "rm", name] => engine.network_rm(name),
         ["crash"] => engine.crash(),
+        ["reboot"] => engine.host_reboot(),
+        ["slow", kind, wait] => nth(
+            kind,
+            Verdict::Slow {
+                before: duration(wait),
+                after: Duration::ZERO,
+            },
+        ),
+        ["stale-lists", how_long] => engine.inject(Fault::StaleLists {
+            until: world.now() + duration(how_long),
+        }),
         ["stop"] => engine.shut_down(),
         ["start"] => engine.restart(),
         ["start", "after", wait] => engine.restart_after(duration(wait)),

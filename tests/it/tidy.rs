@@ -11,7 +11,7 @@ use std::path::Path;
 const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// Which rooms a room may use.
-const IMPORTS: [(&str, &[&str]); 20] = [
+const IMPORTS: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("schedule", &["model"]),
     ("plan", &["model", "schedule"]),

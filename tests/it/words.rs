@@ -60,7 +60,13 @@ fn ages(text: &str) -> String {
                 }
             }
         }
-        same.push(words.join(" "));
+        // A moment later they are other words.
+        let line = ["less than ", "Less than ", "about ", "About "]
+            .iter()
+            .fold(words.join(" "), |line, words| {
+                line.replace(&format!("{words}N units"), "N units")
+            });
+        same.push(line);
     }
     same.join("\n") + "\n"
 }

@@ -141,16 +141,22 @@ fn parse_event(line: &[u8]) -> Option<EngineEvent> {
         0 => i128::from(event.time) * 1_000_000_000,
         nanos => i128::from(nanos),
     };
+    let labels = event.actor.attributes.unwrap_or_default();
+    let signal = labels.get("signal").map(String::as_str);
     Some(EngineEvent {
         at: Timestamp::from_nanosecond(nanos).ok()?,
-        action: action(event.action),
+        action: action(event.action, signal),
         container: event.actor.id,
-        labels: event.actor.attributes.unwrap_or_default(),
+        labels,
     })
 }
 
-fn action(word: String) -> EventAction {
+/// A job may do anything with other signals: HUP and the like are no wish for its end.
+const ENDING: [&str; 4] = ["2", "3", "9", "15"];
+
+fn action(word: String, signal: Option<&str>) -> EventAction {
     match word.as_str() {
+        "kill" if signal.is_some_and(|signal| ENDING.contains(&signal)) => EventAction::Kill,
         "create" => EventAction::Create,
         "start" | "init" => EventAction::Start,
         "die" | "died" => EventAction::Die,

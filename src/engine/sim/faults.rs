@@ -62,6 +62,34 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
+    pub const ALL: [RequestKind; 25] = [
+        RequestKind::Info,
+        RequestKind::List,
+        RequestKind::Inspect,
+        RequestKind::Images,
+        RequestKind::Image,
+        RequestKind::Networks,
+        RequestKind::Volumes,
+        RequestKind::Stat,
+        RequestKind::Events,
+        RequestKind::Logs,
+        RequestKind::Create,
+        RequestKind::Mark,
+        RequestKind::WriteFiles,
+        RequestKind::Start,
+        RequestKind::Stop,
+        RequestKind::Kill,
+        RequestKind::Remove,
+        RequestKind::Pull,
+        RequestKind::CreateVolume,
+        RequestKind::RemoveVolume,
+        RequestKind::Attach,
+        RequestKind::ExecCreate,
+        RequestKind::ExecStart,
+        RequestKind::ExecInspect,
+        RequestKind::Signal,
+    ];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

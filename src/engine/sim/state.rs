@@ -623,6 +623,7 @@ impl State {
                 .filter_map(|c| Some((c.id.clone(), c.process?)))
                 .collect();
             for (id, number) in claimed {
+                self.emit(&id, EventAction::Kill);
                 let ending = self.stop_ending(&id).unwrap_or(Ending::code(137));
                 self.end_process(number, ending);
             }

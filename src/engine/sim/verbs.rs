@@ -352,7 +352,7 @@ impl State {
         if !self.is_running(&id) {
             return Reply::Now(Ok(()));
         }
-        self.emit(&id, EventAction::Other("kill".to_owned()));
+        self.emit(&id, EventAction::Kill);
         let number = self.containers.get(&id).and_then(|container| container.process);
         if let (Some(number), Some(ending)) = (number, self.stop_ending(&id)) {
             self.end_process(number, ending);
@@ -411,7 +411,7 @@ impl State {
                 format!("Cannot kill container: {id}: Container {id} is not running"),
             )),
             Some(ContainerStatus::Running) => {
-                self.emit(&id, EventAction::Other("kill".to_owned()));
+                self.emit(&id, EventAction::Kill);
                 if let Some(number) = self.containers.get(&id).and_then(|container| container.process) {
                     self.signal_kill(&id, number);
                 }

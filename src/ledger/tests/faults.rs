@@ -256,7 +256,7 @@ fn a_transaction_without_commit_leaves_nothing() {
     assert_eq!(ledger.read(|tx| meta(tx, "half")).unwrap(), None);
     // A panic inside a transaction rolls it back and leaves the ledger usable.
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _ = ledger.write(|tx| -> std::result::Result<(), Fault> {
+        let _ = ledger.write(point::Write::Record, |tx| -> std::result::Result<(), Fault> {
             set_meta(tx, "half", "done")?;
             panic!("in the middle")
         });
@@ -672,7 +672,7 @@ fn compacting_deletes_what_is_old_and_over_and_nothing_else() {
         // `running` gives all runs one due time.
         let at = sql::At(at.at());
         ledger
-            .write(|tx| {
+            .write(point::Write::Record, |tx| {
                 Ok(tx.execute(
                     "UPDATE runs SET due_at = ?2, last_due_at = ?2 WHERE id = ?1",
                     (id, at),

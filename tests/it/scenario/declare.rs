@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use docker_scheduler::model::{
-    Backoff, Concurrency, ContainerSpec, Desired, ExecTarget, History, Job, JobName, MissedFires, Mount,
-    MountKind, NetworkAttachment, OnUnknown, Origin, Place, Policy, PullPolicy, Text, Trigger, Triggers,
-    Which,
+    Backoff, Concurrency, ContainerSpec, Desired, ExecTarget, FileKind, FileSource, History, Job, JobFile,
+    JobName, MissedFires, Mount, MountKind, NetworkAttachment, OnUnknown, Origin, Place, Policy, PullPolicy,
+    Text, Trigger, Triggers, Which,
 };
 use docker_scheduler::schedule::{parse_days, parse_duration};
 
@@ -95,6 +95,17 @@ fn apply_key(job: &mut Job, key: &str, value: &str, zone: &str) {
             job.container.command = Some(words.into_iter().map(Text::plain).collect());
         }
         "pull" => job.container.pull_policy = pull_policy(value),
+        "secret" => job.container.files.push(JobFile {
+            kind: FileKind::Secret,
+            name: "secret".to_owned(),
+            target: "/run/secrets/secret".to_owned(),
+            source: FileSource::Content {
+                content: Text::sensitive(value),
+                uid: 0,
+                gid: 0,
+                mode: 0o444,
+            },
+        }),
         "networks" => job.container.networks = value.split(',').map(network).collect(),
         "volume" => job.container.mounts.push(external_volume(value)),
         "timeout" => job.policy.timeout = Some(duration(value)),

@@ -7,6 +7,8 @@
 //! planner forgot shows as a late start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use docker_scheduler::engine::EngineError;
 use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Verdict};
 use docker_scheduler::event::Event;
 use docker_scheduler::ledger::Ledger;
+use docker_scheduler::ledger::point::{Side, Write};
 use docker_scheduler::model::{
     Concurrency, Desired, Gap, GapKind, Instance, JobName, LABEL_INSTANCE, Lane, Owner, Pause, RunId,
     RunTrigger,
@@ -58,6 +61,8 @@ pub struct World {
     pub checks: Arc<Mutex<Checks>>,
     pub process: Option<Process>,
     kill: Arc<Mutex<Kill>>,
+    /// A scheduler that is killed under a watch comes back after that long; `None`: it stays away.
+    pub comes_back: Option<Duration>,
     state: tempfile::TempDir,
     /// Which folder under `state` is the ledger's.
     ledger_name: String,
@@ -79,12 +84,53 @@ impl Drop for Process {
     }
 }
 
-/// At which request the scheduler is to be killed, and where it was.
+/// Where a process can be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Point {
+    Ledger(Write),
+    Engine(RequestKind),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Point::Ledger(write) => write!(f, "ledger {}", write.as_str()),
+            Point::Engine(kind) => write!(f, "engine {}", kind.as_str()),
+        }
+    }
+}
+
+/// Where the scheduler is to be killed, and where it was.
 #[derive(Default)]
 struct Kill {
     /// The kind, whether the request is delivered, and how many of them come before.
     at: Option<(RequestKind, bool, u32)>,
+    /// The same among all points, counted from 0 over all lives.
+    at_point: Option<(usize, Side)>,
+    /// Every point that was come to.
+    passed: Vec<Point>,
+    /// The number of the process that lives.
+    lives: Option<u32>,
     happened: Option<String>,
+}
+
+/// What a killed process unwinds with: no message, no trace.
+struct Killed;
+
+/// Why there is no scheduler.
+#[derive(Debug)]
+pub enum NotStarted {
+    Refused(ClaimError),
+    Killed(String),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotStarted::Refused(why) => why.fmt(f),
+            NotStarted::Killed(at) => write!(f, "killed {at}"),
+        }
+    }
 }
 
 /// What keeps a pass from being made.
@@ -118,6 +164,7 @@ impl World {
             checks,
             process: None,
             kill,
+            comes_back: None,
             state: state_dir(),
             ledger_name: "a".to_owned(),
             processes: 0,
@@ -172,23 +219,63 @@ impl World {
         self.kill.lock().unwrap().at = Some((kind, delivered, skip));
     }
 
+    /// The scheduler is killed at the point with that number, counted from 0 over all lives.
+    pub fn kill_at_point(&mut self, number: usize, side: Side) {
+        self.kill.lock().unwrap().at_point = Some((number, side));
+    }
+
+    /// Every point that a scheduler has come to.
+    pub fn points(&self) -> Vec<Point> {
+        self.kill.lock().unwrap().passed.clone()
+    }
+
     /// The scheduler is not to be killed any more.
     pub fn forget_kill(&mut self) {
-        *self.kill.lock().unwrap() = Kill::default();
+        let mut kill = self.kill.lock().unwrap();
+        (kill.at, kill.at_point, kill.happened) = (None, None, None);
     }
 
     /// Starts the scheduler when it does not run.
-    pub async fn start_process(&mut self, take_over: bool) -> Result<(), ClaimError> {
+    pub async fn start_process(&mut self, take_over: bool) -> Result<(), NotStarted> {
+        loop {
+            match (self.try_start(take_over).await, self.comes_back) {
+                (Err(NotStarted::Killed(_)), Some(pause)) => self.clock.pass(pause).await,
+                (started, _) => return started,
+            }
+        }
+    }
+
+    async fn try_start(&mut self, take_over: bool) -> Result<(), NotStarted> {
         if self.process.is_some() {
             return Ok(());
         }
-        let ledger = Arc::new(Ledger::open(&self.state_dir())?);
+        let ledger = Ledger::open(&self.state_dir()).map_err(|error| NotStarted::Refused(error.into()))?;
+        let ledger = Arc::new(ledger);
         self.checks.lock().unwrap().use_ledger(&ledger, take_over);
         self.processes += 1;
-        let engine = self.engine.client(self.processes);
-        claim(&engine, &ledger, &Instance::default(), take_over).await?;
+        let number = self.processes;
+        self.kill.lock().unwrap().lives = Some(number);
+        let kill = self.kill.clone();
+        ledger.on_write(Box::new(move |write, side| {
+            // Not under the lock: whoever unwinds leaves it behind.
+            let dies = kill.lock().unwrap().at_write(number, write, side);
+            if dies {
+                resume_unwind(Box::new(Killed));
+            }
+        }));
+        let engine = self.engine.client(number);
+        let (claiming, claimed, clock) = (engine.clone(), ledger.clone(), self.clock.clone());
+        let task = tokio::spawn(async move {
+            claim(&claiming, &claimed, &Instance::default(), take_over).await?;
+            Ok::<_, ClaimError>(note_downtime(&claimed, clock.now())?)
+        });
+        match self.drive(task).await {
+            Ok(claimed) => claimed.map_err(NotStarted::Refused)?,
+            Err(Trouble::Killed(at) | Trouble::Observe(at) | Trouble::Apply(at)) => {
+                return Err(NotStarted::Killed(at));
+            }
+        }
         let now = self.now();
-        note_downtime(&ledger, now)?;
         let events = self.events.clone();
         let context = Arc::new(Context {
             engine: Arc::new(engine),
@@ -218,10 +305,22 @@ impl World {
     /// Slots up to now were not watched, for that reason.
     pub fn missed_time(&mut self, from: Timestamp, kind: GapKind) {
         let now = self.now();
-        if let Some(process) = &mut self.process {
-            let ledger = &process.context.ledger;
-            ledger.note_gap(Gap { from, to: now, kind }).unwrap();
-            process.up_since = now;
+        let Some(process) = &mut self.process else { return };
+        process.up_since = now;
+        let ledger = process.context.ledger.clone();
+        // One that is killed here finds no gap when it is back: it then was down, which is one, too.
+        let _ = self.in_process(|| ledger.note_gap(Gap { from, to: now, kind }).unwrap());
+    }
+
+    /// Work of the scheduler's own that is not a task.
+    fn in_process<T>(&mut self, work: impl FnOnce() -> T) -> Result<T, Trouble> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(done) => Ok(done),
+            Err(panic) if panic.is::<Killed>() => {
+                self.look_for_kill()?;
+                unreachable!("a process is killed once")
+            }
+            Err(panic) => resume_unwind(panic),
         }
     }
 
@@ -229,6 +328,7 @@ impl World {
 
     /// What would be done now.
     pub async fn plan(&mut self) -> Result<Plan, Trouble> {
+        self.look_for_kill()?;
         self.collect_lanes().await;
         let Some(process) = &self.process else {
             return Err(Trouble::Observe("no scheduler".to_owned()));
@@ -280,6 +380,7 @@ impl World {
             exclusive: job.policy.concurrency != Concurrency::Allow,
             caps: self.desired.caps.of(job.policy.group.as_deref()),
             group: job.policy.group,
+            deadline: None,
             settled: None,
         };
         let task =
@@ -290,11 +391,24 @@ impl World {
     /// Lets time pass under a watching scheduler; under none once it was killed.
     pub async fn watch(&mut self, how_long: Duration) -> Result<(), Trouble> {
         let end = self.clock.monotonic() + how_long;
-        let result = self.watch_until(end).await;
-        if result.is_err() || self.process.is_none() {
-            self.clock.pass(end.saturating_sub(self.clock.monotonic())).await;
+        loop {
+            let result = self.watch_until(end).await;
+            let left = end.saturating_sub(self.clock.monotonic());
+            match (&result, self.comes_back) {
+                (Err(Trouble::Killed(_)), Some(pause)) => {
+                    self.clock.pass(pause).await;
+                    if left <= pause || self.start_process(false).await.is_err() {
+                        return result;
+                    }
+                }
+                _ => {
+                    if result.is_err() || self.process.is_none() {
+                        self.clock.pass(left).await;
+                    }
+                    return result;
+                }
+            }
         }
-        result
     }
 
     async fn watch_until(&mut self, end: Duration) -> Result<(), Trouble> {
@@ -336,11 +450,15 @@ impl World {
     /// Plans, writes, and hands the lanes' work to tasks of their own. Returns when to look again.
     async fn watch_once(&mut self) -> Result<Option<Timestamp>, Trouble> {
         let plan = self.plan().await?;
-        let Some(process) = &mut self.process else {
+        let Some(process) = &self.process else {
             return Ok(None);
         };
         let context = process.context.clone();
-        apply::write(&context, &plan).map_err(|error| Trouble::Apply(error.to_string()))?;
+        self.in_process(|| apply::write(&context, &plan))?
+            .map_err(|error| Trouble::Apply(error.to_string()))?;
+        let Some(process) = &mut self.process else {
+            return Ok(None);
+        };
         for (lane, steps) in lanes(&plan) {
             assert!(
                 !process.lanes.contains_key(&lane),
@@ -350,9 +468,8 @@ impl World {
             let task = tokio::spawn(async move { carry_out(&context, steps).await });
             process.lanes.insert(lane, task);
         }
-        context
-            .ledger
-            .heartbeat(self.clock.now())
+        let now = self.clock.now();
+        self.in_process(|| context.ledger.heartbeat(now))?
             .map_err(|error| Trouble::Apply(error.to_string()))?;
         Ok(plan.next_wake)
     }
@@ -412,12 +529,12 @@ impl World {
     async fn drive<T>(&mut self, task: JoinHandle<T>) -> Result<T, Trouble> {
         for _ in 0..PATIENCE {
             breathe().await;
-            if task.is_finished() {
-                return Ok(task.await.unwrap());
-            }
             if let Err(killed) = self.look_for_kill() {
                 task.abort();
                 return Err(killed);
+            }
+            if task.is_finished() {
+                return Ok(task.await.unwrap());
             }
             let step = self
                 .clock
@@ -465,7 +582,31 @@ struct Finished {
 }
 
 impl Kill {
+    fn at_write(&mut self, process: u32, write: Write, side: Side) -> bool {
+        if self.lives != Some(process) {
+            return true;
+        }
+        let point = Point::Ledger(write);
+        if side == Side::Before {
+            self.passed.push(point);
+        }
+        self.strikes(point, side)
+    }
+
     fn verdict(&mut self, request: &Request) -> Verdict {
+        let point = Point::Engine(request.kind);
+        if request.client > 0 && self.lives != Some(request.client) {
+            return Verdict::CallerDies { delivered: false };
+        }
+        if request.client > 0 {
+            self.passed.push(point);
+            for side in [Side::Before, Side::After] {
+                if self.strikes(point, side) {
+                    let delivered = side == Side::After;
+                    return Verdict::CallerDies { delivered };
+                }
+            }
+        }
         match &mut self.at {
             Some((kind, _, skip)) if *kind == request.kind && *skip > 0 => *skip -= 1,
             Some((kind, delivered, _)) if *kind == request.kind => {
@@ -473,11 +614,24 @@ impl Kill {
                 let when = if delivered { "after" } else { "before" };
                 self.happened = Some(format!("{when} `{request}`"));
                 self.at = None;
+                self.lives = None;
                 return Verdict::CallerDies { delivered };
             }
             _ => {}
         }
         Verdict::Pass
+    }
+
+    /// Whether the process is to be killed at the point that it has come to.
+    fn strikes(&mut self, point: Point, side: Side) -> bool {
+        let strikes = self.at_point == Some((self.passed.len() - 1, side));
+        if strikes {
+            let when = if side == Side::After { "after" } else { "before" };
+            self.happened = Some(format!("{when} `{point}`"));
+            self.at_point = None;
+            self.lives = None;
+        }
+        strikes
     }
 }
 
@@ -527,7 +681,9 @@ async fn listen(context: Arc<Context>) {
                 let kind = GapKind::EngineUnreachable;
                 context.ledger.note_gap(Gap { from, to: now, kind }).unwrap();
             }
-            while let Some(Ok(_)) = events.next().await {}
+            while let Some(Ok(event)) = events.next().await {
+                context.stream.heard(&event);
+            }
             context.stream.broken();
         }
         away_since.get_or_insert_with(|| context.clock.now());
