@@ -156,7 +156,6 @@ impl Checkout {
     }
 
     /// Nothing is moved while this is held.
-    #[must_use]
     pub fn reading(&self) -> MutexGuard<'_, ()> {
         self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
     }

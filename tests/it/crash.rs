@@ -378,6 +378,10 @@ const POINTS: [(u32, &str); 63] = [
 /// Those at which no world above is stopped, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("ledger request-cancel", "a command's single write, `cancel`"),
+    (
+        "ledger release",
+        "ends the hold of an `unknown` run: one write, made again at the next look",
+    ),
     ("ledger settle", "of tests alone"),
     ("ledger pause", "a command's single write"),
     ("ledger resume", "a command's single write"),

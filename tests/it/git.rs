@@ -39,6 +39,12 @@ fn job(name: &str) -> String {
     )
 }
 
+/// A repository that has this manifest in its folder `jobs`.
+pub fn repository_of(manifest: &Path, folder: &Path) {
+    repository(folder);
+    commit(folder, &fs::read_to_string(manifest).expect("a manifest"));
+}
+
 /// A repository with these manifests in its folder `jobs`.
 fn repository(folder: &Path) {
     fs::create_dir_all(folder.join("jobs/data")).expect("made");

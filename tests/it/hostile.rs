@@ -217,7 +217,7 @@ fn no_positional_argument_surprises_a_command() {
 
 /// The places of the engine's API that commands may ask; a name has no slash and begins with no dot.
 const PLACES: &str = concat!(
-    r"^(GET /(version|info|networks|volumes|containers/json|images/json)",
+    r"^(GET /(version|info|events|networks|volumes|containers/json|images/json)",
     r"|GET /containers/[A-Za-z0-9][A-Za-z0-9_.-]*/(json|logs)",
     r"|GET /images/[A-Za-z0-9][A-Za-z0-9_./:@-]*/json",
     r"|HEAD /containers/[A-Za-z0-9][A-Za-z0-9_.-]*/archive",

@@ -32,11 +32,10 @@ fn of_mounts(mountinfo: &str) -> Option<String> {
             return None;
         }
         let parts: Vec<&str> = source.split('/').collect();
-        let id = (parts.windows(2))
-            .find(|pair| FOLDERS.contains(&pair[0]))
-            .map(|pair| pair[1])?;
-        let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_id.then(|| id.to_owned())
+        let is_id = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (parts.windows(2))
+            .find(|pair| FOLDERS.contains(&pair[0]) && is_id(pair[1]))
+            .map(|pair| pair[1].to_owned())
     })
 }
 

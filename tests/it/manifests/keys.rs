@@ -38,9 +38,15 @@ const SECTIONS: [&str; 15] = [
 fn manifest() -> (String, Vec<String>) {
     let mut samples: Yaml = serde_yaml::from_str(SAMPLES).expect("YAML");
     samples.apply_merge().expect("merge keys");
-    let text = serde_yaml::to_string(&samples).expect("YAML");
-    for place in not_supported(&text) {
-        leave_out(&mut samples, &place);
+    // What the engine cannot do is said once the manifest is otherwise right.
+    loop {
+        let places = not_supported(&serde_yaml::to_string(&samples).expect("YAML"));
+        if places.is_empty() {
+            break;
+        }
+        for place in places {
+            leave_out(&mut samples, &place);
+        }
     }
     let jobs = samples["jobs"].as_mapping().expect("jobs").keys();
     let names = jobs
@@ -55,6 +61,7 @@ fn not_supported(text: &str) -> Vec<Vec<String>> {
     let program = Program::without_engine();
     program.declare("keys.yaml", text);
     program.declare("some.env", "");
+    program.declare("db.secret", "");
     let said = program
         .run(&["--config", &operator(&program), "validate", "--format", "json"])
         .stdout;
@@ -156,10 +163,18 @@ fn requests_at(api: ApiVersion, text: &str) -> (BTreeMap<String, Vec<Asked>>, St
     };
     program.declare("keys.yaml", text);
     program.declare("some.env", "FROM_FILE=yes\n");
+    program.declare("db.secret", "");
     let applied = program.run(&["--config", &operator(&program), "apply"]);
     assert!(applied.code == Some(0) || applied.code == Some(1), "{applied:?}");
     assert!(!applied.stderr.contains("not expected here"), "{applied:?}");
-    sorted(fake.requests())
+    let folder = program.state.path().display().to_string();
+    let mut requests = fake.requests();
+    for request in &mut requests {
+        request.body = String::from_utf8_lossy(&request.body)
+            .replace(&folder, "/DIR")
+            .into_bytes();
+    }
+    sorted(requests)
 }
 
 /// A request of a job, in words; a create as its body.
