@@ -1,6 +1,7 @@
 //! Integration tests: the real parts together, in one binary.
 
 mod attributes;
+mod canary;
 mod chaos;
 mod cli;
 mod cluster;
