@@ -83,7 +83,12 @@ mod system {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod system {
+    pub(super) use crate::os::{boottime, monotonic};
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod system {
     use std::sync::OnceLock;
     use std::time::{Duration, Instant};

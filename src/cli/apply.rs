@@ -2,6 +2,7 @@
 
 use crate::apply::{self as carry, ApplyError, wait_for_end};
 use crate::model::{ContainerName, Desired, Outcome, Removals, Run, RunId};
+use crate::os;
 use crate::plan::{plan, render};
 use crate::source;
 
@@ -94,7 +95,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
 
 /// The directory that later commands mean when they are told none.
 fn remember(session: &Session, dir: &std::path::Path) -> Result<(), CommandError> {
-    let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let absolute = os::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     session
         .ledger()
         .set_directory(&absolute)

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -14,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{SourceError, load, note_commits, settle};
 use crate::manifest::{Files, Loaded, ManifestFile, Settings};
 use crate::model::{Desired, JobName, Removals};
+use crate::os;
 
 /// The newest version of each manifest that had no errors, with the env texts that belong to it. Kept
 /// on disk, so that a broken file keeps its jobs over a restart too.
@@ -31,9 +31,7 @@ impl LastGood {
     /// # Errors
     /// When the folder can be neither made nor listed.
     pub fn open(folder: &Path) -> io::Result<LastGood> {
-        let mut builder = fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(folder)?;
+        os::private_dir(folder)?;
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
@@ -112,15 +110,10 @@ impl LastGood {
             return Ok(());
         };
         let temporary = path.with_extension("new");
-        let mut out = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut out = os::draft(&temporary)?;
         out.write_all(&serde_json::to_vec(file)?)?;
         out.sync_all()?;
-        fs::rename(&temporary, &path)
+        os::replace(&temporary, &path)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::engine::context::Source;
 use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, EngineKind, SharedEngine};
 use crate::ledger::{self, WatchLock};
 use crate::model::{Instance, LABEL_INSTANCE, LABEL_LEDGER};
+use crate::os;
 
 use super::super::declared::{self, Manifests as Declared};
 use super::super::error::CommandError;
@@ -75,7 +76,7 @@ fn operator_file(settings: &Settings) -> (OperatorFile, App) {
             let found = match metadata {
                 None => OperatorFound::Absent,
                 Some(metadata) => OperatorFound::Read {
-                    writable_by_others: writable_by_others(&metadata),
+                    writable_by_others: os::writable_by_others(&metadata),
                     rules: config.policy.clone(),
                 },
             };
@@ -85,24 +86,6 @@ fn operator_file(settings: &Settings) -> (OperatorFile, App) {
             )
         }
     }
-}
-
-#[cfg(unix)]
-fn writable_by_others(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let group = metadata.mode() & 0o020 != 0 && metadata.gid() != 0 && !is_own_group(metadata.gid());
-    metadata.mode() & 0o002 != 0 || group
-}
-
-/// Many systems give each user a group of their own, in which nobody else is.
-#[cfg(unix)]
-fn is_own_group(group: u32) -> bool {
-    rustix::process::getegid().as_raw() == group && rustix::process::geteuid().as_raw() == group
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_: &fs::Metadata) -> bool {
-    false
 }
 
 /// Heading and causes in one line.
@@ -282,13 +265,13 @@ fn state_folder(app: &App) -> StateFolder {
     };
     let found = match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => StateFound::There {
-            mode: mode(&metadata),
-            writable: may_write(&path),
+            mode: os::mode(&metadata),
+            writable: os::may_fill(&path),
         },
         Ok(_) => StateFound::CannotBeMade("something else is there".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = surroundings::existing(&path);
-            if may_write(&parent) {
+            if os::may_fill(&parent) {
                 StateFound::Absent
             } else {
                 StateFound::CannotBeMade(format!("`{}` cannot be written", parent.display()))
@@ -303,22 +286,6 @@ fn state_folder(app: &App) -> StateFolder {
     }
 }
 
-#[cfg(unix)]
-fn mode(metadata: &fs::Metadata) -> u32 {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o7777
-}
-
-#[cfg(not(unix))]
-fn mode(_: &fs::Metadata) -> u32 {
-    0o700
-}
-
-fn may_write(path: &Path) -> bool {
-    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(path, access).is_ok()
-}
-
 /// The ledger's file system, and the engine's where that is on this machine.
 fn disks(state: &StateFolder, engine: Option<&Path>) -> Vec<Disk> {
     let ledger = state.path.as_deref().map(surroundings::existing);
@@ -330,13 +297,12 @@ fn disks(state: &StateFolder, engine: Option<&Path>) -> Vec<Disk> {
 }
 
 fn disk(whose: &'static str, path: &Path) -> Option<Disk> {
-    let found = rustix::fs::statvfs(path).ok()?;
+    let found = os::space(path)?;
     Some(Disk {
         whose,
         path: path.to_owned(),
-        free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
-        // A file system that makes inodes as it goes says that it has none.
-        free_files: (found.f_files > 0).then_some(found.f_favail),
+        free_bytes: found.free_bytes,
+        free_files: found.free_files,
     })
 }
 
