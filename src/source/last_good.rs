@@ -47,7 +47,7 @@ impl LastGood {
             match kept {
                 Ok(file) => drop(files.insert(file.path.clone(), file)),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a last good manifest is unreadable")
+                    tracing::warn!(path = %path.display(), %error, "the last good version of a manifest cannot be read: while that manifest is broken, its jobs are missing")
                 }
             }
         }
@@ -197,7 +197,7 @@ pub enum DirState {
 pub fn guard(previous: &BTreeSet<JobName>, now: &Desired, dir: DirState) -> Removals {
     let lost = previous
         .iter()
-        .filter(|name| !now.jobs.contains_key(*name) && !now.inactive.contains(*name))
+        .filter(|name| !now.jobs.contains_key(*name) && !now.inactive.contains_key(*name))
         .count();
     if lost == 0 {
         return Removals::Allowed;

@@ -46,7 +46,7 @@ impl Watcher {
             match Watcher::native(dir, &dirty) {
                 Ok(watcher) => return Ok(watcher),
                 Err(error) if watches_used_up(&error) => {
-                    tracing::warn!(%error, "no file watches left: looking every {POLL:?} instead");
+                    tracing::warn!(%error, "no file watches left (`fs.inotify.max_user_watches`): looking every {POLL:?} instead");
                 }
                 Err(error) => return Err(error),
             }
@@ -130,7 +130,7 @@ impl Watcher {
             {
                 *self = polling;
             }
-            tracing::warn!(%error, polls = self.polls, "cannot watch every folder");
+            tracing::warn!(%error, polls = self.polls, "some folders cannot be watched: changes there are noticed within 30 seconds");
         }
     }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{self, Clock as _, SystemClock};
 use crate::doctor::{
     Answers, Case, Disk, Engine, Ledger, LedgerCase, Logins, Manifests, ManifestsFound, OperatorFile,
     OperatorFound, Question, StateFolder, StateFound, Unarmed,
@@ -124,7 +124,7 @@ async fn ask_engine(app: &App, instance: &Instance) -> Result<(Answers, EngineIn
         operating_system: info.operating_system.clone(),
         warnings: info.warnings.clone(),
         log_driver: info.default_log_driver.clone(),
-        clock_ahead: info.system_time.map(|theirs| ahead(theirs, before, after)),
+        clock_ahead: info.system_time.map(|theirs| clock::ahead(theirs, before, after)),
         identity: info.identity.clone(),
         questions,
         lock,
@@ -138,18 +138,6 @@ fn chosen_by(source: &Source) -> String {
         Source::HostVariable => "by `DOCKER_HOST`".to_owned(),
         Source::Context(name) => format!("by the docker context `{name}`"),
         Source::Default => "the default".to_owned(),
-    }
-}
-
-/// How far a clock that was read between two readings of ours is ahead of it: nothing, when it may
-/// agree with it.
-fn ahead(theirs: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
-    if theirs < before {
-        theirs.duration_since(before)
-    } else if theirs > after {
-        theirs.duration_since(after)
-    } else {
-        SignedDuration::ZERO
     }
 }
 
@@ -355,20 +343,5 @@ fn logins(settings: &Settings) -> Logins {
                 .collect(),
         },
         Err(why) => Logins::Unreadable { path, why },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_may_agree_is_not_ahead() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let (before, after) = (at("2026-11-23T01:00:00Z"), at("2026-11-23T01:00:01Z"));
-        let seconds = |theirs| ahead(at(theirs), before, after).as_secs();
-        assert_eq!(seconds("2026-11-23T01:00:00.5Z"), 0);
-        assert_eq!(seconds("2026-11-23T00:59:00Z"), -60);
-        assert_eq!(seconds("2026-11-23T01:02:01Z"), 120);
     }
 }
