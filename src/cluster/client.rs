@@ -474,10 +474,18 @@ fn refused(status: &kube::core::Status) -> ClusterError {
             })
             .collect()
     });
+    let pause = status
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
+    let message = match pause {
+        0 => status.message.clone(),
+        seconds => format!("{}; it asks to come again in {seconds} s", status.message),
+    };
     ClusterError::Refused {
         code: status.code,
         reason: status.reason.clone(),
-        message: status.message.clone(),
+        message,
         causes: causes.unwrap_or_default(),
     }
 }
