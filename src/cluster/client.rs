@@ -525,6 +525,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_server_says_when_to_come_again() {
+        let status: kube::core::Status = serde_json::from_value(json!({
+            "status": "Failure", "code": 429, "reason": "TooManyRequests",
+            "message": "too many requests", "details": {"retryAfterSeconds": 7},
+        }))
+        .unwrap();
+        let told = refused(&status).to_string();
+        assert_eq!(told, "too many requests; it asks to come again in 7 s");
+    }
+
+    #[test]
     fn a_conflict_names_field_and_manager() {
         let error = ClusterError::Refused {
             code: 409,
