@@ -171,6 +171,9 @@ pub enum Verdict {
     DropReply,
     /// Not carried out; the caller cannot tell that from [`Verdict::DropReply`].
     NeverSent,
+    /// The connection is lost, and the engine breaks a start off before anything runs, as current
+    /// ones do. Any other request was not carried out.
+    BrokenOff,
     /// The engine answers with an error and does nothing.
     Refuse { status: u16, message: String },
     /// No connection.
