@@ -1,5 +1,5 @@
 // The programs of a current Docker engine, for tests: no distribution packs the newest one.
-module docker-scheduler.test/engine
+module docker-scheduler.invalid/tests/moby
 
 go 1.26.3
 

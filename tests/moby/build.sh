@@ -9,11 +9,11 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 mkdir -p "$target"
 target=$(cd "$target" && pwd)
-cd "$root/tests/engine"
+cd "$root/tests/moby"
 
 version=$(awk '$1 == "github.com/moby/moby/v2" {print $2; exit}' go.mod)
 digest=$(cat go.mod go.sum tools.go build.sh | sha256sum | cut -c1-12)
-where=$target/engine/$version-$digest
+where=$target/moby/$version-$digest
 if [ "${1:-}" = --where ]; then
     echo "$where"
     exit

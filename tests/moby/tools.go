@@ -1,8 +1,8 @@
 //go:build tools
 
-// Package engine names the programs of a current Docker engine, so that go.mod knows what they are
+// Package moby names the programs of a current Docker engine, so that go.mod knows what they are
 // built from. build.sh builds them.
-package engine
+package moby
 
 import (
 	_ "github.com/containerd/containerd/v2/cmd/containerd"
