@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use crate::cli::Ended;
 
 mod mapping;
+mod moving_out;
+mod pod;
 mod races;
 
 const RBAC: &str = include_str!("../../examples/kubernetes/rbac.yaml");
