@@ -185,6 +185,19 @@ impl ContainerState {
             && self.finished_at.is_none()
             && self.error.is_empty()
     }
+
+    /// The engine broke a start off before anything ran, because whoever had asked for it was gone.
+    /// Current engines tie a start to its request's connection until they open the log, and then
+    /// carry it through (`containerStart` in moby's `daemon/start.go`; seen on 29, not on 20.10). With
+    /// the log opened it is not believed.
+    #[must_use]
+    pub fn start_was_broken_off(&self) -> bool {
+        self.status == ContainerStatus::Created
+            && self.started_at.is_none()
+            && self.finished_at.is_none()
+            && self.log_path.is_empty()
+            && self.error.trim_end().ends_with("context canceled")
+    }
 }
 
 /// What an engine says of a container, unread.

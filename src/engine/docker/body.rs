@@ -70,6 +70,7 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         resources,
         presence,
         files,
+        kubernetes: _, // Of no meaning here.
     } = spec;
 
     let (binds, mut mounts) = lower_mounts(mounts, api)?;

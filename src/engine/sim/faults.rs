@@ -177,6 +177,9 @@ pub enum Verdict {
     DropReply,
     /// Not carried out; the caller cannot tell that from [`Verdict::DropReply`].
     NeverSent,
+    /// The connection is lost, and the engine breaks a start off before anything runs, as current
+    /// ones do. Any other request was not carried out.
+    BrokenOff,
     /// The engine answers with an error and does nothing.
     Refuse { status: u16, message: String },
     /// The engine answers with an error although all is done: a manager that loses its peers while the

@@ -268,6 +268,13 @@ impl SimEngine {
                 Err(unanswered("timed out"))
             }
             Verdict::NeverSent => Err(unanswered("the connection was lost")),
+            Verdict::BrokenOff => {
+                if kind == RequestKind::Start {
+                    let container = subject.to_owned();
+                    self.change(|state| state.break_start_off(&container));
+                }
+                Err(unanswered("the connection was lost"))
+            }
             Verdict::FailLate {
                 holds,
                 status,

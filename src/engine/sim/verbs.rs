@@ -332,6 +332,23 @@ impl State {
         failure.refusal
     }
 
+    /// What a start leaves whose client went away before the log was opened: no event tells of it.
+    pub(super) fn break_start_off(&mut self, name_or_id: &str) {
+        if let Some(id) = self.find_id(name_or_id)
+            && self.status(&id) != Some(ContainerStatus::Running)
+        {
+            let why = refused(500, "Canceled: context canceled".to_owned());
+            self.fail_start(
+                &id,
+                StartFailure {
+                    refusal: why,
+                    exit_code: Some(128),
+                    opens_log: false,
+                },
+            );
+        }
+    }
+
     /// `json-file` says where its file is once it has been opened; other drivers never do.
     fn open_log(&mut self, id: &str) {
         if let Some(container) = self.containers.get_mut(id)

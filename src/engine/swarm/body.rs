@@ -109,7 +109,8 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
         rights,
         resources,
         presence,
-        files: _, // They are made before the service that refers to them.
+        files: _,      // They are made before the service that refers to them.
+        kubernetes: _, // Of no meaning here.
     } = spec;
     let mut lowered: Vec<EngineMount> = mounts.iter().map(lower_mount).collect::<Result<_>>()?;
     for tmpfs in tmpfs {

@@ -276,12 +276,13 @@ impl Simulation {
             status,
             message: "no".to_owned(),
         };
-        let verdict = match self.random.below(6) {
+        let verdict = match self.random.below(7) {
             0 => Verdict::DropReply,
             1 => Verdict::NeverSent,
             2 => Verdict::Delay(self.random.secs(1, 120)),
             3 => refusal,
             4 => Verdict::Unreachable,
+            5 => Verdict::BrokenOff,
             _ => {
                 let next = 1 + u32::try_from(self.random.below(5)).unwrap();
                 let how = self
