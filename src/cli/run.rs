@@ -401,6 +401,7 @@ fn request(
         ]),
         environment: BTreeMap::new(),
         attach: !args.detach,
+        reserved: false,
     })
 }
 

@@ -254,6 +254,7 @@ impl Reader<'_, '_> {
         if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
             container.placement = placement;
         }
+        container.kubernetes.host_path = own.host_path.or(defaults.host_path) == Some(true);
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {
             name,

@@ -466,6 +466,16 @@ pub struct ContainerSpec {
     /// Secrets, then configs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub files: Vec<JobFile>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kubernetes: OnKubernetes,
+}
+
+/// What has a meaning on Kubernetes alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OnKubernetes {
+    /// Whether its binds may be paths of whichever node runs it.
+    pub host_path: bool,
 }
 
 /// What a job does not ask for is not written.
@@ -511,6 +521,7 @@ impl ContainerSpec {
             resources: Resources::default(),
             presence: Presence::default(),
             files: Vec::new(),
+            kubernetes: OnKubernetes::default(),
         }
     }
 }

@@ -53,6 +53,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         resources,
         presence,
         files,
+        kubernetes: _, // Of no meaning on an engine that has fingerprints.
     } = spec;
     let mut fields = Fields(Sha256::new());
     fields.place(place);
