@@ -104,7 +104,21 @@ async fn checked(engine: &dyn Observe, desired: &Desired) -> Result<BTreeMap<Job
     let jobs: Vec<_> = desired.jobs.values().collect();
     let specs: Vec<_> = jobs.iter().map(|job| &job.container).collect();
     let found = engine.check(&specs).await?;
-    Ok(jobs.into_iter().map(|job| job.name.clone()).zip(found).collect())
+    let concealed = jobs.into_iter().zip(found).map(|(job, found)| {
+        let Checked {
+            met,
+            missing,
+            unplaced,
+        } = found;
+        let conceal = |words: String| job.container.conceal(&words);
+        let found = Checked {
+            met: met.into_iter().map(conceal).collect(),
+            missing: missing.map(conceal),
+            unplaced: unplaced.map(conceal),
+        };
+        (job.name.clone(), found)
+    });
+    Ok(concealed.collect())
 }
 
 /// Looks for the programs of commands that run in somebody else's container.
@@ -138,7 +152,7 @@ async fn programs(
             Program::NotExecutable(_) => format!("its program in container {shown} is not executable"),
             Program::Missing => format!("no command `{program}` in container {shown}"),
         };
-        problems.insert(name, (id, why));
+        problems.insert(name, (id, spec.conceal(&why)));
     }
     Ok(problems)
 }
@@ -150,7 +164,7 @@ async fn targets(
 ) -> Result<BTreeMap<JobName, TargetState>, EngineError> {
     let mut wanted = Vec::new();
     for job in desired.jobs.values() {
-        wanted.extend(job.container.exec_target().map(|target| (&job.name, target)));
+        wanted.extend(job.container.exec_target().map(|target| (job, target)));
     }
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
@@ -162,7 +176,13 @@ async fn targets(
     let listed = engine.list_containers(&filter).await?;
     Ok(wanted
         .into_iter()
-        .map(|(name, target)| (name.clone(), find_target(&listed, target)))
+        .map(|(job, target)| {
+            let found = match find_target(&listed, target) {
+                TargetState::NotReady(why) => TargetState::NotReady(job.container.conceal(&why)),
+                ready @ TargetState::Ready { .. } => ready,
+            };
+            (job.name.clone(), found)
+        })
         .collect())
 }
 

@@ -113,6 +113,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         resources,
         presence,
         files: _,
+        sensitive: _, // of records and messages
     } = spec;
     self::rights(rights, found);
     self::resources(resources, found);

@@ -28,8 +28,8 @@ use crate::ledger::{
     ContainerState as Recorded, Intended, LedgerError, NewContainer, NewIntent, NotRun, Settle, Shared, Terms,
 };
 use crate::model::{
-    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, ImageRef, Intent, Launching, Outcome,
-    PullPolicy, Reason, RunId, RunTrigger, Slot, Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Launching, Outcome, PullPolicy, Reason,
+    RunId, RunTrigger, Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -133,7 +133,9 @@ pub async fn launch_now(
     launch: &Launch,
     trigger: RunTrigger,
 ) -> Result<RunId, ApplyError> {
-    let launched = launch_by_hand(context, launch, trigger).await;
+    let launched = launch_by_hand(context, launch, trigger)
+        .await
+        .map_err(|error| error.concealed(launch));
     if let Err(ApplyError::CannotArm(why)) = &launched {
         record_failed(context, launch, trigger, why)?;
     }
@@ -160,7 +162,7 @@ fn record_failed(
         at: context.clock.now(),
         origin: launch.origin.clone(),
         trigger,
-        image: Some(launch.spec.image.to_string()),
+        image: Some(launch.spec.conceal(launch.spec.image.as_str())),
         spec_hash: Some(launch.spec_hash.clone()),
     };
     context.ledger.record_all(&[failed], None)?;
@@ -316,7 +318,7 @@ fn note_arming<T>(
             | ApplyError::AtLimit { .. },
         ) => return Ok(()),
         Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_) | ApplyError::CannotStop(_))) => {
-            error.to_string()
+            launch.spec.conceal(&error.to_string())
         }
     };
     let jobs = context.ledger.jobs()?;
@@ -412,14 +414,14 @@ async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError>
             )));
         }
         (PullPolicy::Never | PullPolicy::Missing, Some(_)) => false,
-        (PullPolicy::Every(period), Some(_)) => is_stale(context, image, period)?,
+        (PullPolicy::Every(period), Some(_)) => is_stale(context, &launch.spec, period)?,
         (PullPolicy::Always, _) | (PullPolicy::Missing | PullPolicy::Every(_), None) => true,
     };
     if pull {
         context.say(
             Some(&launch.job),
             What::Pulling {
-                image: image.to_string(),
+                image: launch.spec.conceal(image.as_str()),
             },
         );
         let pulled = pull_now(context, launch).await?;
@@ -428,6 +430,7 @@ async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError>
             // A registry that is away must not cost the night its backup: what is there runs.
             (Err(error), Some(_)) => {
                 let text = format!("cannot pull {image}: {error}; going on with the image that is here");
+                let text = launch.spec.conceal(&text);
                 context.say(Some(&launch.job), What::Trouble { text });
             }
             (Err(error), None) if error.is_unreachable() => return Err(error.into()),
@@ -450,14 +453,15 @@ async fn pull_now(context: &Context, launch: &Launch) -> Result<Result<(), Engin
     let platform = launch.spec.platform.as_deref();
     let pulled = context.engine.pull(image, platform, &|_| {}).await;
     if pulled.is_ok() {
-        context.ledger.note_pull(image, context.clock.now())?;
+        let noted = recorded(context, &launch.spec).image;
+        context.ledger.note_pull(&noted, context.clock.now())?;
     }
     Ok(pulled)
 }
 
 /// Whether our last pull is at least that long ago; one that we know nothing of is.
-fn is_stale(context: &Context, image: &ImageRef, period: Duration) -> Result<bool, ApplyError> {
-    let Some(at) = context.ledger.pulled_at(image)? else {
+fn is_stale(context: &Context, spec: &ContainerSpec, period: Duration) -> Result<bool, ApplyError> {
+    let Some(at) = context.ledger.pulled_at(&recorded(context, spec).image)? else {
         return Ok(true);
     };
     let age = context.clock.now().duration_since(at);
@@ -615,10 +619,7 @@ async fn write_files(context: &Context, id: &str, launch: &Launch) -> Result<(),
         }
         Err(EngineError::Refused { message, .. } | EngineError::Invalid(message)) => {
             let why = format!("its secrets and configs cannot be written: {message}");
-            Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
-                &launch.spec,
-                &why,
-            )))
+            Err(ApplyError::CannotArm(launch.spec.conceal(&why)))
         }
         Err(error) => Err(error.into()),
     }
@@ -671,16 +672,13 @@ fn own_slot(launch: &Launch) -> Option<Slot> {
 
 /// What `rerun` will need, with sensitive values as keyed hashes.
 pub(super) fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<String, ApplyError> {
-    let mask = |text: &Text| -> Result<Text, std::convert::Infallible> {
-        if text.is_sensitive() {
-            Ok(Text::sensitive(context.ledger.mask(text)))
-        } else {
-            Ok(text.clone())
-        }
-    };
-    let Ok(masked) = spec.map_texts(mask);
-    serde_json::to_string(&masked)
+    serde_json::to_string(&recorded(context, spec))
         .map_err(|error| ApplyError::CannotArm(format!("its specification cannot be recorded: {error}")))
+}
+
+/// A spec as the ledger may have it.
+fn recorded(context: &Context, spec: &ContainerSpec) -> ContainerSpec {
+    spec.masked(|value| context.ledger.mask(&Text::sensitive(value)))
 }
 
 fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {
@@ -747,10 +745,7 @@ async fn check_executable(context: &Context, target: &Target, launch: &Launch) -
         Program::Missing => format!("no command `{program}` in image {}", launch.spec.image),
     };
     // A command may come from `.env`, and this goes to ledger, log and plan.
-    Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
-        &launch.spec,
-        &what,
-    )))
+    Err(ApplyError::CannotArm(launch.spec.conceal(&what)))
 }
 
 /// Steps 3 to 6.

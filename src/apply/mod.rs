@@ -132,6 +132,18 @@ pub enum ApplyError {
     AtLimit { cap: Cap, by: Vec<RunId> },
 }
 
+impl ApplyError {
+    /// Without the sensitive values of what was to be launched: it goes to ledger, log and terminal.
+    fn concealed(self, launch: &Launch) -> ApplyError {
+        let conceal = |words: &str| launch.spec.conceal(words);
+        match self {
+            ApplyError::Engine(error) => ApplyError::Engine(error.reworded(conceal)),
+            ApplyError::CannotArm(words) => ApplyError::CannotArm(conceal(&words)),
+            other => other,
+        }
+    }
+}
+
 fn names(by: &[RunId]) -> String {
     let names: Vec<&str> = by.iter().map(RunId::as_str).collect();
     names.join(", ")
@@ -407,13 +419,19 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
 
 async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport) -> Result<(), ApplyError> {
     match &step.action {
-        Action::Create(new) => launch::arm(context, new, &[], report).await,
-        Action::Replace { old, new } => launch::arm(context, new, old, report).await,
+        Action::Create(new) => launch::arm(context, new, &[], report)
+            .await
+            .map_err(|error| error.concealed(new)),
+        Action::Replace { old, new } => launch::arm(context, new, old, report)
+            .await
+            .map_err(|error| error.concealed(new)),
         Action::Start {
             launch,
             armed,
             discard,
-        } => launch::start(context, launch, armed.as_ref(), discard, report).await,
+        } => launch::start(context, launch, armed.as_ref(), discard, report)
+            .await
+            .map_err(|error| error.concealed(launch)),
         Action::Stop {
             run,
             container,

@@ -236,6 +236,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         resources,
         presence,
         files,
+        sensitive: _, // of records and messages
     } = spec;
     found.none(
         "x-scheduler.placement",

@@ -253,6 +253,7 @@ fn pod(job: &Job, secret: &str) -> Value {
         resources: _,
         presence: _,
         files: _,
+        sensitive: _, // of records and messages
     } = &job.container;
     let mut container = Map::new();
     let mut set = |key: &str, value: Option<Value>| {

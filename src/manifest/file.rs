@@ -40,6 +40,7 @@ pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, 
         }
     };
     let mut sink = Sink::new(&manifest.path, text);
+    let mut given = BTreeSet::new();
     if let Some(root) = yaml::parse(text, &mut sink) {
         let mut variables = Variables::new(&settings.interpolate, &settings.set_but_unlisted);
         if root.get("jobs").is_some() {
@@ -56,7 +57,9 @@ pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, 
             inactive: &mut out.inactive,
         };
         out.jobs = reader.top(&root);
+        given = reader.variables.given();
     }
+    sink.conceal(&given);
     out.diagnostics.extend(sink.finish());
     out
 }
@@ -254,6 +257,8 @@ impl Reader<'_, '_> {
         if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
             container.placement = placement;
         }
+        let keys = document.sensitive_keys(entry, &used);
+        container.remember(&keys, &self.variables.given());
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {
             name,

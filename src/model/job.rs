@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     ExecTarget, FileSource, Healthcheck, ImageRef, JobFile, JobName, Outcome, Place, Presence, Resources,
-    Rights,
+    Rights, Sensitive,
 };
 
 /// One entry under `jobs:`, ready to be planned.
@@ -347,7 +347,7 @@ impl Text {
 }
 
 /// As kept in the ledger: a plain value is a string; a sensitive one must have been masked before
-/// (see [`ContainerSpec::map_texts`]) and is written as `{"masked": "hmac:…"}`.
+/// (see [`ContainerSpec::masked`]) and is written as `{"masked": "hmac:…"}`.
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !self.sensitive {
@@ -466,6 +466,9 @@ pub struct ContainerSpec {
     /// Secrets, then configs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub files: Vec<JobFile>,
+    /// Which of the plain texts above hold a value from outside of the manifest.
+    #[serde(skip)]
+    pub sensitive: Sensitive,
 }
 
 /// What a job does not ask for is not written.
@@ -511,6 +514,7 @@ impl ContainerSpec {
             resources: Resources::default(),
             presence: Presence::default(),
             files: Vec::new(),
+            sensitive: Sensitive::default(),
         }
     }
 }
@@ -532,6 +536,24 @@ impl ContainerSpec {
             Place::Exec(target) => Some(target),
             Place::Fresh | Place::Reuse => None,
         }
+    }
+
+    /// Every text that may be sensitive and says so itself.
+    pub fn texts(&self) -> impl Iterator<Item = &Text> {
+        let test = self.healthcheck.iter().flat_map(|check| &check.test);
+        let files = self.files.iter().filter_map(|file| match &file.source {
+            FileSource::Content { content, .. } => Some(content),
+            FileSource::Path(_) => None,
+        });
+        self.entrypoint
+            .iter()
+            .chain(&self.command)
+            .chain(test)
+            .flatten()
+            .chain(self.environment.values())
+            .chain(self.labels.values())
+            .chain(self.annotations.values())
+            .chain(files)
     }
 
     /// Every text that may be sensitive, replaced by what `change` makes of it.

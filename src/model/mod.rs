@@ -16,6 +16,7 @@ mod observed;
 mod outcome;
 mod place;
 mod run;
+mod sensitive;
 mod slot;
 mod stamp;
 
@@ -38,6 +39,7 @@ pub use observed::{
 pub use outcome::{Outcome, Reason};
 pub use place::{Before, ExecTarget, Place, TargetState, Which, Within};
 pub use run::{Intent, Owner, Peer, Run, RunTrigger};
+pub use sensitive::{Sensitive, conceal, is_masked};
 pub use slot::Slot;
 pub use stamp::{
     LABEL_INSTANCE, LABEL_JOB, LABEL_LEDGER, LABEL_MANAGED_BY, LABEL_PROJECT, LABEL_RUN, LABEL_TRIGGER,

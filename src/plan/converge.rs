@@ -322,7 +322,7 @@ fn arm_cause(
         && old.image_id != today
     {
         return Cause::ImageMoved {
-            image: job.container.image.to_string(),
+            image: job.container.conceal(job.container.image.as_str()),
             from: old.image_id.clone(),
             to: today.to_owned(),
         };
@@ -369,7 +369,7 @@ pub(super) fn cannot_arm(view: &JobView<'_>, job: &Job, hash: &str, draft: &mut 
     let image = view.world.images.get(job.container.image.as_str());
     if image == Some(&ImageState::Missing) && job.container.pull_policy == PullPolicy::Never {
         return Some(WaitCause::ImageMissing {
-            image: job.container.image.to_string(),
+            image: job.container.conceal(job.container.image.as_str()),
         });
     }
     missing_parts(view, job).into_iter().next()
@@ -383,14 +383,16 @@ fn missing_parts(view: &JobView<'_>, job: &Job) -> Vec<WaitCause> {
         .iter()
         .filter(|network| !view.world.networks.contains(&network.name))
         .map(|network| WaitCause::NetworkMissing {
-            network: network.name.clone(),
+            network: job.container.conceal(&network.name),
         });
     let volumes = job.container.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Volume {
             name: Some(name),
             external: true,
             ..
-        } if !view.world.volumes.contains(name) => Some(WaitCause::VolumeMissing { volume: name.clone() }),
+        } if !view.world.volumes.contains(name) => Some(WaitCause::VolumeMissing {
+            volume: job.container.conceal(name),
+        }),
         _ => None,
     });
     networks.chain(volumes).collect()

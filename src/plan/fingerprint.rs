@@ -53,6 +53,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         resources,
         presence,
         files,
+        sensitive: _, // says what of the rest is masked
     } = spec;
     let mut fields = Fields(Sha256::new());
     fields.place(place);

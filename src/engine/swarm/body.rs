@@ -106,7 +106,8 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
         rights,
         resources,
         presence,
-        files: _, // They are made before the service that refers to them.
+        files: _,     // They are made before the service that refers to them.
+        sensitive: _, // Of records and messages.
     } = spec;
     let mut lowered: Vec<EngineMount> = mounts.iter().map(lower_mount).collect::<Result<_>>()?;
     for tmpfs in tmpfs {
