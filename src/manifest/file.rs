@@ -99,6 +99,14 @@ fn read_dot_env(manifest: &ManifestFile, variables: &mut Variables<'_>) -> Vec<D
     }
 }
 
+/// The keys of a mapping, whatever stands under them.
+fn names_of(node: &Node) -> BTreeSet<String> {
+    match &node.value {
+        yaml::Value::Map(entries) => entries.iter().map(|entry| entry.key.text.clone()).collect(),
+        yaml::Value::Scalar(_) | yaml::Value::Seq(_) => BTreeSet::new(),
+    }
+}
+
 struct Reader<'a, 'f> {
     sink: &'a mut Sink<'f>,
     variables: Variables<'a>,
@@ -158,7 +166,7 @@ impl Reader<'_, '_> {
             networks: self.resources(networks.as_ref(), Kind::Network, &project, has_services),
             secrets: files::declarations(self.sink, secrets.as_ref(), FileKind::Secret, has_services),
             configs: files::declarations(self.sink, configs.as_ref(), FileKind::Config, has_services),
-            has_services,
+            services: root.get("services").map(|entry| names_of(&entry.value)),
         };
         let document = canonical::Document {
             project: &project,
