@@ -11,8 +11,9 @@ use crate::engine::target::{Program, find_program, find_target};
 use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Checked, Claim, Container, Desired, EngineFacts, Gap, ImageState, Instance, JobName, JobRecord,
-    LABEL_INSTANCE, Lane, Launching, MountKind, Observed, Run, RunId, Stamp, TargetState, Within,
+    Checked, Claim, Container, Desired, EngineFacts, Gap, ImageRef, ImageState, Instance, JobName, JobRecord,
+    LABEL_INSTANCE, Lane, Launching, MountKind, Observed, PullPolicy, Pulls, Run, RunId, Stamp, TargetState,
+    Text, Within,
 };
 
 /// Why the world could not be seen. An engine that is away is not an empty engine.
@@ -261,8 +262,31 @@ pub async fn observe(
         targets,
         exec_running,
         checked: facts.checked.clone(),
+        pulls: ledger
+            .map(|ledger| pulls(ledger, desired))
+            .transpose()?
+            .unwrap_or_default(),
         busy: circumstances.busy.clone(),
     })
+}
+
+/// When the images of jobs that have them pulled again were last pulled.
+fn pulls(ledger: &Ledger, desired: &Desired) -> Result<BTreeMap<JobName, Pulls>, LedgerError> {
+    let jobs = desired.jobs.values().filter_map(|job| {
+        let again = match job.container.pull_policy {
+            PullPolicy::Always | PullPolicy::Every(_) => job.container.exec_target().is_none(),
+            PullPolicy::Missing | PullPolicy::Never => false,
+        };
+        let mask = |value: &str| ledger.mask(&Text::sensitive(value));
+        again.then(|| (job.name.clone(), job.container.masked_image(mask)))
+    });
+    let images: BTreeMap<JobName, ImageRef> = jobs.collect();
+    if images.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found = ledger.pulls(&images.values().cloned().collect())?;
+    let of = |(name, image): (JobName, ImageRef)| Some((name, *found.get(&image)?));
+    Ok(images.into_iter().filter_map(of).collect())
 }
 
 /// Whichever scheduler of the instance made them.

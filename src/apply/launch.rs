@@ -20,6 +20,7 @@ use jiff::SignedDuration;
 use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
+use super::image::{image, pull_now};
 use super::{ApplyError, Context, LaneReport, at_once, exec, record_unknown, remove, settle};
 use crate::engine::target::{Program, find_program};
 use crate::engine::{ContainerState, CreateRequest, EngineError};
@@ -403,72 +404,6 @@ async fn is_taken_away(context: &Context, target: &Target) -> Result<bool, Apply
     Ok(true)
 }
 
-/// The image's ID, after a pull where the policy asks for one.
-async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError> {
-    let image = &launch.spec.image;
-    let present = context.engine.image_id(image).await?;
-    let pull = match (launch.pull, &present) {
-        (PullPolicy::Never, None) => {
-            return Err(ApplyError::CannotArm(format!(
-                "no image {image}, and `pull_policy: never` forbids a pull"
-            )));
-        }
-        (PullPolicy::Never | PullPolicy::Missing, Some(_)) => false,
-        (PullPolicy::Every(period), Some(_)) => is_stale(context, &launch.spec, period)?,
-        (PullPolicy::Always, _) | (PullPolicy::Missing | PullPolicy::Every(_), None) => true,
-    };
-    if pull {
-        context.say(
-            Some(&launch.job),
-            What::Pulling {
-                image: launch.spec.conceal(image.as_str()),
-            },
-        );
-        let pulled = pull_now(context, launch).await?;
-        match (pulled, &present) {
-            (Ok(()), _) => {}
-            // A registry that is away must not cost the night its backup: what is there runs.
-            (Err(error), Some(_)) => {
-                let text = format!("cannot pull {image}: {error}; going on with the image that is here");
-                let text = launch.spec.conceal(&text);
-                context.say(Some(&launch.job), What::Trouble { text });
-            }
-            (Err(error), None) if error.is_unreachable() => return Err(error.into()),
-            (Err(error), None) => {
-                let advice = error.advice().map(|advice| format!(" ({advice})"));
-                let advice = advice.unwrap_or_default();
-                return Err(ApplyError::CannotArm(format!(
-                    "cannot pull {image}: {error}{advice}"
-                )));
-            }
-        }
-    }
-    let found = context.engine.image_id(image).await?;
-    found.ok_or_else(|| ApplyError::CannotArm(format!("no image {image} after a pull that reported success")))
-}
-
-/// One pull, noted when it succeeds. Its failure is the caller's to judge.
-async fn pull_now(context: &Context, launch: &Launch) -> Result<Result<(), EngineError>, ApplyError> {
-    let image = &launch.spec.image;
-    let platform = launch.spec.platform.as_deref();
-    let pulled = context.engine.pull(image, platform, &|_| {}).await;
-    if pulled.is_ok() {
-        let noted = recorded(context, &launch.spec).image;
-        context.ledger.note_pull(&noted, context.clock.now())?;
-    }
-    Ok(pulled)
-}
-
-/// Whether our last pull is at least that long ago; one that we know nothing of is.
-fn is_stale(context: &Context, spec: &ContainerSpec, period: Duration) -> Result<bool, ApplyError> {
-    let Some(at) = context.ledger.pulled_at(&recorded(context, spec).image)? else {
-        return Ok(true);
-    };
-    let age = context.clock.now().duration_since(at);
-    // After the clock was set back, a pull in the future is as good as none.
-    Ok(age.is_negative() || age.unsigned_abs() >= period)
-}
-
 /// The container. An engine that has the image, but not for the platform that the job names, says that
 /// there is none: then it is pulled for that one.
 async fn create_for_platform(
@@ -678,7 +613,11 @@ pub(super) fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<Str
 
 /// A spec as the ledger may have it.
 fn recorded(context: &Context, spec: &ContainerSpec) -> ContainerSpec {
-    spec.masked(|value| context.ledger.mask(&Text::sensitive(value)))
+    spec.masked(mask(context))
+}
+
+pub(super) fn mask(context: &Context) -> impl Fn(&str) -> String + '_ {
+    |value| context.ledger.mask(&Text::sensitive(value))
 }
 
 fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {

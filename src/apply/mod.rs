@@ -11,6 +11,7 @@
 mod at_once;
 pub mod claim;
 mod exec;
+mod image;
 mod launch;
 pub mod owner;
 mod settle;
@@ -244,6 +245,7 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             | Action::Stop { .. }
             | Action::Remove { .. }
             | Action::Settle { .. }
+            | Action::Pull(_)
             | Action::Adopt { .. } => {}
         }
     }
@@ -453,6 +455,9 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
             }
             Ok(())
         }
+        Action::Pull(launch) => image::refresh(context, launch, report)
+            .await
+            .map_err(|error| error.concealed(launch)),
         Action::Settle { run } => settle::settle(context, run, report).await,
         Action::Adopt {
             target,

@@ -588,12 +588,12 @@ impl ContainerSpec {
 /// When an image is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PullPolicy {
-    /// At each arming.
+    /// At each arming, and once more shortly before the slot.
     Always,
     /// When the engine does not have it.
     Missing,
     Never,
-    /// At an arming, when the last pull is at least this long ago.
+    /// At either time, when the last pull is at least this long ago.
     Every(Duration),
 }
 

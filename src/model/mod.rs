@@ -34,7 +34,7 @@ pub use job::{
 pub use names::{ContainerName, ImageRef, Instance, InvalidName, JobName, RunId, validate_container_ref};
 pub use observed::{
     ArmFailure, ArmedRecord, Checked, Claim, Container, ContainerStatus, EngineFacts, Gap, GapKind, HeldSlot,
-    ImageState, JobRecord, Lane, Launching, Line, Observed, Pause,
+    ImageState, JobRecord, Lane, Launching, Line, Observed, Pause, Pulls,
 };
 pub use outcome::{Outcome, Reason};
 pub use place::{Before, ExecTarget, Place, TargetState, Which, Within};

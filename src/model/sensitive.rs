@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{
-    ContainerSpec, Device, FileSource, Gpus, Healthcheck, JobFile, Logging, Mount, MountKind,
+    ContainerSpec, Device, FileSource, Gpus, Healthcheck, ImageRef, JobFile, Logging, Mount, MountKind,
     NetworkAttachment, Place, Placement, Port, Presence, Resources, Rights, Text, Tmpfs, Which,
 };
 
@@ -81,6 +81,14 @@ impl ContainerSpec {
         });
         spec.sensitive = Sensitive::default();
         spec
+    }
+
+    /// The image as the ledger may name it.
+    #[must_use]
+    pub fn masked_image(&self, mask: impl Fn(&str) -> String) -> ImageRef {
+        let masked = self.sensitive.0.contains(self.image.as_str());
+        let masked = masked.then(|| mask(self.image.as_str()).parse().ok());
+        masked.flatten().unwrap_or_else(|| self.image.clone())
     }
 
     /// The opposite of [`ContainerSpec::masked`], with the values that `declared` has today; `None` when
