@@ -203,6 +203,18 @@ impl<'a> Scheduler<'a> {
 
     /// Starts a `watch`, ready or not.
     pub fn spawn_watch(&self, flags: &[&str]) -> Watching {
+        self.spawn_as(self.watch_command(flags))
+    }
+
+    /// The command line of such a `watch`.
+    pub fn watch_command(&self, flags: &[&str]) -> Command {
+        let mut args = vec!["watch"];
+        args.extend(flags);
+        self.in_dir(&args)
+    }
+
+    /// A `watch` by another command line.
+    pub fn spawn_as(&self, mut command: Command) -> Watching {
         let log = self.log_path();
         let open = || {
             fs::File::options()
@@ -212,10 +224,7 @@ impl<'a> Scheduler<'a> {
                 .expect("open the watch's log")
         };
         let from = open().metadata().expect("look at the watch's log").len();
-        let mut args = vec!["watch"];
-        args.extend(flags);
-        let child = self
-            .in_dir(&args)
+        let child = command
             .stdout(open())
             .stderr(open())
             .spawn()
