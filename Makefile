@@ -1,7 +1,7 @@
 # Everything a person types in this repository. Each target sets up what it needs and ends by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-kubernetes test-packaging lint bless bench chaos chaos-swarm
+.PHONY: help build demo test test-moby test-kubernetes test-packaging lint bless bench chaos chaos-swarm
 
 help: ## List these targets
 	@printf 'make TARGET\n\n'
@@ -18,6 +18,14 @@ test: ## Run all tests; those that need an engine start their own (root)
 	@bash tests/setup.sh build engine
 	cargo test --locked
 
+# What never meets an engine is left out: it has nothing new to say.
+test-moby: ## Run the tests that meet an engine again, on a current Docker engine, built once from source (Go)
+	@bash tests/setup.sh build engine moby
+	cargo test --locked --test it --no-run
+	PATH="$$(bash tests/moby/build.sh --where):$$PATH" cargo test --locked --test it -- \
+		--skip scenario:: --skip simulated:: --skip crash:: --skip help:: --skip hostile:: --skip words:: --skip tidy:: \
+		--skip reference:: --skip reliability:: --skip judge::
+
 test-kubernetes: ## Test against a real API server, built once from source (Go), or the cluster of KUBECONFIG
 	@bash tests/setup.sh build kubernetes
 	cargo test --locked --features kubernetes --test it --no-run
@@ -27,7 +35,7 @@ lint: ## Check formatting, run clippy, and shellcheck where it is installed
 	@bash tests/setup.sh lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/*.sh tests/kubernetes/*.sh packaging/*.sh examples/dind/start.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/*.sh tests/kubernetes/*.sh tests/moby/*.sh packaging/*.sh examples/dind/start.sh; \
 		else echo 'note: shellcheck is not installed; the shell scripts were not checked'; fi
 
 test-packaging: ## Install and run it in every way, for real: package, systemd, image, Compose, cron (root, Debian)

@@ -113,7 +113,8 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         resources,
         presence,
         files: _,
-        sensitive: _, // of records and messages
+        sensitive: _,  // of records and messages
+        kubernetes: _, // Of no meaning here.
     } = spec;
     self::rights(rights, found);
     self::resources(resources, found);

@@ -5,6 +5,7 @@
 #   lint     rustfmt and clippy
 #   engine   a Docker engine's programs and a static busybox, for engines of our own
 #   busybox  the latter alone
+#   moby     Go, and from it the newest Docker engine, which no distribution packs
 #   kubernetes  Go, and from it the servers of a Kubernetes cluster; nothing when KUBECONFIG names one
 #   packaging  what builds and tries the packages: debootstrap, Compose, cargo-deb
 #
@@ -93,32 +94,45 @@ setup_busybox() {
         install 'an image without a registry' busybox-static
 }
 
-# Whether the Go that is there is new enough for the module in tests/kubernetes.
+# Whether the Go that is there is new enough for a module: have_go MODULE
 have_go() {
     local need found
-    need=$(awk '$1 == "go" {print $2; exit}' "$(dirname "$0")/kubernetes/go.mod")
+    need=$(awk '$1 == "go" {print $2; exit}' "$(dirname "$0")/$1/go.mod")
     found=$(go env GOVERSION 2>/dev/null | sed 's/^go//; s/[^0-9.].*//')
     [ -n "$found" ] && [ "$(printf '%s\n%s\n' "$need" "$found" | sort -V | head -n 1)" = "$need" ]
 }
 
-setup_kubernetes() {
-    [ -z "${KUBECONFIG:-}" ] || return 0
+setup_go() { # setup_go MODULE WHAT OTHERWISE...
+    local module=$1 what=$2 offered
+    shift 2
     export PATH="$PATH:/usr/local/go/bin"
-    if ! have_go && can_install; then
-        local offered
+    if ! have_go "$module" && can_install; then
         offered=$(apt-cache policy golang-go 2>/dev/null | awk '/Candidate:/ {print $2}' | sed 's/^[0-9]*://')
         if [ "$(printf '1.26\n%s\n' "${offered:-0}" | sort -V | head -n 1)" = 1.26 ]; then
-            install 'the servers of a Kubernetes cluster are built from source' golang-go
+            install "$what built from source" golang-go
         fi
     fi
-    have_go || fail 'Go 1.26 or later is not installed' \
-        'get it from https://go.dev/dl; the servers of a Kubernetes cluster are built from source with it' \
+    have_go "$module" || fail 'Go 1.26 or later is not installed' \
+        "get it from https://go.dev/dl; $what built from source with it" "$@"
+}
+
+setup_moby() {
+    setup_go moby 'the newest Docker engine is'
+    # runc is the one part in C.
+    have pkg-config || install 'runc is built from source' pkg-config
+    pkg-config --exists libseccomp || install 'runc filters system calls' libseccomp-dev
+    bash "$(dirname "$0")/moby/build.sh"
+}
+
+setup_kubernetes() {
+    [ -z "${KUBECONFIG:-}" ] || return 0
+    setup_go kubernetes 'the servers of a Kubernetes cluster are' \
         'or set KUBECONFIG, and the tests run against that cluster'
     have openssl || install 'keys of the cluster' openssl
     bash "$(dirname "$0")/kubernetes/build.sh"
 }
 
-[ $# -gt 0 ] || fail 'say what to set up: build, lint, engine, busybox, kubernetes or packaging'
+[ $# -gt 0 ] || fail 'say what to set up: build, lint, engine, busybox, moby, kubernetes or packaging'
 for what in "$@"; do
     case $what in
     build) setup_build ;;
@@ -126,7 +140,8 @@ for what in "$@"; do
     engine) setup_engine ;;
     busybox) setup_busybox ;;
     packaging) setup_packaging ;;
+    moby) setup_moby ;;
     kubernetes) setup_kubernetes ;;
-    *) fail "do not know how to set up '$what'" 'build, lint, engine, busybox, kubernetes or packaging' ;;
+    *) fail "do not know how to set up '$what'" 'build, lint, engine, busybox, moby, kubernetes or packaging' ;;
     esac
 done

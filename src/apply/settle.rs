@@ -400,7 +400,8 @@ pub(super) async fn refused_start(
     // Under socket activation there is no peer to compare, but our mark is still remembered.
     let same_daemon =
         same_daemon(context, intent).await || look_back(context, &target.id, intent).await?.mark;
-    if state.started_at.is_some() || state.status != ContainerStatus::Created || !same_daemon {
+    let settled = state.started_at.is_none() && state.status == ContainerStatus::Created && same_daemon;
+    if !settled || state.start_was_broken_off() {
         return Ok(Launched::Unconfirmed);
     }
     // The engine may quote the command or the environment.
@@ -429,7 +430,7 @@ async fn fence(context: &Context, run: &Run, container: &str, intent: &Intent) -
     }
     let mut state = wait_out_start(context, container, intent).await?;
     if let Some(state) = &state
-        && state.is_pristine()
+        && (state.is_pristine() || state.start_was_broken_off())
         && let Some(evidence) = evidence(context, state, intent).await?
     {
         match super::delete(context, container).await {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::kubernetes::{Contents, LARGEST};
 use crate::ledger::Ledger;
 use crate::manifest::reader::code;
 use crate::manifest::{self, Diagnostic, Files, Loaded};
@@ -113,6 +114,23 @@ fn placed(job: &Job, finding: swarm::Finding, texts: &BTreeMap<&str, &str>) -> D
     found
 }
 
+/// What lies in the files that secrets and configs of these jobs are made from, where an engine takes
+/// their content instead of a mount.
+#[must_use]
+pub fn contents_of<'j>(jobs: impl Iterator<Item = &'j Job>) -> Contents {
+    Contents::read(jobs, |path| {
+        let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
+        // A pipe would never end.
+        if !about.is_file() {
+            return Err(String::from("it is no file"));
+        }
+        if about.len() > LARGEST as u64 {
+            return Err(format!("it is larger than {LARGEST} bytes"));
+        }
+        std::fs::read(path).map_err(|error| error.to_string())
+    })
+}
+
 /// The directory that a command means: what it was told, else the one applied last, else
 /// `schedules.d`.
 ///
@@ -151,6 +169,8 @@ pub struct Reader {
     pub settings: manifest::Settings,
     pub last_good: LastGood,
     engine: EngineName,
+    /// The files of the last reading.
+    pub files: Files,
     /// What the last reading declared: it stays in force while the directory cannot be read.
     previous: Desired,
 }
@@ -181,6 +201,7 @@ impl Reader {
             dir,
             last_good,
             engine: app.engine_name(),
+            files: Files::default(),
             previous,
         })
     }
@@ -225,6 +246,7 @@ impl Reader {
         desired.caps = self.previous.caps.clone();
         let held = self.hold(&mut desired, current.remembered, &mut report);
         self.previous = desired.clone();
+        self.files = current.files;
         Declared {
             desired,
             errors,

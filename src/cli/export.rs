@@ -9,7 +9,7 @@ use crate::transfer::{Destination, export};
 
 use super::App;
 use super::args::{DirArg, TextOrJson, dir};
-use super::declared::Manifests;
+use super::declared::{Manifests, contents_of};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::import::write;
 use super::output::{print, printable, talk, talk_raw};
@@ -85,6 +85,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
         To::Kubernetes => Destination::Kubernetes(Target {
             namespace: app.settings().namespace.clone(),
             instance: app.settings().instance.as_ref().map(ToString::to_string),
+            contents: contents_of(jobs.values()),
         }),
         To::Crontab => Destination::Crontab,
         To::Compose => {

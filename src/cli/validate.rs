@@ -12,7 +12,7 @@ use crate::wire;
 
 use super::App;
 use super::args::{DirArg, TextOrJson};
-use super::declared::Manifests;
+use super::declared::{Manifests, contents_of};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::output::{print_json, print_line, talk_raw};
 
@@ -52,11 +52,10 @@ pub fn run(args: Args, app: &App) -> CommandResult {
     let surprises = surprises(&manifests, app.now());
     manifests.loaded.diagnostics.extend(surprises);
     if app.engine_name() == EngineName::Kubernetes {
-        let found = check_for_kubernetes(
-            &manifests.loaded.desired.jobs,
-            &manifests.files.texts(),
-            app.now(),
-        );
+        let jobs = &manifests.loaded.desired.jobs;
+        let contents = contents_of(jobs.values());
+        let found = check_for_kubernetes(jobs, &manifests.files.texts(), &contents, app.now());
+        let found = found.into_iter().map(|(_, found)| found);
         manifests.loaded.diagnostics.extend(found);
     }
     if args.portable {

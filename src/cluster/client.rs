@@ -31,6 +31,9 @@ const WATCH_SECONDS: u32 = 290;
 pub enum Kind {
     CronJob,
     Secret,
+    ConfigMap,
+    /// A PersistentVolumeClaim.
+    Claim,
     Job,
     Pod,
     Event,
@@ -40,9 +43,17 @@ impl Kind {
     /// By the name that objects carry.
     #[must_use]
     pub fn of(name: &str) -> Option<Kind> {
-        [Kind::CronJob, Kind::Secret, Kind::Job, Kind::Pod, Kind::Event]
-            .into_iter()
-            .find(|kind| kind.names().2 == name)
+        [
+            Kind::CronJob,
+            Kind::Secret,
+            Kind::ConfigMap,
+            Kind::Claim,
+            Kind::Job,
+            Kind::Pod,
+            Kind::Event,
+        ]
+        .into_iter()
+        .find(|kind| kind.names().2 == name)
     }
 
     /// Group, version, kind, plural.
@@ -51,6 +62,8 @@ impl Kind {
             Kind::CronJob => ("batch", "v1", "CronJob", "cronjobs"),
             Kind::Job => ("batch", "v1", "Job", "jobs"),
             Kind::Secret => ("", "v1", "Secret", "secrets"),
+            Kind::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
+            Kind::Claim => ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
             Kind::Pod => ("", "v1", "Pod", "pods"),
             Kind::Event => ("", "v1", "Event", "events"),
         }

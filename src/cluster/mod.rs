@@ -14,14 +14,12 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::{self, StreamExt as _};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::kubernetes::{
-    self, Answer, Asked, Conflicts, MANAGER, NOTE_CANCELLED_BY, NOTE_PAUSED_BY, Owned, PAUSE_MANAGER, Plan,
-    SELECTOR, Seen, Step, Target,
+    self, Answer, Asked, Conflicts, Contents, MANAGER, NOTE_CANCELLED_BY, NOTE_PAUSED_BY, Owned,
+    PAUSE_MANAGER, Plan, SELECTOR, Seen, Step, Target,
 };
 use crate::model::{Desired, Instance, Job, JobName};
 
@@ -38,6 +36,9 @@ const APPLY: Apply = Apply {
     force: false,
 };
 
+/// What no object that is there has as its version: applied with it, one is made anew or not at all.
+const NOT_THERE: &str = "1";
+
 /// What became of a step.
 #[derive(Debug)]
 pub struct Report {
@@ -47,7 +48,7 @@ pub struct Report {
 }
 
 /// Looks at the cluster, and asks it what applying would do; nothing is changed. `left_alone` are
-/// declared jobs that have no form there.
+/// declared jobs that have no form there, `contents` what their secrets and configs are read from.
 ///
 /// # Errors
 /// When it cannot be reached or refuses to say.
@@ -55,35 +56,59 @@ pub async fn look(
     cluster: &Cluster,
     desired: &Desired,
     left_alone: &BTreeSet<JobName>,
+    contents: &Contents,
     instance: &Instance,
     conflicts: Conflicts,
 ) -> Result<Seen, ClusterError> {
     let target = Target {
         namespace: Some(cluster.namespace().to_owned()),
         instance: Some(instance.to_string()),
+        contents: contents.clone(),
     };
-    let jobs = desired
+    let jobs: Vec<&Job> = desired
         .jobs
         .values()
-        .filter(|job| !left_alone.contains(&job.name));
+        .filter(|job| !left_alone.contains(&job.name))
+        .collect();
     let wanted: Vec<(JobName, Value)> = jobs
-        .flat_map(|job: &Job| {
+        .iter()
+        .flat_map(|job| {
             let objects = kubernetes::objects(job, &target).into_iter();
-            objects.map(|object| (job.name.clone(), as_stored(object)))
+            objects.map(|object| (job.name.clone(), object))
         })
         .collect();
-    let needs_secrets = wanted
-        .iter()
-        .any(|(_, object)| kubernetes::kind_of(object) == "Secret");
+    let is_wanted = |object: &Value| {
+        let same = |(_, wanted): &(JobName, Value)| {
+            kubernetes::kind_of(wanted) == kubernetes::kind_of(object)
+                && kubernetes::name_of(wanted) == kubernetes::name_of(object)
+        };
+        wanted.iter().any(same)
+    };
     let mut objects = cluster.list(Kind::CronJob, SELECTOR).await?;
-    match cluster.list(Kind::Secret, SELECTOR).await {
-        Ok(secrets) => objects.extend(secrets),
-        // Who declares no secret value needs no right to read Secrets.
-        Err(error) if error.code() == Some(403) && !needs_secrets => {}
-        Err(error) => return Err(error),
+    for kind in DATA {
+        let is_needed = |(_, object): &(JobName, Value)| Kind::of(kubernetes::kind_of(object)) == Some(kind);
+        match cluster.list(kind, SELECTOR).await {
+            Ok(found) => objects.extend(found),
+            // Who declares no such thing needs no right to read it.
+            Err(error) if error.code() == Some(403) && !wanted.iter().any(is_needed) => {}
+            Err(error) => return Err(error),
+        }
     }
     // What is on its way out needs nothing more, and is nothing to build on.
     objects.retain(|object| !kubernetes::is_being_deleted(object));
+    let has_unwanted = objects
+        .iter()
+        .any(|object| kubernetes::is_ours(object, instance) && !is_wanted(object));
+    let active = if has_unwanted {
+        active_jobs(cluster, instance).await?
+    } else {
+        BTreeSet::new()
+    };
+    let claims = if jobs.iter().any(|job| !kubernetes::claims_of(job).is_empty()) {
+        claims(cluster).await?
+    } else {
+        None
+    };
     let asked = stream::iter(wanted.into_iter().map(|(job, object)| {
         let live = objects
             .iter()
@@ -109,7 +134,34 @@ pub async fn look(
         objects,
         asked,
         left_alone: left_alone.clone(),
+        active,
+        claims,
     })
+}
+
+/// Kinds of objects that CronJobs refer to.
+const DATA: [Kind; 2] = [Kind::Secret, Kind::ConfigMap];
+
+/// Jobs with a run that has not ended.
+async fn active_jobs(cluster: &Cluster, instance: &Instance) -> Result<BTreeSet<JobName>, ClusterError> {
+    let runs = cluster.list(Kind::Job, SELECTOR).await?;
+    let active = runs.iter().filter(|run| kubernetes::is_ours(run, instance));
+    let active = active.filter(|run| kubernetes::run_of(run, &[]).is_some_and(|run| run.outcome.is_none()));
+    Ok(active.filter_map(kubernetes::job_of).collect())
+}
+
+/// The names of all claims; `None` where we may not know.
+async fn claims(cluster: &Cluster) -> Result<Option<BTreeSet<String>>, ClusterError> {
+    match cluster.list(Kind::Claim, "").await {
+        Ok(found) => Ok(Some(
+            found
+                .iter()
+                .map(|claim| kubernetes::name_of(claim).to_owned())
+                .collect(),
+        )),
+        Err(error) if error.code() == Some(403) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the server would do with one object.
@@ -176,27 +228,6 @@ async fn ask(
     answered(object, live, answer)
 }
 
-/// A Secret as the server keeps it: applied as `stringData`, a value that is declared no more would
-/// stay.
-fn as_stored(mut object: Value) -> Value {
-    let Some(texts) = object.as_object_mut().and_then(|map| map.remove("stringData")) else {
-        return object;
-    };
-    let data: Map<String, Value> = texts
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, text)| {
-            (
-                name.clone(),
-                json!(STANDARD.encode(text.as_str().unwrap_or_default())),
-            )
-        })
-        .collect();
-    object["data"] = Value::Object(data);
-    object
-}
-
 /// Carries a plan out, one job after the other; what fails for one is no reason to leave out the rest.
 pub async fn carry_out(cluster: &Cluster, plan: &Plan) -> Vec<Report> {
     let mut reports = Vec::new();
@@ -215,7 +246,12 @@ async fn step_of(cluster: &Cluster, step: &Step) -> Result<(), (String, ClusterE
             force: applied.force,
             ..APPLY
         };
-        let done = cluster.apply(&applied.object, how).await;
+        let mut object = applied.object.clone();
+        if applied.is_new {
+            // Somebody may have made one of that name since it was looked for.
+            object["metadata"]["resourceVersion"] = json!(NOT_THERE);
+        }
+        let done = cluster.apply(&object, how).await;
         done.map_err(|error| {
             (
                 format!("apply {}", kubernetes::object_words(&applied.object)),
@@ -337,33 +373,19 @@ impl Inventory {
     }
 }
 
-/// The Secrets of an instance; none where we may not list them.
+/// The Secrets and ConfigMaps of an instance; none of a kind that we may not list.
 ///
 /// # Errors
 /// When the cluster cannot be reached.
-pub async fn secrets(cluster: &Cluster, instance: &Instance) -> Result<Vec<Value>, ClusterError> {
-    match cluster.list(Kind::Secret, SELECTOR).await {
-        Ok(mut secrets) => {
-            secrets.retain(|secret| kubernetes::is_ours(secret, instance));
-            Ok(secrets)
+pub async fn data(cluster: &Cluster, instance: &Instance) -> Result<Vec<Value>, ClusterError> {
+    let mut found = Vec::new();
+    for kind in DATA {
+        match cluster.list(kind, SELECTOR).await {
+            Ok(objects) => found.extend(objects),
+            Err(error) if error.code() == Some(403) => {}
+            Err(error) => return Err(error),
         }
-        Err(error) if error.code() == Some(403) => Ok(Vec::new()),
-        Err(error) => Err(error),
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_applied_as_it_is_stored() {
-        let secret = json!({"kind": "Secret", "stringData": {"A": "a"}});
-        assert_eq!(
-            as_stored(secret),
-            json!({"kind": "Secret", "data": {"A": "YQ=="}})
-        );
-        let other = json!({"kind": "CronJob", "spec": {}});
-        assert_eq!(as_stored(other.clone()), other);
-    }
+    found.retain(|object| kubernetes::is_ours(object, instance));
+    Ok(found)
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::client::{Cluster, ClusterError, Kind};
 use super::{Report, carry_out, look};
-use crate::kubernetes::{self, Conflicts, Plan, SELECTOR};
+use crate::kubernetes::{self, Conflicts, Contents, Plan, SELECTOR};
 use crate::model::{Desired, Instance, JobName};
 
 /// Changes that come together are answered together.
@@ -40,6 +40,8 @@ pub struct Loaded {
     pub desired: Desired,
     /// Declared jobs that have no form there.
     pub left_alone: BTreeSet<JobName>,
+    /// What lies in the files of secrets and configs.
+    pub contents: Contents,
 }
 
 /// Reads the manifests; the argument is which jobs the cluster holds.
@@ -115,8 +117,12 @@ async fn round(
             return false;
         }
     };
-    let Loaded { desired, left_alone } = load(&known);
-    let seen = match look(cluster, &desired, &left_alone, instance, conflicts).await {
+    let Loaded {
+        desired,
+        left_alone,
+        contents,
+    } = load(&known);
+    let seen = match look(cluster, &desired, &left_alone, &contents, instance, conflicts).await {
         Ok(seen) => seen,
         Err(error) => {
             report(Round::Failed(&error));

@@ -177,27 +177,30 @@ fn helper_name(text: &[u8], server: &str) -> String {
 pub fn advice(words: &str) -> Option<&'static str> {
     let words = words.to_ascii_lowercase();
     let says = |any: &[&str]| any.iter().any(|part| words.contains(part));
+    let status = status(&words);
     // In the order in which one shadows another: "denied: … rate limit" is a limit.
     Some(if says(&["docker login"]) {
         return None;
-    } else if says(&["toomanyrequests", "too many requests", "rate limit"]) {
+    } else if status == Some(429) || says(&["toomanyrequests", "too many requests", "rate limit"]) {
         "log in with `docker login` for a higher limit, use a mirror, or wait: it is tried again"
     } else if says(&["no space left", "disk quota"]) {
         "the engine's disk is full: `docker system df` shows with what"
     } else if says(&["credential helper", "cannot read logins"]) {
         "`docker pull` as the user who runs the scheduler meets the same; `DOCKER_CONFIG` names another folder of logins"
-    } else if says(&[
-        "no basic auth",
-        "unauthorized",
-        "authentication required",
-        "incorrect username",
-    ]) {
+    } else if status == Some(401)
+        || says(&[
+            "no basic auth",
+            "unauthorized",
+            "authentication required",
+            "incorrect username",
+        ])
+    {
         "`docker login` as the user who runs the scheduler, or set `DOCKER_CONFIG` to a folder with the login"
-    } else if says(&["denied", "forbidden"]) {
+    } else if status == Some(403) || says(&["denied", "forbidden"]) {
         "this login may not pull it: check the name, and what the account may read"
     } else if says(&["no matching manifest", "does not match the specified platform"]) {
         "it is not built for the processor of the engine's machine"
-    } else if says(&["manifest unknown", "name unknown", "not found"]) {
+    } else if status == Some(404) || says(&["manifest unknown", "name unknown", "not found"]) {
         "check name and tag: the registry does not have it"
     } else if says(&["http response to https"]) {
         "it speaks plain HTTP: the engine takes that from what its `insecure-registries` list"
@@ -213,13 +216,24 @@ pub fn advice(words: &str) -> Option<&'static str> {
         "unreachable",
     ]) {
         "the engine cannot reach the registry: look at its network, and at its own proxy settings"
-    } else if says(&["http status: 5", "bad gateway", "service unavailable"]) {
+    } else if status.is_some_and(|status| status >= 500) || says(&["bad gateway", "service unavailable"]) {
         "the registry has trouble of its own; it is tried again"
     } else if says(&["eof", "connection reset", "broken pipe", "short read"]) {
         "the connection broke off; it is tried again"
     } else {
         return None;
     })
+}
+
+/// The HTTP status that an engine quotes of a registry's answer without its words: `unexpected HTTP
+/// status: 500 …`, and with the containerd image store `unexpected status from HEAD request to URL: 429 …`.
+fn status(words: &str) -> Option<u16> {
+    let (_, quoted) = words
+        .split_once("unexpected http status")
+        .or_else(|| words.split_once("unexpected status"))?;
+    quoted
+        .split(": ")
+        .find_map(|part| part.split(' ').next()?.parse().ok())
 }
 
 /// What the configuration says of logins, without any of them.
@@ -334,6 +348,18 @@ mod tests {
     fn advice_goes_by_what_is_said_first() {
         for (words, part) in [
             ("toomanyrequests: You have reached your pull rate limit", "mirror"),
+            (
+                "failed to resolve reference \"r.example/a:1\": unexpected status from HEAD request to https://r.example/v2/a/manifests/1: 429 Too Many Requests",
+                "mirror",
+            ),
+            (
+                "failed to resolve reference \"r.example/a:1\": unexpected status from GET request to http://r.example:5000/v2/a/manifests/1: 503 Service Unavailable",
+                "trouble of its own",
+            ),
+            (
+                "unexpected status from HEAD request to https://r.example/v2/a/manifests/1: 401",
+                "docker login",
+            ),
             ("denied: pull rate limit exceeded", "mirror"),
             (
                 "Head \"https://r/v2/\": no basic auth credentials",

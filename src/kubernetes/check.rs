@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Backoff, Concurrency, ContainerSpec, FileKind, Job, MissedFires, Mount, MountKind, OnNodeLoss, OnUnknown,
-    Place, Placement, Policy, Presence, PullPolicy, Resources, Rights, Tmpfs, Trigger, Triggers,
+    Backoff, Concurrency, ContainerSpec, Healthcheck, Job, MissedFires, Mount, MountKind, OnKubernetes,
+    OnNodeLoss, OnUnknown, Place, Placement, Policy, Presence, PullPolicy, Resources, Rights, Text, Trigger,
+    Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
-use super::objects::{numbers_of, size_of};
+use super::contents::{self, Contents};
+use super::pod::{node_selector, numbers_of, security_option};
 use super::timing::for_go;
 use super::{MAX_NAME, cron_job_name, dns};
 
@@ -28,10 +30,10 @@ pub struct Finding {
 }
 
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn error(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
+    pub(super) fn error(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
         self.push(key, true, message.into(), help);
     }
 
@@ -77,6 +79,14 @@ pub fn check(job: &Job, now: Timestamp) -> Vec<Finding> {
     schedule(triggers, now, &mut found);
     self::policy(policy, count, &mut found);
     self::container(container, &mut found);
+    found.0
+}
+
+/// What of a job's secrets and configs could not be read, or is too large.
+#[must_use]
+pub fn check_contents(job: &Job, contents: &Contents) -> Vec<Finding> {
+    let mut found = Findings::default();
+    contents::check_contents(&job.container.files, contents, &mut found);
     found.0
 }
 
@@ -208,7 +218,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         pull_policy,
         entrypoint: _,
         command: _,
-        environment: _,
+        environment,
         labels,
         mounts,
         tmpfs,
@@ -229,7 +239,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         stop_grace_period: _,
         placement,
         platform,
-        stdin_open,
+        stdin_open: _,
         annotations,
         healthcheck,
         rights,
@@ -237,6 +247,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         presence,
         files,
         sensitive: _, // of records and messages
+        kubernetes,
     } = spec;
     found.none(
         "x-scheduler.placement",
@@ -261,13 +272,20 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         matches!(pull_policy, PullPolicy::Every(_)),
         "`always`, `missing` and `never` have one",
     );
+    let is_name = |name: &String| !name.is_empty() && name.chars().all(is_variable_letter);
+    found.none(
+        "environment",
+        !environment.keys().all(is_name),
+        "the name of a variable is made of letters, digits, `-`, `_` and `.`",
+    );
     for mount in mounts {
-        self::mount(mount, found);
+        self::mount(mount, *kubernetes, found);
     }
     for tmpfs in tmpfs {
-        let Tmpfs { target: _, options } = tmpfs;
-        let known = options.is_empty() || size_of(options).is_some();
-        found.none("tmpfs", !known, "`size=64m` alone has one");
+        match tmpfs.size_and_mode() {
+            None => found.none("tmpfs", true, "of its options `size=64m` has one"),
+            Some((_, mode)) => folder_mode("tmpfs", mode, found),
+        }
     }
     found.none(
         "networks",
@@ -287,10 +305,10 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
             "`id -u NAME` in the image tells it",
         );
     }
-    if *init == Some(true) {
+    if *init == Some(true) && rights.pid.is_none() {
         found.warning(
             "init",
-            "there is no `init` in a pod: the command itself reaps what it leaves behind",
+            "the pod's first process reaps what the command leaves behind; the command is not process 1 there",
             "",
         );
     }
@@ -301,20 +319,42 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         "the cluster collects the output of its pods",
     );
     found.none("stop_signal", stop_signal.is_some(), "the image says it");
-    found.none("platform", platform.is_some(), "");
-    found.none("stdin_open", *stdin_open, "");
+    let no_label = platform
+        .as_deref()
+        .is_some_and(|platform| node_selector(platform).is_none());
+    found.none("platform", no_label, "`OS/ARCHITECTURE` has one");
     found.none("annotations", !annotations.is_empty(), "");
-    found.none(
-        "healthcheck",
-        healthcheck.is_some(),
-        "a job's pod is not asked whether it is well",
-    );
+    if healthcheck.as_ref().is_some_and(asks) {
+        found.warning(
+            "healthcheck",
+            "Kubernetes does not ask whether the pod of a job is well: the check is left out",
+            "what ends a run that hangs is `x-scheduler.timeout`",
+        );
+    }
     self::rights(rights, found);
     self::resources(resources, found);
     self::presence(presence, found);
-    let has = |kind: FileKind| files.iter().any(|file| file.kind == kind);
-    found.none("secrets", has(FileKind::Secret), "");
-    found.none("configs", has(FileKind::Config), "");
+    if network_mode.as_deref() == Some("host") {
+        found.none(
+            "hostname",
+            presence.hostname.is_some(),
+            "beside `network_mode: host` a pod has its node's name",
+        );
+        let of_network = rights.sysctls.keys().any(|name| name.starts_with("net."));
+        found.none(
+            "sysctls",
+            of_network,
+            "beside `network_mode: host` those of the network are the node's",
+        );
+    }
+    contents::check_files(files, found);
+    if labels.values().any(Text::is_sensitive) {
+        found.error(
+            "labels",
+            "a value from `.env` would be read by everybody in a label",
+            "write it out, or leave the label away",
+        );
+    }
     let long = labels.iter().any(|(name, _)| !is_label_name(name));
     found.none(
         "labels",
@@ -323,10 +363,26 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
     );
 }
 
+/// Kernel parameters that each pod has for itself, and that every kubelet lets it set.
+const SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
 fn rights(rights: &Rights, found: &mut Findings) {
     let Rights {
-        privileged,
-        cap_add,
+        privileged: _,
+        cap_add: _,
         security_opt,
         group_add,
         devices,
@@ -334,27 +390,63 @@ fn rights(rights: &Rights, found: &mut Findings) {
         ipc,
         pid,
         uts,
-        userns_mode,
+        userns_mode: _,
         sysctls,
     } = rights;
-    found.none("privileged", *privileged, "");
-    found.none("cap_add", !cap_add.is_empty(), "");
-    found.none("security_opt", !security_opt.is_empty(), "");
-    found.none("group_add", !group_add.is_empty(), "");
+    let unknown = security_opt.iter().any(|text| security_option(text).is_none());
+    found.none(
+        "security_opt",
+        unknown,
+        "`no-new-privileges`, `seccomp` and `apparmor` have one",
+    );
+    if group_add.iter().any(|group| group.parse::<u32>().is_err()) {
+        found.error(
+            "group_add",
+            "Kubernetes takes groups as numbers alone",
+            "`getent group NAME` in the image tells it",
+        );
+    }
     found.none("devices", !devices.is_empty(), "");
     found.none("gpus", !gpus.is_empty(), "");
-    found.none("ipc", ipc.is_some(), "");
-    found.none("pid", pid.is_some(), "");
+    let other = |mode: &Option<String>, own: &str| {
+        let mode = mode.as_deref();
+        mode.is_some_and(|mode| mode != "host" && mode != own)
+    };
+    found.none("ipc", other(ipc, "private"), "`private` and `host` have one");
+    found.none("pid", other(pid, ""), "`host` has one");
     found.none("uts", uts.is_some(), "");
-    found.none("userns_mode", userns_mode.is_some(), "");
-    found.none("sysctls", !sysctls.is_empty(), "");
+    let unsafe_one = sysctls.keys().find(|name| !SYSCTLS.contains(&name.as_str()));
+    if let Some(name) = unsafe_one {
+        found.error(
+            "sysctls",
+            format!("`{name}` is none of the parameters that every node lets a pod set"),
+            "nodes that allow it to pods need a CronJob written by hand",
+        );
+    }
+}
+
+/// Whether it is a check, and not the word that there is none.
+fn asks(check: &Healthcheck) -> bool {
+    let test = check.test.as_deref().unwrap_or_default();
+    test.first().is_none_or(|word| word.expose() != "NONE")
+}
+
+fn is_variable_letter(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+fn folder_mode(key: &'static str, mode: Option<u32>, found: &mut Findings) {
+    if mode.is_some() {
+        let message = "the mode of a tmpfs is not carried over: everybody may write to it there";
+        found.warning(key, message, "");
+    }
 }
 
 fn resources(resources: &Resources, found: &mut Findings) {
     let Resources {
         memswap_limit_bytes,
-        mem_reservation_bytes,
-        shm_size_bytes,
+        mem_reservation_bytes: _,
+        shm_size_bytes: _,
         cpu_shares,
         cpuset,
         pids_limit,
@@ -362,10 +454,12 @@ fn resources(resources: &Resources, found: &mut Findings) {
         cgroup_parent,
         runtime,
     } = resources;
-    found.none("memswap_limit", memswap_limit_bytes.is_some(), "");
-    found.none("mem_reservation", mem_reservation_bytes.is_some(), "");
-    found.none("shm_size", shm_size_bytes.is_some(), "");
-    found.none("cpu_shares", cpu_shares.is_some(), "");
+    found.none(
+        "memswap_limit",
+        memswap_limit_bytes.is_some(),
+        "`mem_limit` has one",
+    );
+    found.none("cpu_shares", cpu_shares.is_some(), "`cpus` has one");
     found.none("cpuset", cpuset.is_some(), "");
     found.none("pids_limit", pids_limit.is_some(), "");
     found.none("oom_score_adj", oom_score_adj.is_some(), "");
@@ -379,18 +473,31 @@ fn presence(presence: &Presence, found: &mut Findings) {
         domainname,
         dns,
         dns_search,
-        dns_opt,
+        dns_opt: _,
         ports,
     } = presence;
-    found.none("hostname", hostname.is_some(), "");
+    let no_label = hostname.as_deref().is_some_and(|name| name != self::dns(name));
+    found.none(
+        "hostname",
+        no_label,
+        "a pod's is of lower-case letters, digits and `-`, without a dot",
+    );
     found.none("domainname", domainname.is_some(), "");
-    found.none("dns", !dns.is_empty(), "");
-    found.none("dns_search", !dns_search.is_empty(), "");
-    found.none("dns_opt", !dns_opt.is_empty(), "");
+    found.none("dns", dns.len() > 3, "a pod asks three servers at most");
+    if !dns.is_empty() {
+        found.warning(
+            "dns",
+            "these servers are asked instead of the cluster's: names of its Services are not known there",
+            "",
+        );
+    } else if !dns_search.is_empty() {
+        found.warning("dns_search", "the cluster's own domains are searched first", "");
+    }
     found.none("ports", !ports.is_empty(), "a job's pod is reached by no Service");
 }
 
-fn mount(mount: &Mount, found: &mut Findings) {
+fn mount(mount: &Mount, kubernetes: OnKubernetes, found: &mut Findings) {
+    let OnKubernetes { host_path } = kubernetes;
     let Mount {
         kind,
         target: _,
@@ -400,10 +507,11 @@ fn mount(mount: &Mount, found: &mut Findings) {
         MountKind::Bind {
             source: _,
             create_host_path: _,
-        } => found.error(
+        } if host_path => {}
+        MountKind::Bind { .. } => found.error(
             "volumes",
             "a folder of the host is not the same on each node",
-            "use a named volume, which becomes a PersistentVolumeClaim",
+            "a named volume becomes a claim; `x-scheduler.kubernetes.host_path: true` takes the node's own",
         ),
         MountKind::Volume {
             name,
@@ -420,11 +528,7 @@ fn mount(mount: &Mount, found: &mut Findings) {
                 );
             }
         }
-        MountKind::Tmpfs { size_bytes: _, mode } => {
-            if mode.is_some() {
-                found.warning("volumes", "the mode of a tmpfs is not carried over", "");
-            }
-        }
+        MountKind::Tmpfs { size_bytes: _, mode } => folder_mode("volumes", *mode, found),
     }
 }
 

@@ -7,20 +7,26 @@
 //! | file | |
 //! |---|---|
 //! | `check.rs` | what has no equal, or is different there |
-//! | `objects.rs` | CronJob and Secret |
+//! | `objects.rs` | CronJob, Secret and ConfigMap |
+//! | `pod.rs`, `volumes.rs` | the pod in them, and what its container sees |
+//! | `contents.rs` | what secrets and configs hold |
 //! | `timing.rs` | schedules in the words of Kubernetes |
 //! | `live.rs` | objects as a cluster has them: whose they are, how they differ |
 //! | `plan.rs` | what to do in a cluster, and why |
 //! | `runs.rs` | runs, from Jobs, pods and events |
 
 mod check;
+mod contents;
 mod live;
 mod objects;
 mod plan;
+mod pod;
 mod runs;
 mod timing;
+mod volumes;
 
-pub use check::{Finding, check};
+pub use check::{Finding, check, check_contents};
+pub use contents::{Contents, LARGEST};
 pub use live::{
     MANAGER, NOTE_CANCELLED_BY, NOTE_PAUSED_BY, PAUSE_MANAGER, SELECTOR, has_active_run, is_being_deleted,
     is_ours, is_suspended, job_of, kind_of, may_be_triggered, name_of, origin_of, paused_by, stripped,
@@ -29,10 +35,11 @@ pub use live::{
 pub use objects::{Target, objects};
 pub use plan::{
     Action, Answer, Applied, Asked, Cause, Complaint, Conflicts, Deleted, Owned, Plan, Seen, Step, WaitCause,
-    Waiting, coming, deletion, describe, in_the_way, object_words, owned, plan, render, slot_of,
+    Waiting, coming, deletion, describe, in_the_way, is_data, object_words, owned, plan, render, slot_of,
 };
 pub use runs::{pods_of, run_of, runs, triggered};
 pub(crate) use timing::as_cron;
+pub use volumes::claims_of;
 
 use crate::model::JobName;
 

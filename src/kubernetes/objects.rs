@@ -1,20 +1,20 @@
-//! The objects of one job: a CronJob for each of its schedules, and a Secret for what must not be read
-//! in them.
-
-use std::collections::BTreeMap;
+//! The objects of one job: a CronJob for each of its schedules, and before them what these refer to: Secrets
+//! for what must not be read in a CronJob, and a ConfigMap.
+//!
+//! What they hold is edited in place, and each run has it as it is at its start: the names say whose they
+//! are, and a pod of an older attempt finds them.
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{
-    Concurrency, ContainerSpec, History, Job, MissedFires, Mount, MountKind, Policy, PullPolicy, Text, Tmpfs,
-    Triggers,
-};
+use crate::model::{Concurrency, History, Job, MissedFires, Policy, Triggers};
 
+use super::contents::{Contents, Data, files_of};
 use super::live::{
     LABEL_INSTANCE, LABEL_JOB, LABEL_MANAGED_BY, LABEL_PROJECT, MANAGER, NOTE_MANUAL, NOTE_SOURCE,
 };
+use super::pod::{Private, pod};
 use super::timing::for_go;
-use super::{cron_job_name, dns, object_name};
+use super::{cron_job_name, object_name};
 
 /// Where the objects go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Target {
     pub namespace: Option<String>,
     /// Whose objects these are. Without it they are nobody's: others apply, change and delete them.
     pub instance: Option<String>,
+    /// What lies in the files that secrets and configs are read from.
+    pub contents: Contents,
 }
 
 /// The objects of a job that `check` finds no error in, always in the same order. What has no equal is
@@ -34,29 +36,33 @@ pub fn objects(job: &Job, target: &Target) -> Vec<Value> {
         origin: _,
         triggers,
         policy,
-        container,
+        container: _, // in the pod
         canonical: _,
     } = job;
     let Triggers { manual: _, schedule } = triggers; // `manual` is a note on the CronJob
-    let secret_name = format!("{}-env", object_name(name));
     let metadata = Metadata::new(job, target);
-    let secrets: Map<String, Value> = container
-        .environment
-        .iter()
-        .filter(|(_, value)| value.is_sensitive())
-        .map(|(name, value)| (name.clone(), json!(value.expose())))
-        .collect();
+    let private = Private::of(job);
     let mut found = Vec::new();
-    if !secrets.is_empty() {
-        found.push(json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": metadata.of(&secret_name),
-            "type": "Opaque",
-            "stringData": secrets,
-        }));
+    if !private.values.is_empty() {
+        let data = Data::of_texts(&private.values);
+        found.push(data.secret(metadata.of(&private.secret)));
     }
-    let template = job_template(job, &metadata, &secret_name);
+    let files = files_of(job, &target.contents);
+    if !files.secrets.is_empty() {
+        found.push(
+            files
+                .secrets
+                .secret(metadata.of(&format!("{}-secrets", object_name(name)))),
+        );
+    }
+    if !files.configs.is_empty() {
+        found.push(
+            files
+                .configs
+                .config_map(metadata.of(&format!("{}-configs", object_name(name)))),
+        );
+    }
+    let template = job_template(job, &metadata, &private);
     for (at, trigger) in schedule.iter().enumerate() {
         let Ok((expression, zone)) = for_go(trigger) else {
             continue;
@@ -85,7 +91,11 @@ struct Metadata {
 
 impl Metadata {
     fn new(job: &Job, target: &Target) -> Metadata {
-        let Target { namespace, instance } = target;
+        let Target {
+            namespace,
+            instance,
+            contents: _,
+        } = target;
         let mut labels = Map::new();
         let mut annotations = Map::new();
         for (name, value) in &job.container.labels {
@@ -203,7 +213,7 @@ fn cron_spec(policy: &Policy) -> Map<String, Value> {
     spec
 }
 
-fn job_template(job: &Job, metadata: &Metadata, secret: &str) -> Value {
+fn job_template(job: &Job, metadata: &Metadata, private: &Private) -> Value {
     let mut spec = Map::new();
     // Its default is 6.
     spec.insert("backoffLimit".into(), json!(job.policy.retries));
@@ -212,272 +222,7 @@ fn job_template(job: &Job, metadata: &Metadata, secret: &str) -> Value {
     }
     spec.insert(
         "template".into(),
-        json!({"metadata": metadata.bare(), "spec": pod(job, secret)}),
+        json!({"metadata": metadata.bare(), "spec": pod(job, private)}),
     );
     json!({"metadata": metadata.of_jobs(), "spec": spec})
-}
-
-fn pod(job: &Job, secret: &str) -> Value {
-    let ContainerSpec {
-        place: _,
-        image,
-        pull_policy,
-        entrypoint,
-        command,
-        environment,
-        labels: _,
-        mounts,
-        tmpfs,
-        networks: _,
-        network_mode,
-        extra_hosts,
-        user,
-        working_dir,
-        init: _,
-        read_only,
-        tty,
-        mem_limit_bytes,
-        nano_cpus,
-        ulimits: _,
-        cap_drop,
-        logging: _,
-        stop_signal: _,
-        stop_grace_period,
-        placement: _,
-        // `check` refuses them.
-        platform: _,
-        stdin_open: _,
-        annotations: _,
-        healthcheck: _,
-        rights: _,
-        resources: _,
-        presence: _,
-        files: _,
-        sensitive: _, // of records and messages
-    } = &job.container;
-    let mut container = Map::new();
-    let mut set = |key: &str, value: Option<Value>| {
-        container.extend(value.map(|value| (key.to_owned(), value)));
-    };
-    set("name", Some(json!(dns(job.name.job()))));
-    set("image", Some(json!(image.as_str())));
-    set("imagePullPolicy", pull(*pull_policy));
-    set("command", entrypoint.as_deref().map(words));
-    set("args", command.as_deref().map(words));
-    set("env", (!environment.is_empty()).then(|| env(environment, secret)));
-    set("workingDir", working_dir.as_ref().map(|path| json!(path)));
-    set("tty", tty.then(|| json!(true)));
-    set("resources", limits(*mem_limit_bytes, *nano_cpus));
-    set("securityContext", security(user.as_deref(), *read_only, cap_drop));
-    let volumes = volumes(mounts, tmpfs);
-    let mounts: Vec<Value> = volumes.iter().map(|volume| volume.mount.clone()).collect();
-    set("volumeMounts", (!mounts.is_empty()).then(|| json!(mounts)));
-    let mut pod = Map::new();
-    pod.insert("restartPolicy".into(), json!("Never"));
-    pod.insert("containers".into(), json!([container]));
-    if !volumes.is_empty() {
-        let volumes: Vec<Value> = volumes.into_iter().filter_map(|volume| volume.volume).collect();
-        pod.insert("volumes".into(), json!(volumes));
-    }
-    if let Some(grace) = stop_grace_period {
-        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        pod.insert("terminationGracePeriodSeconds".into(), json!(seconds));
-    }
-    if network_mode.as_deref() == Some("host") {
-        pod.insert("hostNetwork".into(), json!(true));
-    }
-    if !extra_hosts.is_empty() {
-        let aliases: Vec<Value> = extra_hosts
-            .iter()
-            .map(|(name, address)| json!({"ip": address, "hostnames": [name]}))
-            .collect();
-        pod.insert("hostAliases".into(), json!(aliases));
-    }
-    Value::Object(pod)
-}
-
-fn pull(policy: PullPolicy) -> Option<Value> {
-    match policy {
-        PullPolicy::Always => Some(json!("Always")),
-        // Written, because Kubernetes would always pull a `latest`.
-        PullPolicy::Missing => Some(json!("IfNotPresent")),
-        PullPolicy::Never => Some(json!("Never")),
-        PullPolicy::Every(_) => None,
-    }
-}
-
-fn words(texts: &[Text]) -> Value {
-    texts.iter().map(|text| json!(escaped(text.expose()))).collect()
-}
-
-/// `$(NAME)` would be replaced and `$$` halved.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        out.push(c);
-        if c == '$' && matches!(chars.peek(), Some('(' | '$')) {
-            out.push('$');
-        }
-    }
-    out
-}
-
-fn env(environment: &BTreeMap<String, Text>, secret: &str) -> Value {
-    environment
-        .iter()
-        .map(|(name, value)| {
-            if value.is_sensitive() {
-                json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}})
-            } else {
-                json!({"name": name, "value": escaped(value.expose())})
-            }
-        })
-        .collect()
-}
-
-fn limits(memory: Option<u64>, nano_cpus: Option<u64>) -> Option<Value> {
-    let mut limits = Map::new();
-    if let Some(bytes) = memory.filter(|bytes| *bytes > 0) {
-        limits.insert("memory".into(), json!(quantity(bytes)));
-    }
-    if let Some(nanos) = nano_cpus.filter(|nanos| *nanos > 0) {
-        // Thousandths are its finest unit.
-        limits.insert("cpu".into(), json!(format!("{}m", nanos.div_ceil(1_000_000))));
-    }
-    (!limits.is_empty()).then(|| json!({"limits": limits}))
-}
-
-/// Bytes in the largest binary unit that says them: `m` would be thousandths there.
-fn quantity(bytes: u64) -> String {
-    for (shift, unit) in [(30, "Gi"), (20, "Mi"), (10, "Ki")] {
-        if bytes.trailing_zeros() >= shift {
-            return format!("{}{unit}", bytes >> shift);
-        }
-    }
-    bytes.to_string()
-}
-
-fn security(user: Option<&str>, read_only: bool, cap_drop: &[String]) -> Option<Value> {
-    let mut context = Map::new();
-    if let Some((user, group)) = user.and_then(numbers_of) {
-        context.insert("runAsUser".into(), json!(user));
-        if let Some(group) = group {
-            context.insert("runAsGroup".into(), json!(group));
-        }
-    }
-    if read_only {
-        context.insert("readOnlyRootFilesystem".into(), json!(true));
-    }
-    if !cap_drop.is_empty() {
-        let names: Vec<&str> = cap_drop
-            .iter()
-            .map(|name| name.strip_prefix("CAP_").unwrap_or(name))
-            .collect();
-        context.insert("capabilities".into(), json!({"drop": names}));
-    }
-    (!context.is_empty()).then_some(Value::Object(context))
-}
-
-/// `1000` or `1000:1000`.
-pub(super) fn numbers_of(user: &str) -> Option<(u32, Option<u32>)> {
-    match user.split_once(':') {
-        Some((user, group)) => Some((user.parse().ok()?, Some(group.parse().ok()?))),
-        None => Some((user.parse().ok()?, None)),
-    }
-}
-
-/// A volume of the pod, and where it is mounted.
-struct Volume {
-    /// `None` when an earlier mount brought it.
-    volume: Option<Value>,
-    mount: Value,
-}
-
-fn volumes(mounts: &[Mount], tmpfs: &[Tmpfs]) -> Vec<Volume> {
-    let mut found = Vec::new();
-    let mut claims: Vec<String> = Vec::new();
-    for mount in mounts {
-        let Mount {
-            kind,
-            target,
-            read_only,
-        } = mount;
-        let mut name = format!("volume-{}", found.len() + 1);
-        let source = match kind {
-            MountKind::Bind { .. } => continue,
-            MountKind::Volume { name: None, .. } => json!({"emptyDir": {}}),
-            MountKind::Volume {
-                name: Some(claim), ..
-            } => {
-                let claim = dns(claim);
-                // One claim is one volume of the pod, however often it is mounted.
-                if let Some(known) = claims.iter().position(|known| *known == claim) {
-                    name = format!("claim-{}", known + 1);
-                } else {
-                    claims.push(claim.clone());
-                    name = format!("claim-{}", claims.len());
-                }
-                json!({"persistentVolumeClaim": {"claimName": claim}})
-            }
-            MountKind::Tmpfs { size_bytes, mode: _ } => memory(size_bytes.map(quantity)),
-        };
-        found.push(volume(&name, source, target, *read_only));
-    }
-    for Tmpfs { target, options } in tmpfs {
-        let name = format!("volume-{}", found.len() + 1);
-        found.push(volume(
-            &name,
-            memory(size_of(options).map(quantity)),
-            target,
-            false,
-        ));
-    }
-    let mut seen = Vec::new();
-    for found in &mut found {
-        match found.volume.take_if(|volume| seen.contains(volume)) {
-            Some(_) => {}
-            None => seen.extend(found.volume.clone()),
-        }
-    }
-    found
-}
-
-fn memory(size: Option<String>) -> Value {
-    match size {
-        Some(size) => json!({"emptyDir": {"medium": "Memory", "sizeLimit": size}}),
-        None => json!({"emptyDir": {"medium": "Memory"}}),
-    }
-}
-
-fn volume(name: &str, source: Value, target: &str, read_only: bool) -> Volume {
-    let mut volume = Map::new();
-    volume.insert("name".into(), json!(name));
-    if let Value::Object(source) = source {
-        volume.extend(source);
-    }
-    let mut mount = Map::new();
-    mount.insert("name".into(), json!(name));
-    mount.insert("mountPath".into(), json!(target));
-    if read_only {
-        mount.insert("readOnly".into(), json!(true));
-    }
-    Volume {
-        volume: Some(Value::Object(volume)),
-        mount: Value::Object(mount),
-    }
-}
-
-/// `size=64m` of the options of a tmpfs, when it is the only one.
-pub(super) fn size_of(options: &str) -> Option<u64> {
-    let text = options.strip_prefix("size=")?.to_ascii_lowercase();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let shift = match &text[digits..] {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
 }

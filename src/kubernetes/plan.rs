@@ -17,6 +17,7 @@ use super::live::{
     self, Difference, MANAGER, PAUSE_MANAGER, differences, has_active_run, is_ours, job_of, kind_of, name_of,
     owners_of, uid_of, version_of,
 };
+use super::volumes::claims_of;
 
 /// How a field that somebody else owns is dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,11 @@ pub struct Seen {
     pub asked: Vec<Asked>,
     /// Declared jobs that cannot be planned now, and are left as they are.
     pub left_alone: BTreeSet<JobName>,
+    /// Jobs of ours with a run that has not ended; only looked for where something that is there is
+    /// declared no more.
+    pub active: BTreeSet<JobName>,
+    /// Claims by name; `None` where nobody may say.
+    pub claims: Option<BTreeSet<String>>,
 }
 
 /// What an object that is there in the place of a new one means.
@@ -218,6 +224,8 @@ impl Action {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
     pub object: Value,
+    /// There was none of that name: one that came meanwhile is not ours to write over.
+    pub is_new: bool,
     /// Take fields from others.
     pub force: bool,
 }
@@ -274,12 +282,28 @@ pub struct Waiting {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitCause {
-    Conflict { object: String, owned: Vec<Owned> },
-    Foreign { object: String, why: String },
-    BeingDeleted { object: String },
-    RemovalsHeld { why: String },
-    Paused { by: String },
+    Conflict {
+        object: String,
+        owned: Vec<Owned>,
+    },
+    Foreign {
+        object: String,
+        why: String,
+    },
+    BeingDeleted {
+        object: String,
+    },
+    RemovalsHeld {
+        why: String,
+    },
+    Paused {
+        by: String,
+    },
     Suspended,
+    /// Nothing refers to it any more but a run.
+    StillRead {
+        object: String,
+    },
 }
 
 impl WaitCause {
@@ -293,6 +317,7 @@ impl WaitCause {
             WaitCause::RemovalsHeld { .. } => "RemovalsHeld",
             WaitCause::Paused { .. } => "Paused",
             WaitCause::Suspended => "Suspended",
+            WaitCause::StillRead { .. } => "StillRead",
         }
     }
 
@@ -304,7 +329,7 @@ impl WaitCause {
             | WaitCause::Foreign { .. }
             | WaitCause::BeingDeleted { .. }
             | WaitCause::RemovalsHeld { .. } => true,
-            WaitCause::Paused { .. } | WaitCause::Suspended => false,
+            WaitCause::Paused { .. } | WaitCause::Suspended | WaitCause::StillRead { .. } => false,
         }
     }
 
@@ -333,6 +358,7 @@ impl WaitCause {
             }
             WaitCause::Paused { by } => format!("paused by {by}, until `resume`"),
             WaitCause::Suspended => String::from("suspended"),
+            WaitCause::StillRead { object } => format!("{object} goes when no run reads it any more"),
         }
     }
 }
@@ -361,7 +387,7 @@ pub fn plan(desired: &Desired, seen: &Seen, instance: &Instance, now: Timestamp)
         match desired.jobs.get(name) {
             Some(job) => declared(job, live, seen, now, &mut out),
             None => match &desired.removals {
-                Removals::Allowed => out.steps.push(removal(name, live, now)),
+                Removals::Allowed => removed(name, live, seen, now, &mut out),
                 Removals::Held(why) => out.waiting.push(Waiting {
                     job: name.clone(),
                     cause: WaitCause::RemovalsHeld { why: why.clone() },
@@ -408,16 +434,19 @@ fn declared(job: &Job, live: &[&Value], seen: &Seen, now: Timestamp, out: &mut P
     } else if let Some(by) = live.iter().find_map(|object| live::paused_by(object)) {
         wait(WaitCause::Paused { by });
     }
+    let missing = missing_claims(job, seen);
+    is_stopped |= !missing.is_empty();
+    out.refused
+        .extend(missing.into_iter().map(|finding| (job.name.clone(), finding)));
     if is_stopped {
         return;
     }
     // What belongs to the job and is declared no more: a schedule less, no secret value any more.
     let kept: BTreeSet<(&str, &str)> = asked.iter().map(|asked| key_of(&asked.object)).collect();
-    let deleted: Vec<&Value> = live
-        .iter()
-        .filter(|object| !kept.contains(&key_of(object)))
-        .copied()
-        .collect();
+    let obsolete = live.iter().filter(|object| !kept.contains(&key_of(object)));
+    let deleted = without_read(&job.name, obsolete.copied(), seen, out);
+    // What the controller itself started is in its CronJob's status, what a person started is not.
+    let is_active = seen.active.contains(&job.name);
     let changed: Vec<Changed<'_>> = asked
         .iter()
         .filter_map(|asked| Changed::of(asked, &job.container))
@@ -454,14 +483,59 @@ fn declared(job: &Job, live: &[&Value], seen: &Seen, now: Timestamp, out: &mut P
             .iter()
             .map(|changed| Applied {
                 object: changed.asked.object.clone(),
+                is_new: changed.asked.live.is_none(),
                 force: !changed.over.is_empty(),
             })
             .collect(),
         deleted: deleted
             .into_iter()
-            .filter_map(|object| deletion(object, has_active_run(object)))
+            .filter_map(|object| deletion(object, is_active || has_active_run(object)))
             .collect(),
     });
+}
+
+/// Claims that are not there: a pod would wait for one for ever.
+fn missing_claims(job: &Job, seen: &Seen) -> Vec<Finding> {
+    let Some(there) = &seen.claims else {
+        return Vec::new();
+    };
+    let wanted = claims_of(job).into_iter();
+    let missing = wanted.filter(|claim| !there.contains(claim));
+    missing
+        .map(|claim| Finding {
+            key: "volumes",
+            is_error: true,
+            message: format!("there is no PersistentVolumeClaim `{claim}` in the namespace"),
+            help: Some(String::from(
+                "a claim says how large it is and of which class: it is never made here",
+            )),
+        })
+        .collect()
+}
+
+/// Without the Secrets and ConfigMaps that a run may still read: those go after its end.
+fn without_read<'v>(
+    job: &JobName,
+    deleted: impl Iterator<Item = &'v Value>,
+    seen: &Seen,
+    out: &mut Plan,
+) -> Vec<&'v Value> {
+    let is_active = seen.active.contains(job);
+    let (kept, deleted): (Vec<&Value>, Vec<&Value>) =
+        deleted.partition(|object| is_active && is_data(object));
+    out.waiting.extend(kept.into_iter().map(|object| Waiting {
+        job: job.clone(),
+        cause: WaitCause::StillRead {
+            object: object_words(object),
+        },
+    }));
+    deleted
+}
+
+/// Whether it is something that a CronJob refers to.
+#[must_use]
+pub fn is_data(object: &Value) -> bool {
+    matches!(kind_of(object), "Secret" | "ConfigMap")
 }
 
 /// A declared object that is not as it is to be.
@@ -510,10 +584,7 @@ fn cause_of(changed: &[Changed<'_>], deleted: &[&Value]) -> Cause {
     if deleted.iter().any(|object| kind_of(object) == "CronJob") {
         return Cause::ScheduleChanged;
     }
-    if changed
-        .iter()
-        .all(|changed| kind_of(&changed.asked.object) == "Secret")
-    {
+    if changed.iter().all(|changed| is_data(&changed.asked.object)) {
         return Cause::SecretChanged;
     }
     let paths: Vec<&str> = changed
@@ -559,14 +630,22 @@ fn diff_of(changed: &[Changed<'_>], deleted: &[&Value]) -> String {
     lines.join("\n")
 }
 
-fn removal(name: &JobName, live: &[&Value], now: Timestamp) -> Step {
+fn removed(name: &JobName, live: &[&Value], seen: &Seen, now: Timestamp, out: &mut Plan) {
+    let deleted = without_read(name, live.iter().copied(), seen, out);
+    if !deleted.is_empty() {
+        let is_active = seen.active.contains(name);
+        out.steps.push(removal(name, &deleted, is_active, now));
+    }
+}
+
+fn removal(name: &JobName, live: &[&Value], is_active: bool, now: Timestamp) -> Step {
     let before: Vec<Trigger> = live
         .iter()
         .filter(|object| !live::is_suspended(object))
         .filter_map(|object| live::trigger_of(object))
         .collect();
-    // Jobs that run go on without their CronJob, and so does the Secret that they read.
-    let orphan = live.iter().any(|object| has_active_run(object));
+    // Jobs that run go on without their CronJob.
+    let orphan = is_active || live.iter().any(|object| has_active_run(object));
     Step {
         job: name.clone(),
         action: Action::Remove,
@@ -577,7 +656,6 @@ fn removal(name: &JobName, live: &[&Value], now: Timestamp) -> Step {
         applied: Vec::new(),
         deleted: live
             .iter()
-            .filter(|object| !(orphan && kind_of(object) == "Secret"))
             .filter_map(|object| deletion(object, orphan))
             .collect(),
     }
@@ -625,7 +703,7 @@ pub fn coming(triggers: &[Trigger], after: Timestamp) -> Option<NextFire> {
 
 /// A complaint of the server at the manifest's key that it is about.
 fn complained(complaint: &Complaint) -> Finding {
-    const KEYS: [(&str, &str); 16] = [
+    const KEYS: [(&str, &str); 25] = [
         ("spec.schedule", "triggers.schedule"),
         ("spec.timeZone", "triggers.schedule"),
         ("spec.startingDeadlineSeconds", "x-scheduler.starting_deadline"),
@@ -636,10 +714,19 @@ fn complained(complaint: &Complaint) -> Finding {
         ("activeDeadlineSeconds", "x-scheduler.timeout"),
         (".image", "image"),
         (".env[", "environment"),
+        (".hostAliases", "extra_hosts"),
+        (".hostname", "hostname"),
+        (".supplementalGroups", "group_add"),
+        (".sysctls", "sysctls"),
+        (".dnsConfig", "dns"),
+        (".nodeSelector", "platform"),
+        (".privileged", "privileged"),
+        (".capabilities", "cap_add"),
+        (".allowPrivilegeEscalation", "security_opt"),
+        (".requests", "mem_reservation"),
         (".volumeMounts", "volumes"),
         ("spec.volumes", "volumes"),
         (".resources", "mem_limit"),
-        (".hostAliases", "extra_hosts"),
         ("labels", "labels"),
         ("annotations", "labels"),
     ];
@@ -713,7 +800,7 @@ pub fn describe(step: &Step, origin: Option<&Origin>) -> String {
         Cause::SpecChanged => image_edit(step.diff.as_deref()).unwrap_or_else(|| String::from("edited")),
         Cause::ScheduleChanged => String::from("schedule edited"),
         Cause::PolicyChanged => String::from("policy edited"),
-        Cause::SecretChanged => String::from("a value from `.env` or an env file changed; it is not shown"),
+        Cause::SecretChanged => String::from("what a Secret or ConfigMap holds changed"),
         Cause::ObjectMissing(object) => format!("{object} is gone"),
         Cause::EditedInCluster(who) => {
             let who: Vec<String> = who.iter().map(|name| format!("`{name}`")).collect();

@@ -99,11 +99,11 @@ fn a_sensitive_value_stands_in_a_secret_alone() {
         &job,
         &Target {
             namespace: Some("n".into()),
-            instance: None,
+            ..Target::default()
         },
     );
     assert_eq!(objects[0]["kind"], "Secret");
-    assert_eq!(objects[0]["stringData"], json!({"PASSWORD": "hunter2"}));
+    assert_eq!(objects[0]["data"], json!({"PASSWORD": "aHVudGVyMg=="}));
     assert_eq!(objects[0]["metadata"]["namespace"], "n");
     assert!(!objects[1].to_string().contains("hunter2"));
     assert!(
@@ -182,5 +182,202 @@ fn a_long_name_is_refused() {
         check(&job, NOW.parse().unwrap())[0]
             .message
             .contains("longer than 52")
+    );
+}
+
+/// The CronJob's container and pod.
+fn container_and_pod(body: &str) -> (Value, Value) {
+    let found = cron_job(&format!(
+        "    image: busybox\n    triggers: {{schedule: [\"@daily\"]}}\n{body}"
+    ));
+    let pod = found["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
+    (pod["containers"][0].clone(), pod)
+}
+
+#[test]
+fn a_word_that_must_not_be_read_reaches_the_command_by_a_secret() {
+    let mut job =
+        job("    image: busybox\n    command: [login, x]\n    triggers: {schedule: [\"@daily\"]}\n");
+    let command = job.container.command.as_mut().expect("a command");
+    command[1] = crate::model::Text::sensitive("--password=hunter2 $(HOME)");
+    let objects = objects(&job, &Target::default());
+    assert_eq!(objects[0]["data"].as_object().expect("data").len(), 1);
+    let container = &objects[1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(
+        container["args"],
+        json!(["login", "$(DOCKER_SCHEDULER_COMMAND_2)"])
+    );
+    assert_eq!(container["env"][0]["name"], "DOCKER_SCHEDULER_COMMAND_2");
+    assert_eq!(
+        container["env"][0]["valueFrom"]["secretKeyRef"],
+        json!({"name": "shop-backup-db-env", "key": "DOCKER_SCHEDULER_COMMAND_2"})
+    );
+    assert!(!objects[1].to_string().contains("hunter2"));
+    job.container
+        .labels
+        .insert("team".into(), crate::model::Text::sensitive("hunter2"));
+    let found = check(&job, NOW.parse().unwrap());
+    assert_eq!((found[0].key, found[0].is_error), ("labels", true));
+    assert!(!format!("{found:?}").contains("hunter2"));
+}
+
+#[test]
+fn secrets_and_configs_are_files_at_their_targets() {
+    let content = |text: &str, is_secret: bool| crate::model::FileSource::Content {
+        content: if is_secret {
+            crate::model::Text::sensitive(text)
+        } else {
+            crate::model::Text::plain(text)
+        },
+        uid: 0,
+        gid: 0,
+        mode: 0o440,
+    };
+    let mut job = job("    image: busybox\n    triggers: {schedule: [\"@daily\"]}\n");
+    let file = |kind, name: &str, target: &str, source| crate::model::JobFile {
+        kind,
+        name: name.to_owned(),
+        target: target.to_owned(),
+        source,
+    };
+    use crate::model::FileKind::{Config, Secret};
+    use crate::model::FileSource::Path;
+    job.container.files = vec![
+        file(Secret, "db", "/run/secrets/db", content("hunter2", true)),
+        file(Secret, "db", "/again", content("hunter2", true)),
+        file(Secret, "tls", "/tls.key", Path("/m/tls.key".into())),
+        file(Config, "app", "/app.conf", content("a=1", false)),
+        file(Config, "url", "/url", content("postgres://hunter2", true)),
+    ];
+    let read = |path: &std::path::Path| match path.to_str() {
+        Some("/m/tls.key") => Ok(vec![0xff, 0x00]),
+        _ => Err(String::from("not there")),
+    };
+    let target = Target {
+        contents: Contents::read(std::iter::once(&job), read),
+        ..Target::default()
+    };
+    assert!(!format!("{target:?}").contains("255"), "{target:?}");
+    let found = objects(&job, &target);
+    let names: Vec<(&str, &str)> = found.iter().map(|one| (kind_of(one), name_of(one))).collect();
+    assert_eq!(
+        names,
+        [
+            ("Secret", "shop-backup-db-secrets"),
+            ("ConfigMap", "shop-backup-db-configs"),
+            ("CronJob", "shop-backup-db")
+        ]
+    );
+    assert_eq!(
+        found[0]["data"],
+        json!({"db": "aHVudGVyMg==", "tls": "/wA=", "url": "cG9zdGdyZXM6Ly9odW50ZXIy"})
+    );
+    assert_eq!(found[1]["data"], json!({"app": "a=1"}));
+    let pod = &found[2]["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["containers"][0]["volumeMounts"],
+        json!([
+            {"name": "secrets", "mountPath": "/run/secrets/db", "readOnly": true, "subPath": "db"},
+            {"name": "secrets", "mountPath": "/again", "readOnly": true, "subPath": "db~"},
+            {"name": "secrets", "mountPath": "/tls.key", "readOnly": true, "subPath": "tls"},
+            {"name": "secrets", "mountPath": "/url", "readOnly": true, "subPath": "url"},
+            {"name": "configs", "mountPath": "/app.conf", "readOnly": true, "subPath": "app"},
+        ])
+    );
+    assert_eq!(
+        pod["volumes"][0]["secret"]["items"][1],
+        json!({"key": "db", "path": "db~", "mode": 0o440})
+    );
+    assert_eq!(pod["volumes"][0]["secret"]["items"][2]["mode"], 0o444);
+    assert_eq!(
+        pod["volumes"][1],
+        json!({"name": "configs", "configMap": {"name": "shop-backup-db-configs",
+            "items": [{"key": "app", "path": "app", "mode": 0o440}]}})
+    );
+    assert_eq!(check_contents(&job, &target.contents), Vec::new());
+
+    // What cannot be read, is too large, or has an owner of its own.
+    let unread = check_contents(&job, &Contents::default());
+    assert_eq!((unread.len(), unread[0].key), (1, "secrets"), "{unread:?}");
+    let large = Contents::read(std::iter::once(&job), |_| Ok(vec![0; LARGEST]));
+    assert!(check_contents(&job, &large)[0].message.contains("bytes"));
+    job.container.files[3].source = crate::model::FileSource::Content {
+        content: crate::model::Text::plain(""),
+        uid: 1000,
+        gid: 0,
+        mode: 0o444,
+    };
+    let owned = check(&job, NOW.parse().unwrap());
+    assert_eq!((owned.len(), owned[0].key), (1, "configs"), "{owned:?}");
+}
+
+#[test]
+fn binds_are_paths_of_the_node_only_where_the_manifest_says_so() {
+    let mut job = job(
+        "    image: busybox\n    volumes: [\"./in:/in:ro\"]\n    triggers: {schedule: [\"@daily\"]}\n    x-scheduler: {kubernetes: {host_path: true}}\n",
+    );
+    assert_eq!(check(&job, NOW.parse().unwrap()), Vec::new());
+    let pod = objects(&job, &Target::default())[0]["spec"]["jobTemplate"]["spec"]["template"]["spec"].clone();
+    assert_eq!(
+        pod["volumes"],
+        json!([{"name": "volume-1", "hostPath": {"path": "/manifests/in"}}])
+    );
+    job.container.kubernetes.host_path = false;
+    let found = check(&job, NOW.parse().unwrap());
+    assert_eq!((found[0].key, found[0].is_error), ("volumes", true));
+    assert!(found[0].help.as_ref().expect("help").contains("host_path: true"));
+}
+
+#[test]
+fn names_and_places_of_a_pod() {
+    let (container, pod) = container_and_pod(
+        "    hostname: box\n    dns: [10.0.0.53]\n    dns_opt: [\"ndots:2\", use-vc]\n    group_add: [27]\n    platform: linux/arm64/v8\n    shm_size: 64m\n    mem_reservation: 32m\n    init: true\n    stdin_open: true\n    sysctls: {net.ipv4.tcp_syncookies: 0}\n    security_opt: [\"no-new-privileges:true\"]\n",
+    );
+    assert_eq!(pod["hostname"], "box");
+    assert_eq!(pod["dnsPolicy"], "None");
+    assert_eq!(
+        pod["dnsConfig"],
+        json!({"nameservers": ["10.0.0.53"], "options": [{"name": "ndots", "value": "2"}, {"name": "use-vc"}]})
+    );
+    assert_eq!(
+        pod["securityContext"],
+        json!({"supplementalGroups": [27], "sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "0"}]})
+    );
+    assert_eq!(
+        pod["nodeSelector"],
+        json!({"kubernetes.io/arch": "arm64", "kubernetes.io/os": "linux"})
+    );
+    assert_eq!(pod["shareProcessNamespace"], true);
+    assert_eq!(container["stdin"], true);
+    assert_eq!(container["resources"], json!({"requests": {"memory": "32Mi"}}));
+    assert_eq!(
+        container["securityContext"],
+        json!({"allowPrivilegeEscalation": false})
+    );
+    assert_eq!(
+        (
+            &container["volumeMounts"][0]["mountPath"],
+            &pod["volumes"][0]["emptyDir"]
+        ),
+        (
+            &json!("/dev/shm"),
+            &json!({"medium": "Memory", "sizeLimit": "64Mi"})
+        )
+    );
+    // What is only near is refused.
+    let keys = findings(
+        "    image: busybox\n    hostname: box.example\n    group_add: [audio]\n    platform: linux/arm/v7\n    sysctls: {net.core.somaxconn: 1024}\n    security_opt: [\"label:level:s0\"]\n    triggers: {schedule: [\"@daily\"]}\n    healthcheck: {test: [CMD, \"true\"]}\n",
+    );
+    let keys: Vec<&str> = keys.iter().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(
+        keys,
+        [
+            "error platform",
+            "warning healthcheck",
+            "error security_opt",
+            "error group_add",
+            "error sysctls",
+            "error hostname",
+        ]
     );
 }

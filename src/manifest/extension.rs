@@ -35,6 +35,7 @@ pub(crate) struct Extension {
     pub on_unknown: Option<OnUnknown>,
     pub on_node_loss: Option<OnNodeLoss>,
     pub placement: Option<Placement>,
+    pub host_path: Option<bool>,
     pub jitter: Option<Duration>,
     pub except: Option<Vec<ExceptDays>>,
     pub group: Option<String>,
@@ -96,6 +97,7 @@ impl Extension {
                 "on_unknown" => out.on_unknown = on_unknown(sink, value),
                 "on_node_loss" => out.on_node_loss = on_node_loss(sink, value),
                 "placement" => out.placement = Some(placement(sink, value)),
+                "kubernetes" => kubernetes(sink, value, &mut out),
                 "jitter" => out.jitter = whole_seconds(sink, value, "jitter"),
                 "except" => out.except = except(sink, value),
                 "group" => out.group = group(sink, value),
@@ -474,6 +476,14 @@ fn placement(sink: &mut Sink<'_>, node: &Node) -> Placement {
         }
     }
     out
+}
+
+fn kubernetes(sink: &mut Sink<'_>, node: &Node, out: &mut Extension) {
+    for Entry { key, value } in values::fields(sink, node, "kubernetes", &keys::KUBERNETES) {
+        if key.text == "host_path" {
+            out.host_path = flag(sink, value, "host_path");
+        }
+    }
 }
 
 /// As the nodes' labels are compared: `node.labels.disk==ssd`.

@@ -265,6 +265,7 @@ impl Reader<'_, '_> {
         if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
             container.placement = placement;
         }
+        container.kubernetes.host_path = own.host_path.or(defaults.host_path) == Some(true);
         let keys = document.sensitive_keys(entry, &used);
         container.remember(&keys, &self.variables.given());
         let line = self.sink.line_of(entry.key.span.start);

@@ -204,7 +204,7 @@ const DAY_MATCH: Row = row(
 );
 
 /// `x-scheduler` keys that have a meaning for one job and as the default of a file.
-const SCHEDULER_ROWS: [Row; 19] = [
+const SCHEDULER_ROWS: [Row; 20] = [
     row(
         "backoff",
         PAUSES,
@@ -240,6 +240,11 @@ const SCHEDULER_ROWS: [Row; 19] = [
         "jitter",
         Duration,
         "Starts are spread over this time after their slots.",
+    ),
+    row(
+        "kubernetes",
+        Keys(&KUBERNETES),
+        "What has a meaning on Kubernetes alone.",
     ),
     row(
         "missed_fires",
@@ -353,6 +358,20 @@ pub(crate) static PLACEMENT: Section = Section {
             "What a node must have left for it.",
         ),
     ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &[],
+};
+
+/// What no other engine asks about.
+pub(crate) static KUBERNETES: Section = Section {
+    id: "kubernetes",
+    of: "`kubernetes`",
+    rows: &[&[row(
+        "host_path",
+        Flag,
+        "Whether binds may become `hostPath`: paths of whichever node runs it.",
+    )]],
     later: &[],
     later_is_for_services: false,
     required: &[],

@@ -466,9 +466,19 @@ pub struct ContainerSpec {
     /// Secrets, then configs.
     #[serde(default, skip_serializing_if = "is_default")]
     pub files: Vec<JobFile>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kubernetes: OnKubernetes,
     /// Which of the plain texts above hold a value from outside of the manifest.
     #[serde(skip)]
     pub sensitive: Sensitive,
+}
+
+/// What has a meaning on Kubernetes alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OnKubernetes {
+    /// Whether its binds may be paths of whichever node runs it.
+    pub host_path: bool,
 }
 
 /// What a job does not ask for is not written.
@@ -514,6 +524,7 @@ impl ContainerSpec {
             resources: Resources::default(),
             presence: Presence::default(),
             files: Vec::new(),
+            kubernetes: OnKubernetes::default(),
             sensitive: Sensitive::default(),
         }
     }

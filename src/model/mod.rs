@@ -28,8 +28,8 @@ pub use glob::Glob;
 pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{
     Backoff, Concurrency, ContainerSpec, DayMatch, ExceptDays, History, Job, Logging, MissedFires, Mount,
-    MountKind, NetworkAttachment, OnNodeLoss, OnUnknown, Origin, Placement, Policy, PullPolicy, Reservations,
-    Text, Tmpfs, Trigger, Triggers, Ulimit,
+    MountKind, NetworkAttachment, OnKubernetes, OnNodeLoss, OnUnknown, Origin, Placement, Policy, PullPolicy,
+    Reservations, Text, Tmpfs, Trigger, Triggers, Ulimit,
 };
 pub use names::{ContainerName, ImageRef, Instance, InvalidName, JobName, RunId, validate_container_ref};
 pub use observed::{

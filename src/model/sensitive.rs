@@ -172,6 +172,7 @@ impl ContainerSpec {
             resources,
             presence,
             files,
+            kubernetes: _,
             sensitive: _,
         } = self;
         if let Place::Exec(target) = place {

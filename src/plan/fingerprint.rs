@@ -53,7 +53,8 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         resources,
         presence,
         files,
-        sensitive: _, // says what of the rest is masked
+        kubernetes: _, // Of no meaning on an engine that has fingerprints.
+        sensitive: _,  // says what of the rest is masked
     } = spec;
     let mut fields = Fields(Sha256::new());
     fields.place(place);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::kubernetes::{self, Finding, Target, as_cron};
+use crate::kubernetes::{self, Contents, Finding, Target, as_cron};
 use crate::manifest::reader::{Sink, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
 use crate::model::{
@@ -51,17 +51,11 @@ pub fn export(
     let names = clashes(jobs, to);
     for job in jobs.values() {
         let mut found = match to {
-            Destination::Kubernetes(_) => kubernetes::check(job, now),
+            Destination::Kubernetes(target) => for_kubernetes(job, &target.contents, now),
             Destination::Compose => check_for_compose(job),
             Destination::Crontab => check_for_crontab(job),
         };
-        if names.contains(&kubernetes::object_name(&job.name)) {
-            found.push(error(
-                "",
-                "another job has the same name there",
-                "rename one of them",
-            ));
-        }
+        found.extend(clash(job, &names));
         if !found.iter().any(|finding| finding.is_error) {
             kept.push(job);
         }
@@ -79,15 +73,37 @@ pub fn export(
     }
 }
 
-/// What would stand in the way of a job on Kubernetes, for `validate`.
+/// What would stand in the way of a job on Kubernetes, by job: for `validate`, and before a plan.
 #[must_use]
 pub fn check_for_kubernetes(
     jobs: &BTreeMap<JobName, Job>,
     texts: &BTreeMap<&str, &str>,
+    contents: &Contents,
     now: Timestamp,
-) -> Vec<Diagnostic> {
-    let to = Destination::Kubernetes(Target::default());
-    export(jobs, texts, &to, now).report
+) -> Vec<(JobName, Diagnostic)> {
+    let clashing = clashes(jobs, &Destination::Kubernetes(Target::default()));
+    let mut report = Vec::new();
+    for (name, job) in jobs {
+        let mut found = for_kubernetes(job, contents, now);
+        found.extend(clash(job, &clashing));
+        report.extend(
+            found
+                .iter()
+                .map(|finding| (name.clone(), placed(job, finding, texts))),
+        );
+    }
+    report
+}
+
+fn for_kubernetes(job: &Job, contents: &Contents, now: Timestamp) -> Vec<Finding> {
+    let mut found = kubernetes::check(job, now);
+    found.extend(kubernetes::check_contents(job, contents));
+    found
+}
+
+fn clash(job: &Job, clashing: &BTreeSet<String>) -> Option<Finding> {
+    let is_one = clashing.contains(&kubernetes::object_name(&job.name));
+    is_one.then(|| error("", "another job has the same name there", "rename one of them"))
 }
 
 /// What a cluster finds, at the lines of the manifests that ask for it.

@@ -437,6 +437,7 @@ fn exports_are_as_they_are_written_down() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/export");
     let text = fs::read_to_string(format!("{folder}/shop.yaml")).expect("a manifest");
     let target = Target {
+        contents: Default::default(),
         namespace: Some("jobs".to_owned()),
         instance: None,
     };

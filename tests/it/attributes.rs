@@ -73,8 +73,8 @@ jobs:
         say sysctl "$$(cat /proc/sys/net/core/somaxconn)" 1000
         say killed-first "$$(cat /proc/self/oom_score_adj)" 500
         say files "$$(ulimit -n)" 512
-        say server "$$(grep -c 'nameserver 9.9.9.9' /etc/resolv.conf)" 1
-        say search "$$(grep search /etc/resolv.conf)" "search example.org"
+        say server "$$(grep -c '^nameserver 9.9.9.9' /etc/resolv.conf)" 1
+        say search "$$(grep ^search /etc/resolv.conf)" "search example.org"
         say host "$$(grep -c '10.0.0.2.*db' /etc/hosts)" 1
         say rights "$$(grep NoNewPrivs /proc/self/status | cut -f 2)" 1
         test -c /dev/nothing

@@ -644,13 +644,22 @@ fn a_killed_test_leaves_nothing() {
     }
 }
 
-/// Where the shims of a rig listen.
+/// Where the shims of a rig listen, as containerd wrote it down: in `address` before 2.0, in
+/// `bootstrap.json` since.
 fn shim_sockets(rig: &str) -> Vec<std::path::PathBuf> {
     let tasks = std::path::Path::new(rig).join("run/containerd/daemon/io.containerd.runtime.v2.task/moby");
     let tasks = std::fs::read_dir(tasks).expect("the running tasks").flatten();
     tasks
-        .map(|task| std::fs::read_to_string(task.path().join("address")).expect("a shim's address"))
-        .map(|address| address.trim_start_matches("unix://").into())
+        .map(|task| {
+            ["address", "bootstrap.json"]
+                .into_iter()
+                .find_map(|file| std::fs::read_to_string(task.path().join(file)).ok())
+                .expect("a shim's address")
+        })
+        .map(|written| {
+            let (_, address) = written.split_once("unix://").expect("a socket");
+            address.split('"').next().unwrap_or_default().into()
+        })
         .collect()
 }
 
@@ -671,6 +680,7 @@ fn request(name: &str, spec: ContainerSpec) -> CreateRequest {
         labels: BTreeMap::new(),
         environment: BTreeMap::new(),
         attach: false,
+        reserved: false,
     }
 }
 

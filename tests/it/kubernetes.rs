@@ -19,6 +19,11 @@ use serde_json::{Value, json};
 
 use crate::cli::Ended;
 
+mod mapping;
+mod moving_out;
+mod pod;
+mod races;
+
 const RBAC: &str = include_str!("../../examples/kubernetes/rbac.yaml");
 
 /// As long as a slow machine may take to answer a change; a schedule has minutes.
@@ -121,6 +126,14 @@ impl Bench {
             .current_dir(self.home.path())
             .stdin(Stdio::null());
         command
+    }
+
+    /// A claim that no volume has to back: a pod would need one, a plan does not.
+    fn claim(&self, name: &str) {
+        self.create(
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}),
+        );
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
@@ -244,6 +257,8 @@ fn resource(kind: &str) -> ApiResource {
         "RoleBinding" => ("rbac.authorization.k8s.io", "rolebindings"),
         "ServiceAccount" => ("", "serviceaccounts"),
         "Secret" => ("", "secrets"),
+        "ConfigMap" => ("", "configmaps"),
+        "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),
         "Pod" => ("", "pods"),
         "Node" => ("", "nodes"),
         "Namespace" => ("", "namespaces"),

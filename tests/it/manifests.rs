@@ -1,7 +1,7 @@
 //! A corpus of broken manifests: `tests/manifests/broken/*.yaml`, and beside each what `validate` says
 //! of it, as text and as JSON. `BLESS=1` writes it anew; read the diff.
 
-mod keys;
+pub mod keys;
 
 use std::fs;
 use std::path::{Path, PathBuf};

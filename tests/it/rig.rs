@@ -534,10 +534,10 @@ end_by_cgroup() {
 }
 # Twice: a shim may have been starting a container.
 for _ in 1 2; do end_by_folder; end_by_cgroup; sleep 0.2; done
-# Shims keep their sockets outside of the engine's folders, and a killed one leaves its own.
-for address in "$dir"/run/containerd/daemon/*/*/*/address; do
-    [ -e "$address" ] && socket=$(cat "$address") && rm -f "${socket#unix://}"
-done
+# Shims keep their sockets outside of the engine's folders, and a killed one leaves its own. containerd
+# writes down where: `address` before 2.0, `bootstrap.json` since.
+cat "$dir"/run/containerd/daemon/*/*/*/address "$dir"/run/containerd/daemon/*/*/*/bootstrap.json 2>/dev/null |
+    grep -o 'unix://[^"]*' | while read -r socket; do rm -f "${socket#unix://}"; done
 grep -F " $dir/" /proc/mounts | cut -d' ' -f2 | sort -r | while read -r mount; do umount -l "$mount"; done
 for interface in /sys/class/net/"$interfaces"n*; do
     [ -e "$interface" ] && ip link del "${interface##*/}"
@@ -600,7 +600,7 @@ pub enum Phase {
 
 impl Witness {
     /// In the container.
-    const FOLDER: &str = "/witness";
+    pub const FOLDER: &str = "/witness";
 
     /// On the host.
     pub fn folder(&self) -> &Path {

@@ -16,6 +16,7 @@
 //! | `history [JOB]`, `containers`, `witness`, `requests` | what is there; requests: writes since the last look |
 //! | `quiet` | from here on events are only counted |
 
+mod beside;
 mod check;
 mod declare;
 mod simulate;
@@ -453,7 +454,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 
 /// What happens to the engine: `crash`, `stop`, `start`, `image REF`, `publish REF`,
 /// `network [rm] NAME`, `volume NAME`, `live-restore on`, `away 5m`, `refuse KIND STATUS TEXT`,
-/// `drop-reply KIND`, `never-sent KIND`, `delay KIND 2m`, `fail-late 15s STATUS TEXT`,
+/// `drop-reply KIND`, `never-sent KIND`, `broken-off KIND`, `delay KIND 2m`, `fail-late 15s STATUS TEXT`,
 /// `crash-at KIND before|log|hidden|after`, `slow KIND 2m`, `stale-lists 1m`, `reboot`, `log-driver NAME`, `kill-processes-of NAME`,
 /// `without-shell NAME`, `install NAME SCRIPT`, `heal`.
 fn engine_command(world: &mut World, words: &[&str]) {
@@ -506,6 +507,7 @@ fn engine_command(world: &mut World, words: &[&str]) {
         }),
         ["drop-reply", kind] => nth(kind, Verdict::DropReply),
         ["never-sent", kind] => nth(kind, Verdict::NeverSent),
+        ["broken-off", kind] => nth(kind, Verdict::BrokenOff),
         ["delay", kind, wait] => nth(kind, Verdict::Delay(duration(wait))),
         ["fail-late", holds, status, message @ ..] => nth(
             "create",

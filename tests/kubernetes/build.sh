@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the programs of a Kubernetes control plane from the Go module beside this, once: etcd,
-# kube-apiserver, kube-controller-manager, and a stub for a kubelet. `--where` only prints their folder.
+# kube-apiserver, kube-controller-manager, kubectl, and a stub for a kubelet. `--where` only prints their folder.
 #
 # They lie below the target folder, by a digest of what they are made from.
 set -euo pipefail
@@ -25,5 +25,5 @@ printf '\n==> Building Kubernetes %s (once; six minutes on two cores that have n
 mkdir -p "$where"
 export PATH="$PATH:/usr/local/go/bin" CGO_ENABLED=0 GOFLAGS=-mod=readonly
 stamp="-X k8s.io/component-base/version.gitVersion=$version -X k8s.io/client-go/pkg/version.gitVersion=$version"
-go build -trimpath -ldflags "-s -w $stamp" -o "$where/" ./etcd ./kube-apiserver ./kube-controller-manager ./kubelet
+go build -trimpath -ldflags "-s -w $stamp" -o "$where/" ./etcd ./kube-apiserver ./kube-controller-manager ./kubectl ./kubelet
 touch "$where/complete"

@@ -79,7 +79,7 @@ run kube-apiserver "$programs/kube-apiserver" --etcd-servers "http://127.0.0.1:$
     --token-auth-file "$dir/tokens" --authorization-mode RBAC --service-cluster-ip-range 10.96.0.0/16 \
     --service-account-key-file "$dir/accounts.pub" --service-account-signing-key-file "$dir/accounts.key" \
     --service-account-issuer https://cluster.test --disable-admission-plugins ServiceAccount \
-    --kubelet-preferred-address-types InternalIP --event-ttl 1h
+    --kubelet-preferred-address-types InternalIP --event-ttl 1h --allow-privileged=true
 
 cat >"$dir/kubeconfig" <<END
 apiVersion: v1
@@ -106,8 +106,12 @@ until_ready 'the API server' ready
 run kube-controller-manager "$programs/kube-controller-manager" --kubeconfig "$dir/kubeconfig" \
     --leader-elect=false --secure-port 0 \
     --controllers cronjob-controller,job-controller,ttl-after-finished-controller,garbage-collector-controller,namespace-controller
-run kubelet "$programs/kubelet" "127.0.0.1:$kubelet_port"
+mkdir "$dir/ended"
+run kubelet "$programs/kubelet" "127.0.0.1:$kubelet_port" "$dir/ended"
 
 export KUBECONFIG=$dir/kubeconfig
 export DOCKER_SCHEDULER_TEST_KUBELET=$kubelet_port
+# A file of a pod's name in it ends the output that is followed.
+export DOCKER_SCHEDULER_TEST_ENDED=$dir/ended
+export DOCKER_SCHEDULER_TEST_KUBECTL=$programs/kubectl
 "$@"

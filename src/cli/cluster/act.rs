@@ -364,17 +364,22 @@ pub async fn down(app: &App) -> CommandResult {
     for object in &jobs {
         remove_anew(&cluster, app, object).await?;
     }
-    let secrets = cluster::secrets(&cluster, &app.instance())
+    let data = cluster::data(&cluster, &app.instance())
         .await
-        .map_err(|error| of_cluster("list the Secrets", &error))?;
-    for object in &secrets {
+        .map_err(|error| of_cluster("list Secrets and ConfigMaps", &error))?;
+    for object in &data {
         remove_anew(&cluster, app, object).await?;
     }
+    let secrets = data
+        .iter()
+        .filter(|object| kubernetes::kind_of(object) == "Secret");
+    let secrets = secrets.count();
     print_line(&format!(
-        "removed {}, {} and {}, with their pods; their history went with them, volumes are kept",
+        "removed {}, {}, {} and {}, with their pods; their history went with them, volumes are kept",
         counted(cron_jobs, "CronJob"),
         counted(jobs.len(), "Job"),
-        counted(secrets.len(), "Secret"),
+        counted(secrets, "Secret"),
+        counted(data.len() - secrets, "ConfigMap"),
     ))?;
     Ok(Exit::OK)
 }

@@ -1,22 +1,23 @@
 //! `plan`, `apply` and `watch` on a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::cluster::{self, Cluster, Loaded, Report, Round, Woken};
-use crate::kubernetes::{self, Conflicts, Seen};
+use crate::kubernetes::{self, Conflicts, Contents, Seen};
 use crate::ledger::{LedgerError, WatchLock};
-use crate::manifest::{self, Files};
+use crate::manifest::{self, Diagnostic, Files};
 use crate::model::{Desired, JobName, Origin, Removals};
 use crate::source;
 use crate::transfer::{at_their_lines, check_for_kubernetes};
 use crate::watch::{Sign, Trouble, Wake};
 use crate::wire;
 
-use super::super::declared::{Manifests, Reader, directory};
+use super::super::declared::{Manifests, Reader, contents_of, directory};
 use super::super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::super::life::Life;
 use super::super::output::{paint_plan, print, print_json, talk, talk_raw};
@@ -29,6 +30,8 @@ use super::{of_cluster, open};
 struct Declared {
     desired: Desired,
     files: Files,
+    /// What lies in the files of secrets and configs.
+    contents: Contents,
     dir: PathBuf,
 }
 
@@ -38,11 +41,15 @@ impl Declared {
     fn read(app: &App, dir: PathBuf) -> Result<Declared, CommandError> {
         let mut manifests = Manifests::read(app, &dir)?;
         let files = manifests.files.clone();
-        let found = check_for_kubernetes(&manifests.loaded.desired.jobs, &files.texts(), app.now());
+        let jobs = &manifests.loaded.desired.jobs;
+        let contents = contents_of(jobs.values());
+        let found = check_for_kubernetes(jobs, &files.texts(), &contents, app.now());
+        let found = found.into_iter().map(|(_, found)| found);
         manifests.loaded.diagnostics.extend(found);
         Ok(Declared {
             desired: manifests.without_errors()?,
             files,
+            contents,
             dir,
         })
     }
@@ -70,13 +77,17 @@ impl Declared {
         }
         let texts = self.files.texts();
         let found = at_their_lines(&self.desired.jobs, &plan.refused, &texts);
-        let prefix = format!("{}/", self.dir.display().to_string().trim_end_matches('/'));
-        talk_raw(&manifest::pictures(&found, &texts, &prefix, true));
+        talk_raw(&manifest::pictures(&found, &texts, &prefix_of(&self.dir), true));
         Err(CommandError::new(
             ErrorKind::Manifests,
             "the cluster refuses what is declared, and nothing was changed",
         ))
     }
+}
+
+/// What stands before a manifest's name, for a person to find it.
+fn prefix_of(dir: &Path) -> String {
+    format!("{}/", dir.display().to_string().trim_end_matches('/'))
 }
 
 fn origins(desired: &Desired) -> BTreeMap<JobName, Origin> {
@@ -98,7 +109,10 @@ async fn look(
     app: &App,
 ) -> Result<Seen, CommandError> {
     let nobody = BTreeSet::new();
-    cluster::look(cluster, &declared.desired, &nobody, &app.instance(), conflicts)
+    let Declared {
+        desired, contents, ..
+    } = declared;
+    cluster::look(cluster, desired, &nobody, contents, &app.instance(), conflicts)
         .await
         .map_err(|error| of_cluster("look at the cluster", &error))
 }
@@ -236,12 +250,17 @@ pub async fn watch(args: watch::Args, app: &App) -> CommandResult {
         directory = %dir.display(), cluster = cluster.host(), namespace = cluster.namespace(), "watching"
     );
     let conflicts = conflicts(args.force.force_conflicts, Conflicts::RepairEdits);
-    let mut teller = Teller::default();
+    let files = Arc::new(Mutex::new(Files::default()));
+    let mut teller = Teller {
+        files: Arc::clone(&files),
+        dir,
+        ..Teller::default()
+    };
     cluster::watch(
         &cluster,
         &app.instance(),
         conflicts,
-        loader(reader, app),
+        loader(reader, app, files),
         forwarded(woken),
         || app.now(),
         |round| {
@@ -279,7 +298,7 @@ fn forwarded(mut woken: mpsc::UnboundedReceiver<Wake>) -> mpsc::UnboundedReceive
 
 /// How the manifests are read again, each time. A job that has no form there is left as it is, and
 /// while a file is broken nothing is removed.
-fn loader(mut reader: Reader, app: &App) -> cluster::Load {
+fn loader(mut reader: Reader, app: &App, files: Arc<Mutex<Files>>) -> cluster::Load {
     let clock = app.clock();
     let mut said = String::new();
     Box::new(move |known| {
@@ -290,33 +309,40 @@ fn loader(mut reader: Reader, app: &App) -> cluster::Load {
             desired.removals = Removals::Held(String::from("a manifest has errors"));
         }
         let mut left_alone = declared.held;
-        for job in desired.jobs.values() {
-            for finding in kubernetes::check(job, clock())
-                .iter()
-                .filter(|found| found.is_error)
-            {
-                report.push_str(&format!(
-                    "error: {}: job `{}`: {}; it is left as it is\n",
-                    job.origin.place(),
-                    job.name,
-                    finding.message
-                ));
-                left_alone.insert(job.name.clone());
-            }
+        let contents = contents_of(desired.jobs.values());
+        let texts = reader.files.texts();
+        let unfit = check_for_kubernetes(&desired.jobs, &texts, &contents, clock());
+        let unfit = unfit.into_iter().filter(|(_, found)| found.is_error());
+        let (jobs, found): (BTreeSet<JobName>, Vec<Diagnostic>) = unfit.unzip();
+        report.push_str(&manifest::render(&found, &texts, &prefix_of(&reader.dir), false));
+        for job in jobs.difference(&left_alone.clone()) {
+            report.push_str(&format!("note: job `{job}` is left as it is in the cluster\n"));
         }
+        left_alone.extend(jobs);
+        files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&reader.files);
         if report != said {
             for line in report.lines().filter(|line| !line.trim().is_empty()) {
                 tracing::warn!("{line}");
             }
             said = report;
         }
-        Loaded { desired, left_alone }
+        Loaded {
+            desired,
+            left_alone,
+            contents,
+        }
     })
 }
 
 /// Says what is new in a round.
 #[derive(Default)]
 struct Teller {
+    /// As they were read for this round.
+    files: Arc<Mutex<Files>>,
+    dir: PathBuf,
     problems: BTreeSet<String>,
     steps: Vec<(JobName, &'static str, String)>,
     jobs: usize,
@@ -352,10 +378,15 @@ impl Teller {
             .filter(|waiting| waiting.cause.is_problem())
             .map(|waiting| format!("{}: {}", waiting.job, waiting.cause.describe()))
             .collect();
-        problems.extend(plan.refused.iter().map(|(job, finding)| {
-            let place = origins.get(job).map(Origin::place).unwrap_or_default();
-            format!("{place}: job `{job}`: {}", finding.message)
-        }));
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = files.texts();
+        let refused = at_their_lines(&desired.jobs, &plan.refused, &texts);
+        let pictures = refused.into_iter().map(|found| {
+            let picture = manifest::pictures(&[found], &texts, &prefix_of(&self.dir), false);
+            picture.trim().to_owned()
+        });
+        problems.extend(pictures);
+        drop(files);
         self.problem(&problems);
         self.steps = plan
             .steps
@@ -370,7 +401,9 @@ impl Teller {
     /// Each problem is said once, until it is gone and comes back.
     fn problem(&mut self, now: &BTreeSet<String>) {
         for problem in now.difference(&self.problems) {
-            tracing::warn!("{}", problem.trim_end());
+            for line in problem.lines().filter(|line| !line.trim().is_empty()) {
+                tracing::warn!("{line}");
+            }
         }
         self.problems.clone_from(now);
     }

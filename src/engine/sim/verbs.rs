@@ -154,7 +154,7 @@ impl State {
         Ok((name, id))
     }
 
-    fn add_container(&mut self, id: String, name: String, image: &Image, request: CreateRequest) {
+    pub(super) fn add_container(&mut self, id: String, name: String, image: &Image, request: CreateRequest) {
         let anonymous_volumes = self.add_volumes(&request.spec, image);
         let shown = |texts: &BTreeMap<String, Text>| -> BTreeMap<String, String> {
             let pairs = texts.iter();
@@ -330,6 +330,23 @@ impl State {
             }
         }
         failure.refusal
+    }
+
+    /// What a start leaves whose client went away before the log was opened: no event tells of it.
+    pub(super) fn break_start_off(&mut self, name_or_id: &str) {
+        if let Some(id) = self.find_id(name_or_id)
+            && self.status(&id) != Some(ContainerStatus::Running)
+        {
+            let why = refused(500, "Canceled: context canceled".to_owned());
+            self.fail_start(
+                &id,
+                StartFailure {
+                    refusal: why,
+                    exit_code: Some(128),
+                    opens_log: false,
+                },
+            );
+        }
     }
 
     /// `json-file` says where its file is once it has been opened; other drivers never do.

@@ -16,7 +16,7 @@ use crate::fake_engine::{FakeEngine, Request, id};
 const SAMPLES: &str = include_str!("../../manifests/keys.yaml");
 
 /// Sections of the schema whose keys add up to those of a job.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "attachment",
     "backoff",
     "env_file",
@@ -24,6 +24,7 @@ const SECTIONS: [&str; 15] = [
     "history",
     "job",
     "job_scheduler",
+    "kubernetes",
     "logging",
     "mount",
     "mount_bind",
@@ -35,7 +36,7 @@ const SECTIONS: [&str; 15] = [
 ];
 
 /// The samples that the program understands today, and the names of their jobs.
-fn manifest() -> (String, Vec<String>) {
+pub fn manifest() -> (String, Vec<String>) {
     let mut samples: Yaml = serde_yaml::from_str(SAMPLES).expect("YAML");
     samples.apply_merge().expect("merge keys");
     // What the engine cannot do is said once the manifest is otherwise right.
@@ -113,15 +114,18 @@ fn leave_out(samples: &mut Yaml, place: &[String]) {
 
 /// Writes the file of an operator who allows everything; its name.
 fn operator(program: &Program) -> String {
+    let file = program.state.path().join("operator.yaml");
+    std::fs::write(&file, allowing_everything()).expect("written");
+    file.display().to_string()
+}
+
+pub fn allowing_everything() -> String {
     let switches = Regex::new(r"pub (allow_\w+): bool").expect("a pattern");
     let policy: String = switches
         .captures_iter(include_str!("../../../src/policy.rs"))
         .map(|found| format!("  {}: true\n", &found[1]))
         .collect();
-    let text = format!("policy:\n{policy}  bind_roots: [/srv]\n  exec: [web]\n");
-    let file = program.state.path().join("operator.yaml");
-    std::fs::write(&file, text).expect("written");
-    file.display().to_string()
+    format!("policy:\n{policy}  bind_roots: [/srv]\n  exec: [web]\n")
 }
 
 /// Every key in a document, at whatever depth.
@@ -322,6 +326,92 @@ fn what_every_key_asks_of_the_engine() {
         if after != before {
             let _ = write!(text, "  since a later API version:\n{after}");
         }
+    }
+    insta::assert_snapshot!(text);
+}
+
+/// Every key in a manifest for Kubernetes: what it adds to the objects of the bare job, or what is said of it.
+#[test]
+fn what_every_key_becomes_on_kubernetes() {
+    let (text, jobs) = manifest();
+    let program = Program::without_engine();
+    program.declare("keys.yaml", &text);
+    program.declare("some.env", "FROM_FILE=yes\n");
+    program.declare("db.secret", "hunter2");
+    let exported = program.run(&[
+        "--config",
+        &operator(&program),
+        "--engine",
+        "kubernetes",
+        "export",
+        "--to",
+        "kubernetes",
+        "--skip-unsupported",
+        "--format",
+        "json",
+    ]);
+    assert_eq!(exported.code, Some(0), "{exported:?}");
+    let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in exported.stderr.lines().filter(|line| line.starts_with('{')) {
+        let found: Value = serde_json::from_str(line).expect("JSON");
+        let message = found["message"].as_str().expect("a message");
+        let (job, rest) = message
+            .strip_prefix("job `keys.")
+            .and_then(|rest| rest.split_once("`: "))
+            .unwrap_or_else(|| panic!("{line}"));
+        let told = format!("  {}: {rest}", found["severity"].as_str().expect("a severity"));
+        said.entry(job.to_owned()).or_default().push(told);
+    }
+    let mut objects: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+    for document in serde_yaml::Deserializer::from_str(&exported.stdout) {
+        let object: Value = serde::Deserialize::deserialize(document).expect("an object");
+        let job = object["metadata"]["labels"]["docker-scheduler/job"].as_str();
+        let job = job.expect("a job").to_owned();
+        let own = format!("keys-{}", job.replace('_', "-"));
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let key = format!(
+            "{}{}",
+            object["kind"].as_str().expect("a kind"),
+            &name[own.len()..]
+        );
+        let mut object = object.clone();
+        object["metadata"]["name"] = "NAME".into();
+        let pod = object.pointer_mut("/spec/jobTemplate/spec/template/spec");
+        if let Some(pod) = pod.and_then(Value::as_object_mut) {
+            // A pod has one container, which is best compared key by key.
+            let mut container = pod["containers"][0].take();
+            assert_eq!(container["name"], own["keys-".len()..], "{container}");
+            container["name"] = "JOB".into();
+            pod.remove("containers");
+            pod.insert("container".to_owned(), container);
+        }
+        let label = format!(r#""docker-scheduler/job":"{job}""#);
+        let plain = object.to_string().replace(&own, "NAME");
+        let plain = plain.replace(&label, r#""docker-scheduler/job":"JOB""#);
+        let plain = serde_json::from_str(&plain).expect("JSON");
+        objects.entry(job).or_default().insert(key, plain);
+    }
+    let base = objects["base"].clone();
+    let mut text = format!(
+        "# the bare job\n{}\n",
+        serde_json::to_string_pretty(&base).expect("JSON")
+    );
+    for job in jobs.iter().filter(|job| *job != "base") {
+        let mut lines = said.remove(job).unwrap_or_default();
+        match objects.get(job) {
+            None if lines.iter().any(|line| line.starts_with("  error")) => {}
+            None => lines.push("  no object".to_owned()),
+            Some(found) => {
+                for (key, object) in found {
+                    let was = base.get(key).unwrap_or(&Value::Null);
+                    compare(key, was, object, &mut lines);
+                }
+            }
+        }
+        if lines.is_empty() {
+            lines.push("  as base".to_owned());
+        }
+        let _ = write!(text, "\n{}{}\n", written(job), lines.join("\n"));
     }
     insta::assert_snapshot!(text);
 }

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -29,6 +30,20 @@ func certificate() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{made}, PrivateKey: key}
 }
 
+// Waits until somebody says that the pod has ended; false when nobody listens any more.
+func ended(r *http.Request, pod string) bool {
+	for {
+		if _, err := os.Stat(filepath.Join(os.Args[2], pod)); err == nil {
+			return true
+		}
+		select {
+		case <-r.Context().Done():
+			return false
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 func main() {
 	// /containerLogs/NAMESPACE/POD/CONTAINER
 	http.HandleFunc("/containerLogs/", func(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +52,14 @@ func main() {
 		if r.URL.Query().Get("tailLines") == "1" {
 			lines = lines[1:]
 		}
-		for _, line := range lines {
+		follow := r.URL.Query().Get("follow") == "true"
+		for at, line := range lines {
+			if follow && at == len(lines)-1 {
+				w.(http.Flusher).Flush()
+				if !ended(r, parts[1]) {
+					return
+				}
+			}
 			if r.URL.Query().Get("timestamps") != "true" {
 				_, line, _ = strings.Cut(line, " ")
 			}
