@@ -5,10 +5,20 @@
 //! scheduler was first, all of them record the run, and its end as the engine tells it: where one of them
 //! ended it, as the note says that it left there.
 //!
+//! What may not run beside something else (a job that is not `concurrency: allow`, a limit) is made
+//! *reserved*, which takes its name, and [begun](begin) by a second request, after a look at everything
+//! that is there by then. That request, and each that gives a reserved run up, names the version of the
+//! look and counts only while nothing has changed. Of any two runs that exclude each other the one whose
+//! last look came later had the other's name in it: begun, and it gives up; or reserved, and then the one
+//! that goes first gave up the other, whose own request fails after that. This needs no clocks and no
+//! fresh reads, only that one service's versions are in order.
+//!
 //! Crash points, in order, and what a restart finds:
 //! 1. after the intent, before the request: no such service; the slot is given back and made anew;
 //! 2. after the request, before its answer is recorded: the service, by its name;
-//! 3. after that: a run like any other.
+//! 3. where it was made reserved, before it is begun: the same. Another scheduler for which the slot is
+//!    due finds the name taken, and begins it; else it is given up and its slot is due again;
+//! 4. after that: a run like any other.
 
 use std::time::Duration;
 
@@ -17,18 +27,23 @@ use jiff::Timestamp;
 use super::launch::{Launched, environment_of, masked_spec, stamp, terms};
 use super::settle::{LOOK_AGAIN, capture_logs, finish_now, never_ran, policy_of, shown_error, stop_reason};
 use super::{ApplyError, Context, LaneReport, owner};
-use crate::engine::{ContainerFilter, ContainerState, CreateRequest, EngineError};
+use crate::engine::{
+    ContainerFilter, ContainerState, ContainerSummary, CreateRequest, EngineError, Reserved,
+};
 use crate::event::What;
 use crate::ledger::{Finish, Follow, Intended, NewAtOnce, NewContainer};
 use crate::model::{
     ContainerStatus, Intent, JobName, LABEL_INSTANCE, OnNodeLoss, Outcome, Policy, Reason, Run, RunId,
-    RunTrigger, Stamp, StopNote,
+    RunTrigger, Slot, Stamp, StopNote,
 };
-use crate::plan::{Followed, Launch};
+use crate::plan::{Followed, Launch, RESERVED_FOR};
 
 /// The engine's own period between a stop and a kill, and what it may take to report the end.
 const GRACE: Duration = Duration::from_secs(10);
 const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// How often a reserved run is looked at before it is left to `settle`.
+const LOOKS: u32 = 10;
 
 /// Makes a run, unless another scheduler is first.
 pub(super) async fn start(
@@ -49,10 +64,15 @@ pub(super) async fn start(
         .acquire()
         .await
         .map_err(|closed| ApplyError::CannotArm(format!("no more starts: {closed}")))?;
-    if launch.exclusive
-        && let Some(run) = beside(context, launch).await?
-    {
-        return Ok(Launched::Active(run));
+    if launch.is_late(context.clock.now()) {
+        return Ok(Launched::TooLate);
+    }
+    let reserved = launch.exclusive || !launch.caps.is_empty();
+    if reserved {
+        let (_, others) = look(context, container.as_str()).await?;
+        if let Some(refused) = room(context, launch, &others)?.refused {
+            return Ok(refused);
+        }
     }
     let stamp = stamp(context, launch, trigger);
     let at = context.clock.now();
@@ -93,27 +113,177 @@ pub(super) async fn start(
         labels: stamp.labels(&context.instance),
         environment: environment_of(launch),
         attach: false,
+        reserved,
     };
     let error = match context.engine.create(&request).await {
+        Ok(_) if reserved => return begin(context, launch, &container).await,
         Ok(_) => return launched(context, launch),
         Err(error) => error,
     };
     answer(context, launch, &stamp, &container, error).await
 }
 
-/// A run of the job that another scheduler has started and that goes on: what the ledger cannot know yet.
-async fn beside(context: &Context, launch: &Launch) -> Result<Option<RunId>, ApplyError> {
+/// A service of the instance, and what its labels say.
+type Seen = (ContainerSummary, Stamp);
+
+/// Everything of the instance that is there: this run, and the others.
+async fn look(
+    context: &Context,
+    container: &str,
+) -> Result<(Option<ContainerSummary>, Vec<Seen>), ApplyError> {
     let filter = ContainerFilter {
-        all: false,
+        all: true,
         label: Some((LABEL_INSTANCE.to_owned(), context.instance.to_string())),
     };
     let listed = context.engine.list_containers(&filter).await?;
-    let other = listed.into_iter().find_map(|one| {
+    let (own, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|one| one.id == container);
+    let others = others.into_iter().filter_map(|one| {
         let stamp = Stamp::read(&one.labels, &context.instance)?;
-        let other = stamp.job == launch.job && one.name != launch.name.as_str();
-        other.then(|| one.name.parse().ok()).flatten()
+        Some((one, stamp))
     });
-    Ok(other)
+    Ok((own.into_iter().next(), others.collect()))
+}
+
+/// What a look says of a run that may not be beside everything.
+#[derive(Default)]
+struct Room {
+    /// Why it may not be begun.
+    refused: Option<Launched>,
+    /// Reserved runs before which it goes: by ID and version.
+    behind: Vec<(String, u64)>,
+}
+
+/// Which of two reserved runs goes first: for every scheduler the same.
+fn order(slot: Option<Slot>, name: &str) -> (i64, &str) {
+    (slot.map_or(i64::MAX, Slot::as_second), name)
+}
+
+/// Whether there is room for it beside those.
+fn room(context: &Context, launch: &Launch, others: &[Seen]) -> Result<Room, ApplyError> {
+    let now = context.clock.now();
+    let mut room = Room::default();
+    let mut counted: Vec<(Option<String>, RunId)> = Vec::new();
+    for (one, stamp) in others {
+        let Ok(run) = one.name.parse::<RunId>() else {
+            continue;
+        };
+        let excludes = launch.exclusive && stamp.job == launch.job;
+        let group = policy_of(context, &stamp.job)?.group;
+        let counts = launch
+            .caps
+            .iter()
+            .any(|cap| cap.group.is_none() || cap.group == group);
+        if !excludes && !counts {
+            continue;
+        }
+        let takes_room = match &one.status {
+            ContainerStatus::Created => {
+                // One that was left behind holds up nobody.
+                let abandoned = now.duration_since(one.created) > RESERVED_FOR;
+                let first = order(stamp.slot, &one.name) < order(launch.slot, launch.name.as_str());
+                if abandoned || !first {
+                    room.behind.push((one.id.clone(), one.version));
+                }
+                first && !abandoned
+            }
+            ContainerStatus::Removing | ContainerStatus::Exited => false,
+            // Lost with its node: how long that holds up its job is in the ledger, once it is known there.
+            ContainerStatus::Dead => context.ledger.run(&run)?.is_none(),
+            _ => true,
+        };
+        if takes_room && excludes {
+            room.refused = Some(Launched::Active(run));
+            return Ok(room);
+        }
+        if takes_room {
+            counted.push((group, run));
+        }
+    }
+    room.refused = launch.caps.iter().find_map(|cap| {
+        let of_cap = counted
+            .iter()
+            .filter(|(group, _)| cap.group.is_none() || cap.group == *group);
+        let by: Vec<RunId> = of_cap.map(|(_, run)| run.clone()).collect();
+        (by.len() >= cap.limit as usize).then(|| Launched::Full { cap: cap.clone(), by })
+    });
+    Ok(room)
+}
+
+/// Begins a reserved run, unless something that it may not be beside is there. Whatever is not known of
+/// the answers is found out by the next look.
+async fn begin(context: &Context, launch: &Launch, container: &str) -> Result<Launched, ApplyError> {
+    for round in 0..LOOKS {
+        match try_to_begin(context, launch, container, round > 0).await {
+            Ok(Some(launched)) => return Ok(launched),
+            Ok(None) => {}
+            Err(ApplyError::Engine(error)) => {
+                tracing::debug!(%error, run = %launch.name, "a reserved run is looked at again");
+            }
+            Err(error) => return Err(error),
+        }
+        context.sleep(LOOK_AGAIN).await;
+    }
+    // `settle` goes on.
+    Ok(Launched::Unconfirmed)
+}
+
+/// `None`: something has changed meanwhile.
+async fn try_to_begin(
+    context: &Context,
+    launch: &Launch,
+    container: &str,
+    again: bool,
+) -> Result<Option<Launched>, ApplyError> {
+    let (own, others) = look(context, container).await?;
+    let own = match own {
+        // Another scheduler that tried to begin it has given it up and deleted it; should only this manager
+        // be behind, the next create request finds it.
+        None if again => {
+            give_back(context, launch)?;
+            return Ok(Some(Launched::NotItsTurn));
+        }
+        None => return Ok(None),
+        Some(own) => own,
+    };
+    match own.status {
+        ContainerStatus::Created => {}
+        ContainerStatus::Removing => return drop_reserved(context, launch, container).await.map(Some),
+        // Another scheduler was first.
+        _ => return launched(context, launch).map(Some),
+    }
+    let room = room(context, launch, &others)?;
+    let late = launch.is_late(context.clock.now()).then_some(Launched::TooLate);
+    if let Some(refused) = late.or(room.refused) {
+        let done = context.engine.decide(container, own.version, Reserved::GivenUp);
+        if !done.await? {
+            return Ok(None);
+        }
+        drop_reserved(context, launch, container).await?;
+        return Ok(Some(refused));
+    }
+    for (id, version) in &room.behind {
+        if !context.engine.decide(id, *version, Reserved::GivenUp).await? {
+            return Ok(None);
+        }
+    }
+    match context
+        .engine
+        .decide(container, own.version, Reserved::Begins)
+        .await?
+    {
+        true => launched(context, launch).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Its slot is due again, and its name free.
+async fn drop_reserved(context: &Context, launch: &Launch, container: &str) -> Result<Launched, ApplyError> {
+    if let Err(error) = context.engine.remove(container, true).await {
+        // The next create request finds it, or a plan.
+        tracing::debug!(%error, run = %launch.name, "what was given up could not be deleted");
+    }
+    give_back(context, launch)?;
+    Ok(Launched::NotItsTurn)
 }
 
 fn launched(context: &Context, launch: &Launch) -> Result<Launched, ApplyError> {
@@ -166,11 +336,20 @@ async fn answer(
     let Some(found) = found else {
         return Ok(Launched::Unconfirmed);
     };
-    match Stamp::read(&found.labels, &context.instance) {
+    let of_slot =
+        |other: &Stamp| (&other.job, other.slot, other.attempt) == (&launch.job, launch.slot, launch.attempt);
+    let other = Stamp::read(&found.labels, &context.instance);
+    if other.as_ref().is_some_and(of_slot) {
+        match found.status {
+            // Whoever made it is about to begin it, or was killed: who is first does not matter.
+            ContainerStatus::Created => return begin(context, launch, container).await,
+            ContainerStatus::Removing => return drop_reserved(context, launch, container).await,
+            _ => {}
+        }
+    }
+    match other {
         Some(other) if other.nonce == stamp.nonce => launched(context, launch),
-        Some(other)
-            if (&other.job, other.slot, other.attempt) == (&launch.job, launch.slot, launch.attempt) =>
-        {
+        Some(other) if of_slot(&other) => {
             context.ledger.launched(&launch.name)?;
             let what = What::StartedBeside {
                 run: launch.name.clone(),
@@ -272,6 +451,18 @@ pub(super) async fn settle(context: &Context, run: &Run, report: &mut LaneReport
         report.progress = true;
         return vanished(context, run);
     };
+    if in_doubt && matches!(state.status, ContainerStatus::Created | ContainerStatus::Removing) {
+        if let Some(intent) = &run.intent
+            && intent.owner != context.owner
+            && owner::is_alive(&intent.owner)
+        {
+            return Ok(());
+        }
+        // Nobody has begun it. Should somebody at this moment, it is not deleted.
+        context.engine.remove(container, true).await?;
+        report.progress = true;
+        return never_ran(context, run);
+    }
     if in_doubt {
         context.ledger.launched(&run.id)?;
     }
@@ -298,6 +489,11 @@ pub(super) async fn settle(context: &Context, run: &Run, report: &mut LaneReport
         }
         ContainerStatus::Dead if run.holds_job(context.clock.now()) => Ok(()),
         ContainerStatus::Dead => Ok(context.ledger.release(&run.id)?),
+        // It ran, and somebody has taken its task away since.
+        ContainerStatus::Created if run.outcome.is_none() => {
+            report.progress = true;
+            vanished(context, run)
+        }
         _ => Ok(()),
     }
 }

@@ -219,6 +219,10 @@ async fn now_at_once(context: &Context, launch: &Launch, trigger: RunTrigger) ->
             run,
         }),
         Launched::Full { cap, by } => Err(ApplyError::AtLimit { cap, by }),
+        Launched::NotItsTurn | Launched::TooLate => Err(ApplyError::CannotArm(format!(
+            "another scheduler has started something that {} may not run beside: try again",
+            launch.job
+        ))),
         _ => Ok(launch.name.clone()),
     }
 }
@@ -695,6 +699,7 @@ fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {
         labels: stamp.labels(&context.instance),
         environment,
         attach: false,
+        reserved: false,
     }
 }
 
@@ -767,10 +772,7 @@ async fn start_target(
         .acquire()
         .await
         .map_err(|closed| ApplyError::CannotArm(format!("no more starts: {closed}")))?;
-    if launch
-        .deadline
-        .is_some_and(|deadline| deadline <= context.clock.now())
-    {
+    if launch.is_late(context.clock.now()) {
         return Ok(Launched::TooLate);
     }
     still_ours(context).await?;

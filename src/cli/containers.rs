@@ -230,6 +230,7 @@ mod tests {
             command: "sh -c 'sleep 1000000'".into(),
             ports: String::new(),
             own: false,
+            version: 0,
         }
     }
 

@@ -398,6 +398,7 @@ fn request(
         ]),
         environment: BTreeMap::new(),
         attach: !args.detach,
+        reserved: false,
     })
 }
 

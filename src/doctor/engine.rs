@@ -9,9 +9,9 @@ use crate::schedule::until_words;
 const OLDEST_API: (u32, u32) = (1, 41);
 
 /// Below it two clocks agree as well as anybody needs; no decision rests on the engine's.
-const SKEW: SignedDuration = SignedDuration::from_secs(2);
+pub(super) const SKEW: SignedDuration = SignedDuration::from_secs(2);
 
-const NO_ENGINE: &str = "the engine does not answer";
+pub(super) const NO_ENGINE: &str = "the engine does not answer";
 
 /// What a check says while there is no engine.
 fn away() -> Vec<Finding> {
@@ -21,7 +21,7 @@ fn away() -> Vec<Finding> {
 pub(super) fn answers(case: &Case) -> Option<&Answers> {
     match &case.engine {
         Engine::Answers(answers) => Some(answers),
-        Engine::Away { .. } => None,
+        Engine::Cluster(_) | Engine::Away { .. } => None,
     }
 }
 
@@ -36,6 +36,8 @@ pub(super) fn engine(case: &Case) -> Vec<Finding> {
             } = &**answers;
             vec![Finding::ok(format!("{name} at `{host}` ({chosen_by})"))]
         }
+        // It has a check of its own.
+        Engine::Cluster(_) => away(),
         Engine::Away { why, hints } => vec![Finding {
             hints: hints.clone(),
             ..Finding::error(why.join(": "))

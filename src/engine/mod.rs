@@ -142,6 +142,8 @@ pub struct ContainerSummary {
     pub ports: String,
     /// It is the one that this process lives in.
     pub own: bool,
+    /// What [`Engine::decide`] names, so that nothing has changed since; 0 where there is no such thing.
+    pub version: u64,
 }
 
 /// The truth about one container.
@@ -388,6 +390,14 @@ pub trait Engine: Observe {
         ))
     }
 
+    /// Begins a run that was made [reserved](CreateRequest::reserved), or gives it up for ever, in one
+    /// request that counts only while it is as that version shows it. `false`: it is not, or it is gone.
+    async fn decide(&self, _id: &str, _version: u64, _reserved: Reserved) -> Result<bool> {
+        Err(EngineError::Invalid(
+            "this engine has no schedulers side by side".to_owned(),
+        ))
+    }
+
     /// Kill at once. `Ok` also when it had ended or is gone.
     async fn kill(&self, id: &str) -> Result<()>;
 
@@ -468,6 +478,16 @@ pub struct CreateRequest {
     pub environment: BTreeMap<String, String>,
     /// Attach to the output (only `run` does that).
     pub attach: bool,
+    /// Where making a run is starting it: make it, and with it its name, without starting it yet.
+    pub reserved: bool,
+}
+
+/// What becomes of a run that was made reserved: `Created` until then, `Removing` once it is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    Begins,
+    /// Nobody can begin it any more; whoever meets it deletes it.
+    GivenUp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

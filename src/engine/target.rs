@@ -156,6 +156,7 @@ mod tests {
             command: String::new(),
             ports: String::new(),
             own: false,
+            version: 0,
         }
     }
 

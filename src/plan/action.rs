@@ -245,6 +245,12 @@ impl Launch {
         self.spec.place == Place::Reuse
     }
 
+    /// Whether it is not to be started any more.
+    #[must_use]
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
     /// The name of the container that is started.
     #[must_use]
     pub fn container(&self, instance: &Instance) -> ContainerName {

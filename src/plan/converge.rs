@@ -1,12 +1,12 @@
 //! Declared against armed: create, replace, remove, and what keeps a job from being armed.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, Sight, Target, WaitCause};
 use super::diff;
 use super::due::{Decision, launch, looks_unstarted, miss_all_of_record, target};
 use super::fingerprint::spec_hash;
-use super::view::{Draft, JobView, is_idle};
+use super::view::{Draft, JobView, is_idle, is_reserved};
 use crate::model::{
     Arming, Claim, Container, ContainerName, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals,
     Slot,
@@ -16,6 +16,10 @@ use crate::schedule::Fire;
 /// Within this time after its creation, a manual run's container is somebody's who is about to start
 /// it: a pull comes before the creation, so only seconds pass.
 const MANUAL_START_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+
+/// A run that was reserved and not begun for so long has nobody who would: a few requests of 5 s each
+/// come between the two.
+pub(crate) const RESERVED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// Tells the ledger what is declared, when that is news.
 pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
@@ -192,6 +196,15 @@ fn look_at_target(view: &JobView<'_>, draft: &mut Draft) {
 
 /// Where nothing can be made ahead: what was looked at instead, and what of it is wrong.
 fn look_at_checks(view: &JobView<'_>, draft: &mut Draft) {
+    for container in view.containers.iter().filter(|container| is_reserved(container)) {
+        draft.wake_at(
+            container
+                .created
+                .saturating_add(RESERVED_FOR)
+                .unwrap_or(Timestamp::MAX),
+        );
+    }
+    remove_all(&idle_without_run(view), &Cause::GivenUp, draft);
     if view.suspended() {
         draft.wait(WaitCause::Suspended);
         return;
@@ -432,8 +445,9 @@ fn idle_without_run<'a>(view: &JobView<'a>) -> Vec<&'a Container> {
         Claim::Known | Claim::Discarded => is_idle(container),
         // What another ledger started has a past to be recorded: `retain` sees to it.
         Claim::Superseded => looks_unstarted(&container.status),
-        // It is a run as soon as it exists.
-        Claim::Shared => false,
+        // It is a run as soon as it begins. One that nobody begins was left behind by a scheduler that was
+        // killed; its slot, while it is due, is begun by whoever tries.
+        Claim::Shared => is_reserved(container) && view.now.duration_since(container.created) > RESERVED_FOR,
         Claim::Unrecorded => {
             looks_unstarted(&container.status)
                 && container.stamp.slot.is_some_and(|slot| slot.at() > view.now)
@@ -451,9 +465,9 @@ fn remove_all(containers: &[&Container], cause: &Cause, draft: &mut Draft) {
     for container in containers {
         let cause = match container.claim {
             Claim::Known => cause.clone(),
-            Claim::Discarded => Cause::GivenUp,
+            Claim::Discarded | Claim::Shared => Cause::GivenUp,
             Claim::Unrecorded => Cause::LedgerLost,
-            Claim::Superseded | Claim::Shared => Cause::Superseded,
+            Claim::Superseded => Cause::Superseded,
         };
         let target: Target = target(container);
         draft.act(Action::Remove { target, run: None }, cause);

@@ -23,6 +23,7 @@ use crate::model::{Arming, Desired, JobName, Observed};
 pub use action::{
     Action, Cause, Followed, Hold, Launch, NextFire, NotRun, Plan, Sight, Step, Target, WaitCause, Waiting,
 };
+pub(crate) use converge::RESERVED_FOR;
 pub use diff::unified;
 use due::Decision;
 pub use fingerprint::spec_hash;

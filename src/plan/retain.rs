@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, Followed, WaitCause};
 use super::due::{self, LOOK_AGAIN, looks_unstarted, target};
-use super::view::{Draft, JobView, is_idle};
+use super::view::{Draft, JobView, is_idle, is_reserved};
 use crate::model::{Claim, Container, ContainerStatus, History, Lane, Outcome, Run, Slot, Within};
 
 /// How long after its last possible start the lock of a slot stays: other schedulers' clocks, and their
@@ -169,7 +169,8 @@ fn lock_may_go(view: &JobView<'_>, run: &Run, container: &Container) -> bool {
     let Some(slot) = container.stamp.slot else {
         return long_over;
     };
-    let newer = |other: &&Container| other.stamp.slot.is_some_and(|other: Slot| other > slot);
+    let newer =
+        |other: &&Container| !is_reserved(other) && other.stamp.slot.is_some_and(|other: Slot| other > slot);
     // A job that is gone has no newer slots; who still declares it elsewhere is behind by hours then.
     let is_newest = view.job.is_some() && !view.containers.iter().copied().any(|other| newer(&other));
     long_over && !is_newest
@@ -359,6 +360,31 @@ mod tests {
     #[test]
     fn history_keeps_what_the_lock_would_let_go() {
         assert_eq!(removed(&Policy::default(), &[60, 120, 180, 240], 1_000_000), [60]);
+    }
+
+    /// It is nobody's run: its slot is decided as if it were not there, and what nobody begins goes.
+    #[test]
+    fn what_another_reserved_is_neither_followed_nor_kept_for_ever() {
+        let planned = |status: ContainerStatus, now: i64| {
+            let (desired, mut observed) = world(&Policy::default(), &[60], 60);
+            observed.runs.clear();
+            for record in observed.jobs.values_mut() {
+                record.settled = Timestamp::UNIX_EPOCH;
+            }
+            for service in observed.containers.values_mut() {
+                service.status = status.clone();
+            }
+            let planned = plan(&desired, &observed, Slot::from_second(now).at());
+            planned
+                .steps
+                .iter()
+                .map(|step| step.action.word())
+                .collect::<Vec<_>>()
+        };
+        for status in [ContainerStatus::Created, ContainerStatus::Removing] {
+            assert_eq!(planned(status.clone(), 89), ["start"], "{status:?}");
+            assert_eq!(planned(status, 91), ["start", "remove"]);
+        }
     }
 
     /// What others made is recorded before anything is decided, and once.

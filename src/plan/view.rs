@@ -250,7 +250,7 @@ impl<'a> JobView<'a> {
             .iter()
             .copied()
             .filter(|container| container.claim == Claim::Shared);
-        shared.filter(|container| self.run_of(container).is_none())
+        shared.filter(|container| self.run_of(container).is_none() && !is_reserved(container))
     }
 
     /// Whether each of the job's runs starts the same container again.
@@ -425,6 +425,15 @@ fn just_before(at: Timestamp) -> Timestamp {
 }
 
 /// A container that is no run's and was not started, or has ended without one.
+/// It has its name and was not begun, or was given up: nobody's run yet.
+pub(super) fn is_reserved(container: &Container) -> bool {
+    container.claim == Claim::Shared
+        && matches!(
+            container.status,
+            ContainerStatus::Created | ContainerStatus::Removing
+        )
+}
+
 pub(super) fn is_idle(container: &Container) -> bool {
     matches!(
         container.status,

@@ -97,6 +97,7 @@ fn body(spec: ContainerSpec) -> Value {
         labels: BTreeMap::new(),
         environment: BTreeMap::new(),
         attach: false,
+        reserved: false,
     };
     let body = create_body(&request, ApiVersion::OURS).expect("a body");
     serde_json::to_value(body).expect("JSON")

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use docker_scheduler::engine::{
     ContainerFilter, ContainerState, CreateRequest, Engine, EngineError, EventAction, ExecRequest, ExecState,
-    LogOptions, LogStream, Removal,
+    LogOptions, LogStream, Removal, Reserved,
 };
 use docker_scheduler::model::{
     ContainerName, ContainerSpec, ContainerStatus, ImageRef, Launching, Mount, MountKind, Outcome, StopNote,
@@ -63,6 +63,7 @@ pub async fn at_once(engine: &dyn Engine, world: &World) {
     a_task_that_cannot_start(engine, world).await;
     a_task_that_no_node_takes(engine, world).await;
     an_end_that_is_noted(engine, world).await;
+    a_reserved_run(engine, world).await;
     refused_names(engine).await;
 }
 
@@ -188,7 +189,7 @@ async fn a_task_that_no_node_takes(engine: &dyn Engine, world: &World) {
 
 /// The first note stays; code and output outlive the end.
 async fn an_end_that_is_noted(engine: &dyn Engine, world: &World) {
-    let script = "trap 'echo bye; exit 7' TERM; echo hello; while :; do sleep 0.1; done";
+    let script = "trap 'exit 7' TERM; echo hello; while :; do sleep 0.1; done";
     let id = world.create(engine, "noted", world.sh(script)).await;
     eventually("its start", SOON, async || {
         state(engine, &id).await.status == ContainerStatus::Running && read(engine, &id).await.0 == "hello\n"
@@ -214,13 +215,86 @@ async fn an_end_that_is_noted(engine: &dyn Engine, world: &World) {
     let stopped = ended(engine, &id).await;
     assert_eq!(StopNote::read(&stopped.labels), Some(note("first")));
     assert!(stopped.ended_by_engine && stopped.exit_code == 7, "{stopped:?}");
-    assert_eq!(read(engine, &id).await.0, "hello\nbye\n");
+    assert_eq!(read(engine, &id).await.0, "hello\n");
     tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(read(engine, &id).await.0, "hello\n", "nothing takes its place");
+    remove(engine, &id).await;
+}
+
+/// It has its name and nothing else, until one request that names what it has seen begins it or gives it
+/// up; of any number of them one counts.
+async fn a_reserved_run(engine: &dyn Engine, world: &World) {
+    let filter = ContainerFilter {
+        all: true,
+        label: Some(("suite".to_owned(), world.prefix.clone())),
+    };
+    let version = async |id: &str| {
+        let listed = engine.list_containers(&filter).await.expect("a list");
+        listed
+            .iter()
+            .find(|row| row.id == id)
+            .expect("it is listed")
+            .version
+    };
+    let reserved = |name: &str| CreateRequest {
+        reserved: true,
+        ..world.request(name, world.sh("echo hello"))
+    };
+    let begun = reserved("begun");
+    let id = engine.create(&begun).await.expect("a name").id;
     assert_eq!(
-        read(engine, &id).await.0,
-        "hello\nbye\n",
-        "nothing takes its place"
+        status_of(engine.create(&begun).await),
+        409,
+        "its name is the lock"
     );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let waiting = state(engine, &id).await;
+    assert!(waiting.is_pristine(), "nothing runs: {waiting:?}");
+    let seen = version(&id).await;
+    let decide = |reserved| engine.decide(&id, seen, reserved);
+    let racing = futures_util::future::join_all((0..6).map(|_| decide(Reserved::Begins)));
+    let (won, lost): (Vec<_>, Vec<_>) = racing.await.into_iter().partition(|one| *one == Ok(true));
+    assert_eq!(won.len(), 1, "{lost:?}");
+    assert_eq!(decide(Reserved::GivenUp).await, Ok(false), "it has begun");
+    assert_eq!(ended(engine, &id).await.exit_code, 0);
+    assert_eq!(read(engine, &id).await.0, "hello\n", "once");
+    let over = version(&id).await;
+    assert_eq!(
+        engine.decide(&id, over, Reserved::Begins).await,
+        Ok(false),
+        "never again"
+    );
+    remove(engine, &id).await;
+
+    let id = engine.create(&reserved("given-up")).await.expect("a name").id;
+    let seen = version(&id).await;
+    assert_eq!(engine.decide(&id, seen, Reserved::GivenUp).await, Ok(true));
+    assert_eq!(state(engine, &id).await.status, ContainerStatus::Removing);
+    for version in [seen, version(&id).await] {
+        assert_eq!(engine.decide(&id, version, Reserved::Begins).await, Ok(false));
+    }
+    assert_eq!(engine.remove(&id, true).await, Ok(Removal::Removed));
+    assert_eq!(
+        engine.decide(&id, seen, Reserved::Begins).await,
+        Ok(false),
+        "it is gone"
+    );
+
+    // One that is ended while it waits has the note of who ended it, and one that is removed can never begin.
+    let id = engine.create(&reserved("ended")).await.expect("a name").id;
+    let note = StopNote {
+        outcome: Outcome::Cancelled,
+        reason: "by hand".to_owned(),
+    };
+    assert_eq!(engine.conclude(&id, &note).await, Ok(Some(note.clone())));
+    let concluded = state(engine, &id).await;
+    assert_eq!(
+        (concluded.status, concluded.started_at),
+        (ContainerStatus::Exited, None)
+    );
+    assert_eq!(StopNote::read(&concluded.labels), Some(note));
+    remove(engine, &id).await;
+    let id = engine.create(&reserved("removed")).await.expect("a name").id;
     remove(engine, &id).await;
 }
 
@@ -243,6 +317,7 @@ impl World {
             labels: BTreeMap::from([("suite".to_owned(), self.prefix.clone())]),
             environment: BTreeMap::from([("SCHEDULER_JOB".to_owned(), name.to_owned())]),
             attach: false,
+            reserved: false,
         }
     }
 

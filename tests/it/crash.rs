@@ -309,7 +309,7 @@ watch 60s
 const BEGINNING: [&str; 2] = ["clock 2026-11-23T01:59:55Z", "engine image busybox:1"];
 
 /// Every write of the ledger and every request to an engine, by number. What is new gets the next one.
-const POINTS: [(u32, &str); 63] = [
+const POINTS: [(u32, &str); 64] = [
     (1, "ledger creating"),
     (2, "ledger created"),
     (3, "ledger discarded"),
@@ -373,6 +373,7 @@ const POINTS: [(u32, &str); 63] = [
     (61, "ledger advance"),
     (62, "engine write files"),
     (63, "ledger pulled"),
+    (64, "engine decide"),
 ];
 
 /// Those at which no world above is stopped, and why.
@@ -397,10 +398,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "ledger compact",
         "deletes what is over; a kill in it is a kill between two batches",
     ),
-    ("ledger intend-at-once", "Swarm, where a create is a start"),
+    (
+        "ledger intend-at-once",
+        "Swarm, where a create is a start: `scenario::beside` kills there",
+    ),
     ("ledger launched", "the same"),
     ("ledger follow", "the same"),
     ("ledger advance", "the same"),
+    ("engine decide", "the same"),
     ("engine images", "`list images`"),
     ("engine kill", "`rm -f`"),
     ("engine attach", "`run`, which has no ledger"),

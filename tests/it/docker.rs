@@ -680,6 +680,7 @@ fn request(name: &str, spec: ContainerSpec) -> CreateRequest {
         labels: BTreeMap::new(),
         environment: BTreeMap::new(),
         attach: false,
+        reserved: false,
     }
 }
 

@@ -600,7 +600,7 @@ pub enum Phase {
 
 impl Witness {
     /// In the container.
-    const FOLDER: &str = "/witness";
+    pub const FOLDER: &str = "/witness";
 
     /// On the host.
     pub fn folder(&self) -> &Path {

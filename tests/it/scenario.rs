@@ -16,6 +16,7 @@
 //! | `history [JOB]`, `containers`, `witness`, `requests` | what is there; requests: writes since the last look |
 //! | `quiet` | from here on events are only counted |
 
+mod beside;
 mod check;
 mod declare;
 mod simulate;

@@ -35,5 +35,6 @@ async fn conforms() {
         network: "suite".to_owned(),
     };
     conformance::suite(&engine, &world).await;
+    conformance::at_once(&engine.swarm(), &world).await;
     ticker.abort();
 }

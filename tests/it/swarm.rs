@@ -2,10 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use docker_scheduler::apply::{self, Context, StreamWitness, owner};
+use docker_scheduler::clock::{Clock as _, SystemClock};
+use docker_scheduler::engine::SharedEngine;
 use docker_scheduler::engine::swarm::SwarmEngine;
+use docker_scheduler::ledger::Ledger;
+use docker_scheduler::model::{Cap, ContainerSpec, Instance, JobName, Origin, PullPolicy, RunTrigger, Text};
+use docker_scheduler::plan::{self, Launch};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
 use crate::conformance::{self, World};
@@ -55,6 +62,71 @@ async fn a_swarm_does_what_the_loop_is_built_on() {
         network: String::new(),
     };
     conformance::at_once(&engine, &world).await;
+}
+
+/// Six schedulers that want to start six runs at the same moment: of one job that runs alone, then of six
+/// jobs of which the operator lets two run.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_runs_that_exclude_each_other_as_many_begin_as_may() {
+    let rig = shared();
+    let engine = SwarmEngine::connect(&rig.endpoint()).await.expect("connect");
+    let engine: SharedEngine = Arc::new(engine);
+    let home = tempfile::tempdir().expect("a folder");
+    let two = Cap {
+        group: None,
+        limit: 2,
+    };
+    for (name, exclusive, caps, most) in [
+        ("race-alone", true, Vec::new(), 1),
+        ("race-two", false, vec![two], 2),
+    ] {
+        let instance: Instance = name.parse().expect("a valid name");
+        let racing = (0..6).map(|number| {
+            let ledger = Ledger::open(&home.path().join(format!("{name}-{number}"))).expect("a ledger");
+            let context = Context {
+                engine: engine.clone(),
+                ledger: Arc::new(ledger),
+                instance: instance.clone(),
+                clock: Arc::new(SystemClock),
+                owner: owner::current(),
+                report: Box::new(|_| ()),
+                starts: Semaphore::new(4),
+                stream: StreamWitness::default(),
+            };
+            let job: JobName = match exclusive {
+                true => "race.one".parse(),
+                false => format!("race.job{number}").parse(),
+            }
+            .expect("a valid name");
+            let mut spec = ContainerSpec::of_image(IMAGE.parse().expect("a valid reference"));
+            spec.command = Some(["sleep", "60"].map(Text::plain).to_vec());
+            let launch = Launch {
+                name: apply::manual_name(&instance, &job),
+                job,
+                slot: None,
+                attempt: 0,
+                due_at: SystemClock.now(),
+                deadline: None,
+                spec_hash: plan::spec_hash(&spec),
+                pull: PullPolicy::Missing,
+                spec,
+                origin: Origin::default(),
+                exclusive,
+                caps: caps.clone(),
+                group: None,
+                settled: None,
+            };
+            async move { apply::launch_now(&context, &launch, RunTrigger::Manual).await }
+        });
+        let ends = futures_util::future::join_all(racing).await;
+        let begun = ends.iter().filter(|end| end.is_ok()).count();
+        assert_eq!(begun, most, "{ends:?}");
+        let there = services(rig, name);
+        assert_eq!(there.len(), most, "the others gave up their names: {there:?}");
+        for service in there {
+            rig.request("DELETE", &format!("/services/{service}"), &[]);
+        }
+    }
 }
 
 #[test]
@@ -308,6 +380,65 @@ pub fn begins(lines: &[WitnessLine]) -> BTreeMap<(String, String), usize> {
             .or_default() += 1;
     }
     begins
+}
+
+/// What may not run beside something else does not, whichever scheduler starts it: a job that goes on beyond
+/// its next slot, its further attempts, and three jobs of which a group lets one run. The jobs are the judge:
+/// each takes a folder and gives it back.
+#[test]
+fn schedulers_side_by_side_start_nothing_beside_what_it_may_not_run_beside() {
+    let rig = shared();
+    let one = on_swarm(rig, "exclusive");
+    let other = one.with_other_ledger().on_swarm();
+    let alone = |name: &str| {
+        let folder = Witness::FOLDER;
+        format!(
+            "mkdir {folder}/{name} || echo {name} >>{folder}/beside; sleep 1.2; rmdir {folder}/{name}; \
+             [ $(( $(date +%s) / 3 % 2 )) = 0 ]"
+        )
+    };
+    let (own, of_group) = (alone("own"), alone("group"));
+    let job = |name, every, work, options| Job {
+        name,
+        every,
+        work,
+        options,
+    };
+    let in_group =
+        "concurrency: allow, group: one, starting_deadline: 30s, history: {succeeded: 1, failed: 1}";
+    let jobs = [
+        job(
+            "own",
+            "2s",
+            own.as_str(),
+            "retries: 2, backoff: 1s, starting_deadline: 20s",
+        ),
+        job("g1", "8s", of_group.as_str(), in_group),
+        job("g2", "8s", of_group.as_str(), in_group),
+        job("g3", "8s", of_group.as_str(), in_group),
+    ];
+    one.manifest("a.yaml", &witnessing("alone", &one.witness, &jobs));
+    let (first, second) = (one.watch(), other.watch());
+    let succeeded = |scheduler: &Scheduler<'_>, job: &str| {
+        let runs = scheduler.history_of(job);
+        let attempts = runs.iter().filter(|run| run["outcome"] == "succeeded");
+        attempts.count()
+    };
+    wait_until("runs of all four", || {
+        let all = ["alone.g1", "alone.g2", "alone.g3"];
+        let started = |log: String| log.matches(": started ").count() >= 3;
+        succeeded(&one, "alone.own") >= 3
+            && all.iter().map(|job| succeeded(&one, job)).sum::<usize>() >= 4
+            && started(first.log())
+            && started(second.log())
+    });
+    assert_eq!((first.term(), second.term()), (0, 0));
+    let beside = fs::read_to_string(one.witness.folder().join("beside")).unwrap_or_default();
+    assert_eq!(beside, "", "they ran beside each other");
+    let doubled = begins(&one.witness.lines());
+    // Four jobs write to one file, and all of them have a slot in each eighth second.
+    assert!(doubled.values().all(|count| *count <= 4), "{doubled:?}");
+    one.ok(&["down"]);
 }
 
 /// Two schedulers, each with a ledger of its own: the same slots, each once, and the same history.

@@ -33,6 +33,7 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         labels: own_labels,
         environment: own_environment,
         attach,
+        reserved: _, // It is started by a request of its own.
     } = request;
     // Without `..`, so that a new key asks for its place in the request.
     let ContainerSpec {

@@ -20,6 +20,7 @@ fn request(spec: ContainerSpec) -> CreateRequest {
         labels: BTreeMap::new(),
         environment: BTreeMap::new(),
         attach: false,
+        reserved: false,
     }
 }
 

@@ -167,6 +167,7 @@ pub(super) fn container_summary(row: ListedContainer) -> ContainerSummary {
         labels,
         command,
         ports: ports(listed_ports),
+        version: 0,
     }
 }
 

@@ -51,6 +51,8 @@ pub enum RequestKind {
     Stop,
     Kill,
     Remove,
+    /// A reserved run begins or is given up.
+    Decide,
     Pull,
     CreateVolume,
     RemoveVolume,
@@ -62,7 +64,7 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
-    pub const ALL: [RequestKind; 25] = [
+    pub const ALL: [RequestKind; 26] = [
         RequestKind::Info,
         RequestKind::List,
         RequestKind::Inspect,
@@ -80,6 +82,7 @@ impl RequestKind {
         RequestKind::Stop,
         RequestKind::Kill,
         RequestKind::Remove,
+        RequestKind::Decide,
         RequestKind::Pull,
         RequestKind::CreateVolume,
         RequestKind::RemoveVolume,
@@ -110,6 +113,7 @@ impl RequestKind {
             RequestKind::Stop => "stop",
             RequestKind::Kill => "kill",
             RequestKind::Remove => "remove",
+            RequestKind::Decide => "decide",
             RequestKind::Pull => "pull",
             RequestKind::CreateVolume => "create-volume",
             RequestKind::RemoveVolume => "remove-volume",
@@ -134,6 +138,7 @@ impl RequestKind {
                 | RequestKind::Stop
                 | RequestKind::Kill
                 | RequestKind::Remove
+                | RequestKind::Decide
                 | RequestKind::Attach
                 | RequestKind::ExecCreate
                 | RequestKind::Signal
@@ -152,6 +157,7 @@ impl RequestKind {
                 | RequestKind::Stop
                 | RequestKind::Kill
                 | RequestKind::Remove
+                | RequestKind::Decide
                 | RequestKind::Pull
                 | RequestKind::CreateVolume
                 | RequestKind::RemoveVolume
@@ -176,6 +182,9 @@ pub enum Verdict {
     BrokenOff,
     /// The engine answers with an error and does nothing.
     Refuse { status: u16, message: String },
+    /// The engine answers with an error although all is done: a manager that loses its peers while the
+    /// others take it up.
+    RefuseDone { status: u16, message: String },
     /// No connection.
     Unreachable,
     /// The caller gives up (`Unanswered`) and the engine carries it out that much later, unless it

@@ -18,6 +18,7 @@ mod faults;
 mod people;
 mod program;
 mod state;
+mod swarm;
 mod verbs;
 mod views;
 
@@ -42,6 +43,7 @@ use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 
 pub use faults::{CrashPoint, EventFault, Fault, Request, RequestKind, Verdict};
 use state::{Listener, Moment, Reply, State};
+pub use swarm::SimSwarm;
 
 /// One execution, as the executed process itself wrote it down from its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,6 +287,10 @@ impl SimEngine {
                 })
                 .await
             }
+            Verdict::RefuseDone { status, message } => {
+                self.carry_out(run);
+                Err(EngineError::Refused { status, message })
+            }
             Verdict::Refuse { status, message } => Err(EngineError::Refused { status, message }),
             Verdict::Unreachable => Err(unreachable()),
             Verdict::Delay(wait) => {
@@ -325,7 +331,7 @@ impl SimEngine {
         let request = self.change(|state| {
             let found = kind.is_about_a_container().then(|| state.find(subject)).flatten();
             let subject = match found {
-                Some(found) => format!("{} ({})", found.name, &found.id[..12]),
+                Some(found) => format!("{} ({})", found.name, found.short_id()),
                 None => subject.to_owned(),
             };
             if let (RequestKind::Start, Some(id)) = (kind, found.map(|found| found.id.clone())) {

@@ -49,6 +49,7 @@ impl SimEngine {
             labels: labels.collect(),
             environment: BTreeMap::new(),
             attach: false,
+            reserved: false,
         };
         self.act(|state| {
             let Created { id, .. } = match state.create(request) {

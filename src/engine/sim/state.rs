@@ -84,6 +84,7 @@ pub(super) struct State {
     pub(super) crash_in_start: Option<CrashPoint>,
     pub(super) stale_list: Option<(Timestamp, Vec<ContainerSummary>)>,
     pub(super) boots: u32,
+    pub(super) swarm: super::swarm::Swarm,
     agenda: BTreeMap<(Duration, u64), Ahead>,
     counter: u64,
 }
@@ -163,6 +164,16 @@ pub(super) struct Container {
     pub(super) unkillable: bool,
 }
 
+impl Container {
+    /// 12 digits, or a service's whole name.
+    pub(super) fn short_id(&self) -> &str {
+        match self.id.len() {
+            64 => &self.id[..12],
+            _ => &self.id,
+        }
+    }
+}
+
 /// What `inspect` shows of a container's life.
 #[derive(Debug, Clone)]
 pub(super) struct Checkpoint {
@@ -239,6 +250,7 @@ impl State {
             crash_in_start: None,
             stale_list: None,
             boots: 1,
+            swarm: super::swarm::Swarm::default(),
             agenda: BTreeMap::new(),
             counter: 0,
         }
@@ -302,9 +314,10 @@ impl State {
         let named = || self.containers.get(self.names.get(name_or_id)?);
         let begun = || {
             let mut begun = self.containers.range(name_or_id.to_owned()..);
-            let (id, found) = begun.next().filter(|(id, _)| id.starts_with(name_or_id))?;
-            let other = begun.next().filter(|(id, _)| id.starts_with(name_or_id));
-            debug_assert!(id.len() == 64, "IDs have 64 digits");
+            // A service is known by its whole name.
+            let begins = |id: &String| id.len() == 64 && id.starts_with(name_or_id);
+            let (_, found) = begun.next().filter(|(id, _)| begins(id))?;
+            let other = begun.next().filter(|(id, _)| begins(id));
             other.is_none().then_some(found)
         };
         self.containers.get(name_or_id).or_else(named).or_else(begun)

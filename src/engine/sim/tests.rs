@@ -54,6 +54,7 @@ fn request(name: &str, command: &[&str]) -> CreateRequest {
         .map(|(key, value)| (format!("SCHEDULER_{key}"), value.to_owned()))
         .into(),
         attach: false,
+        reserved: false,
     }
 }
 

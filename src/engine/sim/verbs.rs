@@ -154,7 +154,7 @@ impl State {
         Ok((name, id))
     }
 
-    fn add_container(&mut self, id: String, name: String, image: &Image, request: CreateRequest) {
+    pub(super) fn add_container(&mut self, id: String, name: String, image: &Image, request: CreateRequest) {
         let anonymous_volumes = self.add_volumes(&request.spec, image);
         let shown = |texts: &BTreeMap<String, Text>| -> BTreeMap<String, String> {
             let pairs = texts.iter();

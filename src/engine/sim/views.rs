@@ -69,6 +69,7 @@ impl State {
             command: container.argv.join(" "),
             ports: String::new(),
             own: false,
+            version: 0,
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::body::NOWHERE;
 use crate::engine::{ContainerState, ContainerSummary};
-use crate::model::{ContainerStatus, LABEL_RUN};
+use crate::model::{ContainerStatus, LABEL_RUN, StopNote};
 
 /// `null` counts as left out.
 fn null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
@@ -40,6 +40,28 @@ pub(super) struct ServiceSpec {
     pub labels: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "null")]
     pub task_template: TaskSpec,
+    #[serde(default, deserialize_with = "null")]
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Mode {
+    #[serde(deserialize_with = "null")]
+    replicated: Replicated,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Replicated {
+    replicas: Option<u64>,
+}
+
+impl ServiceSpec {
+    /// It has its name, and is to have no task yet.
+    fn is_reserved(&self) -> bool {
+        self.mode.replicated.replicas == Some(0)
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -300,7 +322,13 @@ pub(super) fn state_of(service: &Service, task: Option<&Task>, nodes: &[Node]) -
         working_dir: String::new(),
     };
     let Some(task) = task else {
-        if spec.is_nowhere() {
+        let noted = StopNote::read(&service.spec.labels).is_some();
+        if service.spec.is_reserved() && !noted {
+            state.status = match spec.is_nowhere() {
+                true => ContainerStatus::Removing,
+                false => ContainerStatus::Created,
+            };
+        } else if spec.is_nowhere() {
             state.status = ContainerStatus::Exited;
             state.ended_by_engine = true;
             state.error = "it was ended before it had a task".to_owned();
@@ -392,6 +420,7 @@ pub(super) fn summary_of(service: &Service, task: Option<&Task>, nodes: &[Node])
         command: state.command.join(" "),
         ports: String::new(),
         own: false,
+        version: service.version.index,
     }
 }
 
@@ -466,6 +495,32 @@ mod tests {
             pending.status,
             ContainerStatus::Pending("no suitable node".to_owned())
         );
+    }
+
+    #[test]
+    fn a_reserved_service_waits_until_it_is_begun_given_up_or_concluded() {
+        let seen = |replicas: u64, constraints: &[&str], note: bool| {
+            let mut labels = BTreeMap::new();
+            if note {
+                let note = StopNote {
+                    outcome: crate::model::Outcome::Cancelled,
+                    reason: "because".to_owned(),
+                };
+                labels.extend(note.labels());
+            }
+            let service: Service = serde_json::from_value(json!({
+                "ID": "s", "Version": {"Index": 3},
+                "Spec": {"Name": "shop--a--x", "Labels": labels, "Mode": {"Replicated": {"Replicas": replicas}},
+                         "TaskTemplate": {"Placement": {"Constraints": constraints}}},
+            }))
+            .unwrap();
+            state_of(&service, None, &[]).status
+        };
+        assert_eq!(seen(0, &[], false), ContainerStatus::Created);
+        assert_eq!(seen(0, &[NOWHERE], false), ContainerStatus::Removing);
+        assert_eq!(seen(0, &[NOWHERE], true), ContainerStatus::Exited);
+        assert_eq!(seen(1, &[], false), ContainerStatus::Pending(String::new()));
+        assert_eq!(seen(1, &[NOWHERE], false), ContainerStatus::Exited);
     }
 
     #[test]

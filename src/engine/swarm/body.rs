@@ -42,6 +42,7 @@ pub(super) fn service_spec(
         labels: own_labels,
         environment: own_environment,
         attach: _, // Only `run` attaches, and has no place here.
+        reserved,
     } = request;
     let mut service_labels = own_labels.clone();
     if let Some(run) = run {
@@ -59,7 +60,9 @@ pub(super) fn service_spec(
         labels: Some(service_labels.into_iter().collect()),
         task_template: Some(task),
         mode: Some(ServiceSpecMode {
-            replicated: Some(ServiceSpecModeReplicated { replicas: Some(1) }),
+            replicated: Some(ServiceSpecModeReplicated {
+                replicas: Some(i64::from(!reserved)),
+            }),
             ..ServiceSpecMode::default()
         }),
         // A virtual address needs IPVS in the kernel, and nothing talks to a run.

@@ -34,11 +34,11 @@ use super::docker::{DockerEngine, checked, log_path, mask_sensitive, none_when_g
 use super::{
     ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Description, Engine,
     EngineError, EngineEvent, EngineInfo, EngineKind, EventAction, ExecRequest, ExecState, ImageSummary,
-    LogChunk, LogOptions, Observe, PathStat, PullProgress, Removal, Result,
+    LogChunk, LogOptions, Observe, PathStat, PullProgress, Removal, Reserved, Result,
 };
 use crate::model::{
-    Checked, ContainerName, ContainerSpec, ImageRef, JobFile, LABEL_INSTANCE, LABEL_RUN, Launching, Peer,
-    StopNote,
+    Checked, ContainerName, ContainerSpec, ContainerStatus, ImageRef, JobFile, LABEL_INSTANCE, LABEL_RUN,
+    Launching, Peer, StopNote,
 };
 
 pub use self::name::service_name;
@@ -183,7 +183,7 @@ fn decoded<T: serde::de::DeserializeOwned>(raw: Value) -> Result<T> {
 }
 
 /// A service's name as it is, and a run's name as its service's.
-fn service_of(name_or_id: &str) -> String {
+pub(super) fn service_of(name_or_id: &str) -> String {
     match name_or_id.parse::<ContainerName>() {
         Ok(run) if name_or_id.contains('.') => service_name(&run),
         _ => name_or_id.to_owned(),
@@ -490,6 +490,32 @@ impl Engine for SwarmEngine {
         self.end(&service_of(id), Some(note)).await
     }
 
+    async fn decide(&self, id: &str, version: u64, reserved: Reserved) -> Result<bool> {
+        let Some(raw) = self.raw_service(&service_of(id)).await? else {
+            return Ok(false);
+        };
+        let service: Service = decoded(raw.clone())?;
+        let is_open = answers::state_of(&service, None, &[]).status == ContainerStatus::Created;
+        if service.version.index != version || !is_open {
+            return Ok(false);
+        }
+        let mut spec: bollard::models::ServiceSpec = decoded(raw["Spec"].clone())?;
+        match reserved {
+            Reserved::Begins => {
+                let mode = spec.mode.get_or_insert_default();
+                mode.replicated.get_or_insert_default().replicas = Some(1);
+            }
+            Reserved::GivenUp => {
+                let task = spec.task_template.get_or_insert_default();
+                let placement = task.placement.get_or_insert_default();
+                let constraints = placement.constraints.get_or_insert_default();
+                constraints.push(body::NOWHERE.to_owned());
+            }
+        }
+        // A manager refuses what names an older version.
+        self.update(&service, spec).await.map(|()| true)
+    }
+
     async fn kill(&self, id: &str) -> Result<()> {
         self.stop(id, None).await
     }
@@ -506,6 +532,15 @@ impl Engine for SwarmEngine {
             return Err(EngineError::Refused {
                 status: 409,
                 message: format!("{id} is running"),
+            });
+        }
+        // Somebody may be about to begin it.
+        if state.status == ContainerStatus::Created
+            && !self.decide(&id, service.version.index, Reserved::GivenUp).await?
+        {
+            return Err(EngineError::Refused {
+                status: 409,
+                message: format!("{id} has changed"),
             });
         }
         let own = checked(&service.id)?.to_owned();

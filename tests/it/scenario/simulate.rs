@@ -26,21 +26,26 @@ const STEPS: u32 = 40;
 /// two attempts at a job's container, and any hold.
 const PEACE: Duration = Duration::from_secs(8 * 60);
 
-type Told = Arc<Mutex<Vec<String>>>;
+pub type Told = Arc<Mutex<Vec<String>>>;
 
 #[test]
 fn random_worlds_keep_the_invariants() {
+    over_seeds(SEEDS, simulate);
+}
+
+/// Plays the world of each seed and says what was done in those that break an invariant.
+pub fn over_seeds(seeds: u64, simulate: impl Fn(u64, Told) -> Vec<String> + Sync) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds: Vec<u64> = match number("SIMULATE_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("SIMULATE_SEEDS").unwrap_or(SEEDS)).collect(),
+        None => (0..number("SIMULATE_SEEDS").unwrap_or(seeds)).collect(),
     };
     let failures = in_parallel(&seeds, |seed| {
         let told = Told::default();
-        let judged = std::panic::catch_unwind({
+        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe({
             let told = told.clone();
             || simulate(*seed, told)
-        });
+        }));
         let why = match judged {
             Ok(violations) if violations.is_empty() => return None,
             Ok(violations) => violations.join("\n"),
@@ -68,9 +73,13 @@ fn simulate(seed: u64, told: Told) -> Vec<String> {
 }
 
 /// Splitmix64: small, and the same everywhere.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -79,19 +88,19 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn one_in(&mut self, times: u64) -> bool {
+    pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[usize::try_from(self.below(from.len() as u64)).unwrap()]
     }
 
-    fn secs(&mut self, from: u64, to: u64) -> Duration {
+    pub fn secs(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_secs(from + self.below(to - from))
     }
 }
@@ -128,7 +137,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64, told: Told) -> Simulation {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let begin = "2026-11-23T01:59:00Z".parse::<jiff::Timestamp>().unwrap();
         let millis = i64::try_from(random.below(60_000)).unwrap();
         let world = World::new(begin + SignedDuration::from_millis(millis));

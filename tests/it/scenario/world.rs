@@ -636,14 +636,14 @@ impl Kill {
 }
 
 /// A ledger waits for its disk at each write, and nothing here tests the disk.
-fn state_dir() -> tempfile::TempDir {
+pub fn state_dir() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory)
         .or_else(|_| tempfile::tempdir())
         .unwrap()
 }
 
-async fn make_plan(
+pub async fn make_plan(
     context: &Context,
     desired: &Desired,
     circumstances: &Circumstances,
