@@ -79,8 +79,15 @@ pub fn is_ours(object: &Value, instance: &Instance) -> bool {
         && job_of(object).is_some()
 }
 
+/// The instance that an object names.
+#[must_use]
+pub fn instance_of(object: &Value) -> Option<&str> {
+    label(object, LABEL_INSTANCE)
+}
+
 /// Why an object is not this instance's.
-pub(super) fn whose(object: &Value) -> String {
+#[must_use]
+pub fn whose(object: &Value) -> String {
     match (label(object, LABEL_MANAGED_BY), label(object, LABEL_INSTANCE)) {
         (Some(MANAGER), Some(other)) => format!("it belongs to the instance `{other}`"),
         (Some(MANAGER), None) => String::from("it names no instance, as what `export` wrote"),
