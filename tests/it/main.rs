@@ -41,6 +41,7 @@ mod scenario;
 mod scheduler;
 mod shop;
 mod simulated;
+mod source;
 mod swarm;
 mod swarm_faults;
 mod terminal;

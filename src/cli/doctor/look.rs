@@ -8,13 +8,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
+use crate::apply::owner;
 use crate::clock::{self, Clock as _, SystemClock};
 use crate::doctor::{
-    Answers, Case, Disk, Engine, Ledger, LedgerCase, Logins, Manifests, ManifestsFound, OperatorFile,
-    OperatorFound, Question, StateFolder, StateFound, Unarmed,
+    Answers, Case, Disk, Engine, Heartbeat, Ledger, LedgerCase, Logins, Manifests, ManifestsFound,
+    OperatorFile, OperatorFound, Question, StateFolder, StateFound, Unarmed,
 };
 use crate::engine::context::Source;
-use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, EngineKind, SharedEngine};
+use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, SharedEngine};
 use crate::ledger::{self, WatchLock};
 use crate::model::{EngineName, Instance, JobName, LABEL_INSTANCE, LABEL_LEDGER};
 use crate::os;
@@ -139,7 +140,10 @@ async fn ask_engine(app: &App, instance: &Instance) -> Result<(Answers, EngineIn
         chosen_by: chosen_by(&endpoint.source),
         name: info.name.clone(),
         api_version: info.api_version.clone(),
-        is_podman: info.kind == EngineKind::Podman,
+        differences: engine::differences::differences(info.kind)
+            .iter()
+            .map(|difference| (difference.what, difference.so))
+            .collect(),
         rootless: info.rootless,
         operating_system: info.operating_system.clone(),
         warnings: info.warnings.clone(),
@@ -252,6 +256,10 @@ fn read_ledger(ledger: &ledger::Ledger, now: Timestamp) -> ledger::Result<Ledger
         engine: ledger.engine()?,
         last_alive: ledger.last_alive()?,
         watched_by: WatchLock::holder(ledger.dir()),
+        heartbeat: ledger::Heartbeat::read(ledger.dir())?.map(|beat| Heartbeat {
+            age: beat.age(&owner::boot_id(), SystemClock.boottime(), now),
+            trouble: beat.trouble,
+        }),
         jobs: declared.len(),
         unarmed: unarmed.collect(),
         unknown_runs: snapshot
