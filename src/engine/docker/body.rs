@@ -218,7 +218,9 @@ fn lower_mounts(mounts: &[Mount], api: ApiVersion) -> Result<(Vec<String>, Vec<E
 
 fn short_bind(source: &Path, target: &str, read_only: bool) -> Result<String> {
     let source = utf8(source)?;
-    if source.contains(':') || target.contains(':') {
+    // The engine knows drives, and takes their colon for none between two parts.
+    let has_drive = cfg!(windows) && source.as_bytes().get(1) == Some(&b':');
+    if source[if has_drive { 2 } else { 0 }..].contains(':') || target.contains(':') {
         return Err(EngineError::Invalid(format!(
             "the bind mount of `{source}` cannot be created by this engine, since its path has a colon: \
              create the folder and set `create_host_path: false`"
