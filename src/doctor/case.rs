@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::model::Fleet;
 use crate::policy::Rules;
 
 /// One look at a set-up.
@@ -111,6 +112,10 @@ pub struct Answers {
     pub questions: Vec<Question>,
     /// The ledger that the instance's lock volume names.
     pub lock: Option<String>,
+    /// `None`: it is a single engine.
+    pub fleet: Option<Fleet>,
+    /// The jobs whose runs the instance has there.
+    pub jobs_there: Vec<String>,
 }
 
 /// One kind of request.
@@ -193,6 +198,8 @@ pub struct Ledger {
     pub watched_by: Option<String>,
     /// How many jobs are declared.
     pub jobs: usize,
+    /// Every job that it knows, also those that are not declared any more.
+    pub job_names: Vec<String>,
     pub unarmed: Vec<Unarmed>,
     /// Runs whose end nobody knows and that hold their jobs.
     pub unknown_runs: Vec<String>,

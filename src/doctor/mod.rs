@@ -8,6 +8,7 @@ mod case;
 mod engine;
 mod host;
 mod records;
+mod swarm;
 #[cfg(test)]
 mod tests;
 
@@ -140,6 +141,11 @@ pub const CHECKS: &[Check] = &[
         name: "platform",
         about: "where Podman, rootless engines, Docker Desktop and WSL differ",
         run: engine::platform,
+    },
+    Check {
+        name: "swarm",
+        about: "a Swarm's managers and nodes, what it keeps, and what of ours is left there",
+        run: swarm::swarm,
     },
     Check {
         name: "clock",
