@@ -43,6 +43,9 @@ pub struct Rig {
     janitor: Janitor,
 }
 
+/// The engine's default, said so that the helper can see it.
+const PULLS: &str = "--log-level=info";
+
 impl Rig {
     /// An engine of its own, for a test that stops or kills it.
     pub fn start() -> Rig {
@@ -62,6 +65,11 @@ impl Rig {
     /// An engine with a network and a host name of its own, as a node of a Swarm needs them.
     pub fn in_namespace() -> Rig {
         Rig::with(&[], None, true)
+    }
+
+    /// The same, whose tasks ask registries for their images, as they do unless the engine is told otherwise.
+    pub fn in_namespace_that_pulls() -> Rig {
+        Rig::with(&[PULLS], None, true)
     }
 
     fn with(flags: &[&str], disk: Option<u32>, own_network: bool) -> Rig {
@@ -287,18 +295,18 @@ impl Rig {
                 // Not `ip netns exec`, which mounts /sys anew and loses the cgroups. The programs take each
                 // other's place, so that the child is dockerd in the end.
                 let mut command = Command::new("nsenter");
-                command
-                    .arg(format!("--net=/run/netns/{name}"))
-                    .args([
-                        "unshare",
-                        "--uts",
-                        "sh",
-                        "-c",
-                        "hostname \"$0\"; exec dockerd \"$@\"",
-                        name,
-                    ])
+                command.arg(format!("--net=/run/netns/{name}")).args([
+                    "unshare",
+                    "--uts",
+                    "sh",
+                    "-c",
+                    "hostname \"$0\"; exec dockerd \"$@\"",
+                    name,
+                ]);
+                if !self.flags.iter().any(|flag| flag == PULLS) {
                     // Else each task asks a registry, which nobody can reach, for an image that is here.
-                    .env("DOCKER_SERVICE_PREFER_OFFLINE_IMAGE", "1");
+                    command.env("DOCKER_SERVICE_PREFER_OFFLINE_IMAGE", "1");
+                }
                 command
             }
         };
