@@ -1,13 +1,15 @@
 //! `apply`: one pass. Settle what ended, start what is due, arm, return.
 
+use std::collections::BTreeSet;
+
 use crate::apply::{self as carry, ApplyError, wait_for_end};
-use crate::model::{ContainerName, Desired, Outcome, Removals, Run, RunId};
+use crate::model::{ContainerName, Desired, JobName, Outcome, Removals, Run, RunId};
 use crate::plan::{plan, render};
-use crate::source;
+use crate::source::{self, DirState, LastGood};
 
 use super::App;
 use super::args::{DirArg, ForceFlag};
-use super::declared::{Manifests, directory, known_jobs, state_of};
+use super::declared::{Manifests, directory, known_jobs};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::output::{paint_plan, print, talk};
 use super::session::{Session, of_apply};
@@ -56,11 +58,14 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     let session = Session::open(app).await?;
     let dir = directory(args.dir.dir.as_deref(), Some(session.ledger()))?;
     let manifests = Manifests::read(app, &dir)?;
-    let state = state_of(&manifests.files);
+    let state = DirState::of(&manifests.files);
     let mut desired = manifests.without_errors()?;
     let known = known_jobs(session.ledger())?;
     if !args.allow_mass_removal {
         desired.removals = source::guard(&known, &desired, state);
+        if matches!(desired.removals, Removals::Held(_)) {
+            keep_on(app, &session, &dir, &known, &mut desired)?;
+        }
     }
     session.note_downtime(app.now())?;
     let (started, failures) = rounds(app, &session, &desired, args.quiet).await?;
@@ -90,6 +95,24 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     } else {
         Exit::FAILED
     })
+}
+
+/// What a `watch` has kept of the jobs that are gone goes on here, too.
+fn keep_on(
+    app: &App,
+    session: &Session,
+    dir: &std::path::Path,
+    known: &BTreeSet<JobName>,
+    desired: &mut Desired,
+) -> Result<(), CommandError> {
+    let folder = session.ledger().last_good_dir();
+    let kept = LastGood::open(&folder).map_err(|error| {
+        CommandError::failed(format!("failed to open `{}`", folder.display())).caused_by(error.to_string())
+    })?;
+    let mut lost = kept.jobs(&app.manifest_settings(Some(dir)));
+    lost.retain(|name, _| known.contains(name) && !desired.jobs.contains_key(name));
+    desired.jobs.extend(lost);
+    Ok(())
 }
 
 /// The directory that later commands mean when they are told none.

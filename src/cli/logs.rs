@@ -288,7 +288,14 @@ async fn print_live(
         since: options.since.max(run.logs_since(None)),
         ..options.clone()
     };
-    let failed = |error| CommandError::engine(&format!("read the output of `{}`", run.id), &error);
+    let hidden = ledger.masks_logging(&run.id).unwrap_or(true);
+    let failed = |error: EngineError| {
+        let error = error.reworded(|words| match hidden {
+            true => "the engine's words are not shown, they may quote a secret".to_owned(),
+            false => words.to_owned(),
+        });
+        CommandError::engine(&format!("read the output of `{}`", run.id), &error)
+    };
     let mut chunks = match engine.logs(container, options).await {
         Ok(chunks) => chunks,
         Err(EngineError::Refused { status: 404, .. }) => return Err(Lost),

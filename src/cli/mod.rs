@@ -237,10 +237,15 @@ async fn dispatch(command: Command, app: &App) -> CommandResult {
             | Command::Completions(_)
             | Command::Man(_)
             | Command::Version(_) => on_engine(command, app).await,
-            _ => Err(CommandError::failed("this program was built without Kubernetes")
-                .hint("`cargo build` has it, unless `--no-default-features` leaves it out")),
+            _ => Err(without_kubernetes()),
         },
     }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn without_kubernetes() -> CommandError {
+    CommandError::failed("this program was built without Kubernetes")
+        .hint("`cargo build` has it, unless `--no-default-features` leaves it out")
 }
 
 /// On an engine that runs containers and leaves the clock to us.

@@ -1,7 +1,5 @@
 //! `rm` and `rerun` of what belongs to a job: through the ledger.
 
-use std::collections::BTreeMap;
-
 use crate::apply::{launch_now, manual_name, wait_for_end};
 use crate::engine::ContainerState;
 use crate::ledger::Ledger;
@@ -164,20 +162,9 @@ fn unmasked(
         CommandError::failed(format!("the recorded spec of `{}` cannot be read", run.id))
             .caused_by(error.to_string())
     })?;
-    let mut known: BTreeMap<String, Text> = BTreeMap::new();
-    if let Some(job) = declared {
-        let Ok(_) = job.container.map_texts(|text| {
-            if text.is_sensitive() {
-                known.insert(ledger.mask(text), text.clone());
-            }
-            Ok::<_, std::convert::Infallible>(text.clone())
-        });
-    }
-    spec.map_texts(|text| match text.is_sensitive() {
-        false => Ok(text.clone()),
-        true => known.get(text.expose()).cloned().ok_or(()),
-    })
-    .map_err(|()| {
+    let mask = |value: &str| ledger.mask(&Text::sensitive(value));
+    let unmasked = spec.unmasked(declared.map(|job| &job.container), mask);
+    unmasked.ok_or_else(|| {
         CommandError::failed(format!(
             "a value of `{}` that came from `.env`, an env file or the environment has changed since",
             run.id

@@ -73,7 +73,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         other => of_ledger("take the watch lock", &other),
     })?;
     let checkout = match args.git {
-        Some(remote) => Some(first_pull(remote, ledger.dir()).await?),
+        Some(remote) => Some(first_pull(remote.seen_from_here(), ledger.dir()).await?),
         None => None,
     };
     let dir = match &checkout {

@@ -9,7 +9,10 @@ use futures_util::StreamExt as _;
 use futures_util::io::AsyncBufRead;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams,
     Preconditions, PropagationPolicy, WatchEvent, WatchParams,
@@ -18,7 +21,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
-use crate::kubernetes::{Complaint, Deleted, kind_of, name_of};
+use crate::kubernetes::{Complaint, Deleted, MANAGER, Rights, kind_of, name_of};
 
 /// A call that takes longer is given up.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -199,6 +202,7 @@ pub struct Cluster {
     client: kube::Client,
     namespace: String,
     host: String,
+    source: String,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -217,7 +221,7 @@ impl Cluster {
     /// # Errors
     /// When there is no such configuration or context, or it cannot be used.
     pub async fn connect(selection: &Selection) -> Result<Cluster> {
-        let mut config = configuration(selection).await?;
+        let (mut config, source) = configuration(selection).await?;
         config.connect_timeout = Some(CONNECT);
         let host = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = selection
@@ -229,6 +233,7 @@ impl Cluster {
             client,
             namespace,
             host,
+            source,
         })
     }
 
@@ -242,6 +247,12 @@ impl Cluster {
         &self.host
     }
 
+    /// What named it: `the context prod`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The server's version: `v1.36.4`.
     ///
     /// # Errors
@@ -249,6 +260,88 @@ impl Cluster {
     pub async fn version(&self) -> Result<String> {
         let info = self.within(self.client.apiserver_version()).await?;
         Ok(info.git_version)
+    }
+
+    /// What time it is there, to the second; `None` when the answer does not say.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn time(&self) -> Result<Option<Timestamp>> {
+        let request = kube::core::Request::new("/version")
+            .list(&ListParams::default())
+            .map_err(|error| ClusterError::Config(error.to_string()))?;
+        let request = request.map(kube::client::Body::from);
+        let answer = self.within(self.client.send(request)).await?;
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        Ok(date.map(|date| date.timestamp()))
+    }
+
+    /// The versions of an API group that it serves.
+    ///
+    /// # Errors
+    /// When it cannot be reached or refuses.
+    pub async fn served(&self, group: &str) -> Result<Vec<String>> {
+        let groups = self.within(self.client.list_api_groups()).await?.groups;
+        let versions = groups.into_iter().filter(|found| found.name == group);
+        let versions = versions.flat_map(|group| group.versions);
+        Ok(versions.map(|version| version.version).collect())
+    }
+
+    /// Whether this account may do that in the namespace.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or does not say.
+    pub async fn may(&self, rights: &Rights, verb: &str) -> Result<bool> {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    group: text(rights.group),
+                    resource: text(rights.resource),
+                    subresource: text(rights.part),
+                    namespace: Some(self.namespace.clone()),
+                    verb: Some(verb.to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let params = PostParams::default();
+        let answer = self.within(api.create(&params, &review)).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Whether the namespace is there. Who may not look at namespaces learns it from a dry run.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or does not say.
+    pub async fn has_namespace(&self) -> Result<bool> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        match self.within(api.get_opt(&self.namespace)).await {
+            Ok(found) => return Ok(found.is_some()),
+            Err(error) if error.code() == Some(403) => {}
+            Err(error) => return Err(error),
+        }
+        let pod = json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]});
+        let nothing = json!({
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "docker-scheduler-doctor-asks"},
+            "spec": {"schedule": "@yearly", "jobTemplate": {"spec": {"template": {"spec": pod}}}},
+        });
+        let how = Apply {
+            manager: MANAGER,
+            dry_run: true,
+            force: false,
+        };
+        match self.apply(&nothing, how).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(404) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn api(&self, kind: Kind) -> Api<DynamicObject> {
@@ -424,7 +517,8 @@ impl Cluster {
     }
 }
 
-async fn configuration(selection: &Selection) -> Result<kube::Config> {
+/// With what named it, in words.
+async fn configuration(selection: &Selection) -> Result<(kube::Config, String)> {
     let options = KubeConfigOptions {
         context: selection.context.clone(),
         ..KubeConfigOptions::default()
@@ -434,17 +528,20 @@ async fn configuration(selection: &Selection) -> Result<kube::Config> {
         Ok(found) => found,
         // kubectl's order: without a kubeconfig the pod's own credentials.
         Err(error) if selection.context.is_none() && is_missing(&error) => {
-            return kube::Config::incluster().map_err(|_| {
+            let config = kube::Config::incluster().map_err(|_| {
                 ClusterError::Config(String::from(
                     "there is no kubeconfig, and this is no pod with a service account",
                 ))
-            });
+            })?;
+            return Ok((config, String::from("the account of this pod")));
         }
         Err(error) => return Err(failed(&error)),
     };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| failed(&error))
+    let context = selection.context.clone().or(kubeconfig.current_context.clone());
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    let config = config.map_err(|error| failed(&error))?;
+    let source = format!("the context {}", context.unwrap_or_default());
+    Ok((config, source))
 }
 
 fn is_missing(error: &KubeconfigError) -> bool {

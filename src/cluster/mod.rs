@@ -378,6 +378,16 @@ impl Inventory {
 /// # Errors
 /// When the cluster cannot be reached.
 pub async fn data(cluster: &Cluster, instance: &Instance) -> Result<Vec<Value>, ClusterError> {
+    let mut found = marked_data(cluster).await?;
+    found.retain(|object| kubernetes::is_ours(object, instance));
+    Ok(found)
+}
+
+/// Those of any instance.
+///
+/// # Errors
+/// As [`data`].
+pub async fn marked_data(cluster: &Cluster) -> Result<Vec<Value>, ClusterError> {
     let mut found = Vec::new();
     for kind in DATA {
         match cluster.list(kind, SELECTOR).await {
@@ -386,6 +396,5 @@ pub async fn data(cluster: &Cluster, instance: &Instance) -> Result<Vec<Value>, 
             Err(error) => return Err(error),
         }
     }
-    found.retain(|object| kubernetes::is_ours(object, instance));
     Ok(found)
 }

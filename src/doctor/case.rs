@@ -1,10 +1,11 @@
 //! All that the checks look at, seen once: plain values, and words where something failed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::Fleet;
+use crate::model::{EngineName, Fleet};
 use crate::policy::Rules;
 
 /// One look at a set-up.
@@ -16,6 +17,8 @@ pub struct Case {
     pub host: Host,
     pub operator: OperatorFile,
     pub logins: Logins,
+    /// Which checks there are.
+    pub engine_name: EngineName,
     pub engine: Engine,
     pub disks: Vec<Disk>,
     pub state: StateFolder,
@@ -84,6 +87,51 @@ pub enum Engine {
         hints: Vec<String>,
     },
     Answers(Box<Answers>),
+    /// One that owns the clock, and keeps the records.
+    Cluster(Box<Cluster>),
+}
+
+/// A Kubernetes cluster that answers.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// `https://10.0.0.1:6443`.
+    pub host: String,
+    /// `the context prod`.
+    pub chosen_by: String,
+    /// `v1.36.4`.
+    pub version: String,
+    /// Versions of the API group that has CronJobs.
+    pub batch: Result<Vec<String>, String>,
+    pub namespace: String,
+    /// Whether it is there.
+    pub namespace_found: Result<bool, String>,
+    pub rights: Vec<Right>,
+    /// As [`Answers::clock_ahead`].
+    pub clock_ahead: Option<SignedDuration>,
+    pub objects: Result<Objects, String>,
+}
+
+/// Something that a command asks of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right {
+    /// `create cronjobs`.
+    pub what: String,
+    pub for_what: &'static str,
+    pub is_optional: bool,
+    pub may: Result<bool, String>,
+}
+
+/// What lies in the namespace with our mark.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// CronJobs of this instance.
+    pub cron_jobs: usize,
+    /// Objects that name no instance, with why they are not ours.
+    pub strays: Vec<(String, String)>,
+    /// This instance's, of jobs that no manifest declares; unknown while the manifests have errors.
+    pub undeclared: Vec<String>,
+    /// Jobs that somebody suspended in the cluster, and who.
+    pub paused: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -96,7 +144,8 @@ pub struct Answers {
     pub name: String,
     /// Newest API version of the engine: `1.41`.
     pub api_version: String,
-    pub is_podman: bool,
+    /// Where this kind of engine is known to differ from Docker: what it does, and what follows for jobs.
+    pub differences: Vec<(&'static str, &'static str)>,
     pub rootless: bool,
     /// In the engine's words: `Docker Desktop`, `Debian GNU/Linux 12 (bookworm)`.
     pub operating_system: String,
@@ -196,6 +245,8 @@ pub struct Ledger {
     pub last_alive: Option<Timestamp>,
     /// Who holds its `watch` lock.
     pub watched_by: Option<String>,
+    /// How that `watch` was when it last said so; `None`: it has said nothing yet.
+    pub heartbeat: Option<Heartbeat>,
     /// How many jobs are declared.
     pub jobs: usize,
     /// Every job that it knows, also those that are not declared any more.
@@ -203,6 +254,14 @@ pub struct Ledger {
     pub unarmed: Vec<Unarmed>,
     /// Runs whose end nobody knows and that hold their jobs.
     pub unknown_runs: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// How long ago; `None`: before this machine was booted.
+    pub age: Option<Duration>,
+    /// What keeps jobs from being started, and since when.
+    pub trouble: Option<(Timestamp, String)>,
 }
 
 /// A job whose coming run could not be prepared.

@@ -9,9 +9,9 @@ use crate::schedule::until_words;
 const OLDEST_API: (u32, u32) = (1, 41);
 
 /// Below it two clocks agree as well as anybody needs; no decision rests on the engine's.
-const SKEW: SignedDuration = SignedDuration::from_secs(2);
+pub(super) const SKEW: SignedDuration = SignedDuration::from_secs(2);
 
-const NO_ENGINE: &str = "the engine does not answer";
+pub(super) const NO_ENGINE: &str = "the engine does not answer";
 
 /// What a check says while there is no engine.
 fn away() -> Vec<Finding> {
@@ -21,7 +21,7 @@ fn away() -> Vec<Finding> {
 pub(super) fn answers(case: &Case) -> Option<&Answers> {
     match &case.engine {
         Engine::Answers(answers) => Some(answers),
-        Engine::Away { .. } => None,
+        Engine::Cluster(_) | Engine::Away { .. } => None,
     }
 }
 
@@ -36,6 +36,8 @@ pub(super) fn engine(case: &Case) -> Vec<Finding> {
             } = &**answers;
             vec![Finding::ok(format!("{name} at `{host}` ({chosen_by})"))]
         }
+        // It has a check of its own.
+        Engine::Cluster(_) => away(),
         Engine::Away { why, hints } => vec![Finding {
             hints: hints.clone(),
             ..Finding::error(why.join(": "))
@@ -86,11 +88,12 @@ pub(super) fn permissions(case: &Case) -> Vec<Finding> {
 pub(super) fn platform(case: &Case) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(engine) = answers(case) {
-        if engine.is_podman {
-            found.push(
-                Finding::note("Podman: the log driver `local` is refused, `gpus` and `runtime` are ignored, log times are whole seconds")
-                    .hint("`podman rmi -f` removes armed containers with their image: they are made again, but a slot due meanwhile is late"),
-            );
+        if !engine.differences.is_empty() {
+            let differs = Finding::note(format!("{} is not quite Docker:", engine.name));
+            let known = engine.differences.iter();
+            found.push(known.fold(differs, |finding, (what, so)| {
+                finding.hint(format!("{what}: {so}"))
+            }));
         }
         if engine.rootless {
             found.push(match case.host.lingers {

@@ -5,6 +5,7 @@
 //! is well is said too, and so is what could not be looked at. Nothing here mends anything.
 
 mod case;
+mod cluster;
 mod engine;
 mod host;
 mod records;
@@ -13,6 +14,8 @@ mod swarm;
 mod tests;
 
 pub use case::*;
+
+use crate::model::EngineName;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,6 +202,65 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
+/// Those for a cluster that owns the clock: it has neither our ledger nor containers made ahead.
+pub const CLUSTER_CHECKS: &[Check] = &[
+    Check {
+        name: "host",
+        about: "this machine and user: container, WSL, rootless session",
+        run: host::host,
+    },
+    Check {
+        name: "config",
+        about: "the operator's file: readable, without errors, writable by its owner alone",
+        run: host::config,
+    },
+    Check {
+        name: "policy",
+        about: "what the operator allows manifests beyond the default",
+        run: host::policy,
+    },
+    Check {
+        name: "engine",
+        about: "the cluster answers",
+        run: cluster::engine,
+    },
+    Check {
+        name: "api",
+        about: "it has CronJobs with time zones",
+        run: cluster::api,
+    },
+    Check {
+        name: "namespace",
+        about: "the namespace is there",
+        run: cluster::namespace,
+    },
+    Check {
+        name: "permissions",
+        about: "this account may do what examples/kubernetes/rbac.yaml grants",
+        run: cluster::permissions,
+    },
+    Check {
+        name: "clock",
+        about: "this machine's clock against the cluster's",
+        run: cluster::clock,
+    },
+    Check {
+        name: "manifests",
+        about: "the directory of manifests is there and without errors",
+        run: records::manifests,
+    },
+    Check {
+        name: "objects",
+        about: "objects with our mark that nobody looks after",
+        run: cluster::objects,
+    },
+    Check {
+        name: "jobs",
+        about: "jobs that somebody suspended in the cluster",
+        run: cluster::jobs,
+    },
+];
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examined {
@@ -209,7 +271,11 @@ pub struct Examined {
 /// Runs every check.
 #[must_use]
 pub fn examine(case: &Case) -> Vec<Examined> {
-    CHECKS
+    let checks = match case.engine_name {
+        EngineName::Docker | EngineName::Swarm => CHECKS,
+        EngineName::Kubernetes => CLUSTER_CHECKS,
+    };
+    checks
         .iter()
         .flat_map(|check| {
             (check.run)(case).into_iter().map(|finding| Examined {

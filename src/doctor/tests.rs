@@ -1,6 +1,7 @@
 //! Each check on a set-up that is well, and on one that is not.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -33,6 +34,7 @@ fn case() -> Case {
             registries: 1,
             missing_helpers: Vec::new(),
         },
+        engine_name: EngineName::Docker,
         engine: Engine::Answers(Box::new(Answers {
             host: "unix:///var/run/docker.sock".to_owned(),
             chosen_by: "the default".to_owned(),
@@ -86,7 +88,7 @@ fn case() -> Case {
 fn engine(case: &mut Case) -> &mut Answers {
     match &mut case.engine {
         Engine::Answers(answers) => answers,
-        Engine::Away { .. } => panic!("it answers"),
+        Engine::Cluster(_) | Engine::Away { .. } => panic!("it answers"),
     }
 }
 
@@ -290,7 +292,14 @@ fn platforms_that_differ_are_named() {
         assert_eq!(found.len(), 1, "{found:?}");
         found[0].clone()
     };
-    assert!(notes(|case| engine(case).is_podman = true).starts_with("platform note: Podman"));
+    let podman = notes(|case| {
+        engine(case).name = "podman 4.3.1".into();
+        engine(case).differences = vec![("log times are whole seconds", "`logs --since` is as coarse")];
+    });
+    assert!(
+        podman.starts_with("platform note: podman 4.3.1 is not quite Docker:"),
+        "{podman}"
+    );
     assert!(notes(|case| engine(case).rootless = true).starts_with("platform note: a rootless engine"));
     let desktop = notes(|case| engine(case).operating_system = "Docker Desktop".into());
     assert!(desktop.starts_with("platform note: Docker Desktop"), "{desktop}");
@@ -485,6 +494,30 @@ fn nobody_watches() {
 }
 
 #[test]
+fn a_watch_that_is_there_may_still_start_nothing() {
+    let beat = |case: &mut Case, age: Option<u64>, trouble: Option<&str>| {
+        ledger(case).heartbeat = Some(Heartbeat {
+            age: age.map(Duration::from_secs),
+            trouble: trouble.map(|why| ("2026-11-23T01:20:00Z".parse().unwrap(), why.to_owned())),
+        });
+    };
+    check(|case| beat(case, Some(20), None), &[]);
+    check(|case| beat(case, Some(120), None), &[]);
+    check(
+        |case| beat(case, Some(121), None),
+        &["watch error: process 7 watches, and has not stirred for 121 seconds"],
+    );
+    check(
+        |case| beat(case, None, Some("the engine is away")),
+        &["watch error: process 7 watches, and has not stirred since the machine was booted"],
+    );
+    check(
+        |case| beat(case, Some(1), Some("the engine is away")),
+        &["watch error: process 7 watches, and has started nothing for 10m: the engine is away"],
+    );
+}
+
+#[test]
 fn manifests_and_jobs_that_need_a_person() {
     check(
         |case| {
@@ -514,6 +547,148 @@ fn manifests_and_jobs_that_need_a_person() {
         &[
             "jobs error: `shop.report` cannot be armed (tried 3 times, last 3m ago): no such image: report:2",
             "jobs warning: nobody knows how the run `shop.backup.20261123T013000Z` ended, and it holds its job",
+        ],
+    );
+}
+
+/// All is well in a cluster.
+fn cluster_case() -> Case {
+    let right = |what: &str, is_optional| Right {
+        what: what.to_owned(),
+        for_what: "`plan`",
+        is_optional,
+        may: Ok(true),
+    };
+    Case {
+        engine_name: EngineName::Kubernetes,
+        engine: Engine::Cluster(Box::new(Cluster {
+            host: "https://10.0.0.1:6443".to_owned(),
+            chosen_by: "the context prod".to_owned(),
+            version: "v1.36.4+k3s1".to_owned(),
+            batch: Ok(vec!["v1".to_owned()]),
+            namespace: "batch".to_owned(),
+            namespace_found: Ok(true),
+            rights: vec![right("list cronjobs", false), right("list secrets", true)],
+            clock_ahead: Some(SignedDuration::ZERO),
+            objects: Ok(Objects {
+                cron_jobs: 3,
+                ..Objects::default()
+            }),
+        })),
+        ..case()
+    }
+}
+
+#[track_caller]
+fn check_cluster(change: impl FnOnce(&mut Cluster), expected: &[&str]) {
+    let mut case = cluster_case();
+    match &mut case.engine {
+        Engine::Cluster(cluster) => change(cluster),
+        Engine::Answers(_) | Engine::Away { .. } => panic!("it answers"),
+    }
+    assert_eq!(complaints(&case), expected);
+}
+
+#[test]
+fn a_cluster_that_is_well() {
+    check_cluster(|_| {}, &[]);
+    let names: std::collections::BTreeSet<&str> = CLUSTER_CHECKS.iter().map(|check| check.name).collect();
+    assert_eq!(names.len(), CLUSTER_CHECKS.len(), "a name for each check");
+    for check in CLUSTER_CHECKS {
+        assert!(
+            !(check.run)(&cluster_case()).is_empty(),
+            "`{}` says nothing",
+            check.name
+        );
+    }
+}
+
+#[test]
+fn a_cluster_that_is_away_is_one_error() {
+    let case = Case {
+        engine: Engine::Away {
+            why: vec!["cannot reach the cluster at `https://x`".into()],
+            hints: vec!["ask kubectl".into()],
+        },
+        ..cluster_case()
+    };
+    let unknown = ["api", "namespace", "permissions", "clock", "objects", "jobs"];
+    let unknown = unknown.map(|check| format!("{check} unknown: the engine does not answer"));
+    let mut expected = vec!["engine error: cannot reach the cluster at `https://x`".to_owned()];
+    expected.extend(unknown);
+    assert_eq!(complaints(&case), expected);
+}
+
+#[test]
+fn what_a_cluster_can_have_wrong() {
+    check_cluster(
+        |cluster| cluster.batch = Ok(vec!["v1beta1".into()]),
+        &["api error: it does not serve CronJobs of batch/v1"],
+    );
+    check_cluster(
+        |cluster| cluster.version = "v1.26.9".into(),
+        &["api error: v1.26.9 is older than 1.27, whose CronJobs have no time zones"],
+    );
+    check_cluster(
+        |cluster| cluster.version = "nginx".into(),
+        &["api warning: it says its version is `nginx`, which is none"],
+    );
+    check_cluster(
+        |cluster| cluster.namespace_found = Ok(false),
+        &["namespace error: there is no namespace `batch`"],
+    );
+    check_cluster(
+        |cluster| cluster.namespace_found = Err("no answer".into()),
+        &["namespace unknown: nobody says whether `batch` is there: no answer"],
+    );
+    check_cluster(
+        |cluster| cluster.rights.iter_mut().for_each(|right| right.may = Ok(false)),
+        &[
+            "permissions error: may not list cronjobs, for `plan`",
+            "permissions note: may not list secrets, for `plan`",
+        ],
+    );
+    check_cluster(
+        |cluster| {
+            cluster
+                .rights
+                .iter_mut()
+                .for_each(|right| right.may = Err("no answer".into()))
+        },
+        &["permissions unknown: nobody says whether it may list cronjobs: no answer"],
+    );
+    check_cluster(
+        |cluster| cluster.clock_ahead = Some(SignedDuration::from_secs(-240)),
+        &["clock warning: the cluster's clock is 4m behind this machine's"],
+    );
+    check_cluster(
+        |cluster| cluster.clock_ahead = Some(SignedDuration::from_secs(2)),
+        &[],
+    );
+    check_cluster(
+        |cluster| cluster.clock_ahead = None,
+        &["clock unknown: the cluster does not say what time it is"],
+    );
+    check_cluster(
+        |cluster| {
+            cluster.objects = Ok(Objects {
+                cron_jobs: 1,
+                strays: vec![("CronJob `a`".into(), "it names no instance".into())],
+                undeclared: vec!["CronJob `b`".into()],
+                paused: vec![("shop.c".into(), "kubectl-patch".into())],
+            });
+        },
+        &[
+            "objects note: CronJob `a` carries our mark, and is left alone: it names no instance",
+            "objects warning: CronJob `b` is ours, and no manifest declares its job",
+            "jobs note: `shop.c` is suspended by kubectl-patch, and starts at no time",
+        ],
+    );
+    check_cluster(
+        |cluster| cluster.objects = Err("forbidden".into()),
+        &[
+            "objects unknown: its objects cannot be listed: forbidden",
+            "jobs unknown: its objects cannot be listed: forbidden",
         ],
     );
 }

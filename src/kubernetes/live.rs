@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::{DayMatch, Instance, JobName, Origin, Trigger};
+use crate::model::{ContainerSpec, DayMatch, Instance, JobName, Origin, Trigger};
 
 /// The field manager of everything that manifests say.
 pub const MANAGER: &str = "docker-scheduler";
@@ -79,8 +79,15 @@ pub fn is_ours(object: &Value, instance: &Instance) -> bool {
         && job_of(object).is_some()
 }
 
+/// The instance that an object names.
+#[must_use]
+pub fn instance_of(object: &Value) -> Option<&str> {
+    label(object, LABEL_INSTANCE)
+}
+
 /// Why an object is not this instance's.
-pub(super) fn whose(object: &Value) -> String {
+#[must_use]
+pub fn whose(object: &Value) -> String {
     match (label(object, LABEL_MANAGED_BY), label(object, LABEL_INSTANCE)) {
         (Some(MANAGER), Some(other)) => format!("it belongs to the instance `{other}`"),
         (Some(MANAGER), None) => String::from("it names no instance, as what `export` wrote"),
@@ -203,6 +210,17 @@ pub(super) struct Difference {
     pub path: String,
     pub before: Option<String>,
     pub after: Option<String>,
+}
+
+impl Difference {
+    /// A value that is sensitive today was so before.
+    pub fn conceal(&mut self, spec: &ContainerSpec) {
+        let shown = self.after.as_deref().map(|after| spec.conceal(after));
+        if shown != self.after {
+            self.after = shown;
+            self.before = self.before.take().map(|_| "(masked)".to_owned());
+        }
+    }
 }
 
 /// What differs, in the order of paths. Values of a Secret are not shown.

@@ -13,6 +13,7 @@
 //! | `timing.rs` | schedules in the words of Kubernetes |
 //! | `live.rs` | objects as a cluster has them: whose they are, how they differ |
 //! | `plan.rs` | what to do in a cluster, and why |
+//! | `rights.rs` | what the account that does it must be allowed |
 //! | `runs.rs` | runs, from Jobs, pods and events |
 
 mod check;
@@ -21,6 +22,7 @@ mod live;
 mod objects;
 mod plan;
 mod pod;
+mod rights;
 mod runs;
 mod timing;
 mod volumes;
@@ -29,15 +31,16 @@ pub use crate::model::Finding;
 pub use check::{check, check_contents};
 pub use contents::{Contents, LARGEST};
 pub use live::{
-    MANAGER, NOTE_CANCELLED_BY, NOTE_PAUSED_BY, PAUSE_MANAGER, SELECTOR, has_active_run, is_being_deleted,
-    is_ours, is_suspended, job_of, kind_of, may_be_triggered, name_of, origin_of, paused_by, stripped,
-    trigger_of, uid_of, version_of,
+    MANAGER, NOTE_CANCELLED_BY, NOTE_PAUSED_BY, PAUSE_MANAGER, SELECTOR, has_active_run, instance_of,
+    is_being_deleted, is_ours, is_suspended, job_of, kind_of, may_be_triggered, name_of, origin_of,
+    paused_by, stripped, trigger_of, uid_of, version_of, whose,
 };
 pub use objects::{Target, objects};
 pub use plan::{
     Action, Answer, Applied, Asked, Cause, Complaint, Conflicts, Deleted, Owned, Plan, Seen, Step, WaitCause,
     Waiting, coming, deletion, describe, in_the_way, is_data, object_words, owned, plan, render, slot_of,
 };
+pub use rights::{RIGHTS, Rights};
 pub use runs::{pods_of, run_of, runs, triggered};
 pub(crate) use timing::as_cron;
 pub use volumes::claims_of;

@@ -51,7 +51,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use sha2::Sha256;
 
-use crate::model::{Gap, ImageRef, JobName, JobRecord, Run, Text};
+use crate::model::{Gap, ImageRef, JobName, JobRecord, Pulls, Run, Text};
 
 use error::Fault;
 use point::{Side, Tap, Write};
@@ -307,11 +307,47 @@ impl Ledger {
         .transpose()
     }
 
+    /// When each of these images was pulled last by us; one that never was is left out.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn pulls(&self, images: &BTreeSet<ImageRef>) -> Result<BTreeMap<ImageRef, Pulls>> {
+        let texts = self.read(|tx| {
+            let mut texts = Vec::new();
+            for image in images {
+                let succeeded = meta(tx, &format!("pulled {image}"))?;
+                texts.push((image, succeeded, meta(tx, &format!("pull failed {image}"))?));
+            }
+            Ok(texts)
+        })?;
+        let read = |image: &ImageRef, text: Option<String>| {
+            text.map(|text| {
+                text.parse::<Timestamp>()
+                    .map_err(|error| self.damaged(format!("the last pull of {image}, `{text}`: {error}")))
+            })
+            .transpose()
+        };
+        let mut found = BTreeMap::new();
+        for (image, succeeded, failed) in texts {
+            let pulls = Pulls {
+                succeeded: read(image, succeeded)?,
+                failed: read(image, failed)?,
+            };
+            if pulls != Pulls::default() {
+                found.insert(image.clone(), pulls);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What came of a pull, once it is over.
+    ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn note_pull(&self, image: &ImageRef, at: Timestamp) -> Result<()> {
+    pub fn note_pull(&self, image: &ImageRef, at: Timestamp, succeeded: bool) -> Result<()> {
+        let word = if succeeded { "pulled" } else { "pull failed" };
         self.write(Write::Pulled, |tx| {
-            set_meta(tx, &format!("pulled {image}"), &at.to_string())
+            set_meta(tx, &format!("{word} {image}"), &at.to_string())
         })
     }
 

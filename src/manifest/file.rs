@@ -40,6 +40,7 @@ pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, 
         }
     };
     let mut sink = Sink::new(&manifest.path, text);
+    let mut given = BTreeSet::new();
     if let Some(root) = yaml::parse(text, &mut sink) {
         let mut variables = Variables::new(&settings.interpolate, &settings.set_but_unlisted);
         if root.get("jobs").is_some() {
@@ -56,7 +57,9 @@ pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, 
             inactive: &mut out.inactive,
         };
         out.jobs = reader.top(&root);
+        given = reader.variables.given();
     }
+    sink.conceal(&given);
     out.diagnostics.extend(sink.finish());
     out
 }
@@ -93,6 +96,14 @@ fn read_dot_env(manifest: &ManifestFile, variables: &mut Variables<'_>) -> Vec<D
                 found
             })
             .collect(),
+    }
+}
+
+/// The keys of a mapping, whatever stands under them.
+fn names_of(node: &Node) -> BTreeSet<String> {
+    match &node.value {
+        yaml::Value::Map(entries) => entries.iter().map(|entry| entry.key.text.clone()).collect(),
+        yaml::Value::Scalar(_) | yaml::Value::Seq(_) => BTreeSet::new(),
     }
 }
 
@@ -155,7 +166,7 @@ impl Reader<'_, '_> {
             networks: self.resources(networks.as_ref(), Kind::Network, &project, has_services),
             secrets: files::declarations(self.sink, secrets.as_ref(), FileKind::Secret, has_services),
             configs: files::declarations(self.sink, configs.as_ref(), FileKind::Config, has_services),
-            has_services,
+            services: root.get("services").map(|entry| names_of(&entry.value)),
         };
         let document = canonical::Document {
             project: &project,
@@ -255,6 +266,8 @@ impl Reader<'_, '_> {
             container.placement = placement;
         }
         container.kubernetes.host_path = own.host_path.or(defaults.host_path) == Some(true);
+        let keys = document.sensitive_keys(entry, &used);
+        container.remember(&keys, &self.variables.given());
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {
             name,

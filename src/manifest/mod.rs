@@ -12,6 +12,7 @@
 mod canonical;
 mod caret;
 mod compose;
+mod depends;
 mod diagnostic;
 mod dotenv;
 mod environment;

@@ -487,7 +487,7 @@ fn a_job_is_in_the_network_that_compose_would_put_it_in() {
     check(
         "networks: {back: , ext: {external: true}}",
         "networks: [back, ext, default]",
-        &["shop_back", "ext", "shop_default"],
+        &["shop_back", "shop_default", "ext"],
         None,
     );
     check("", "network_mode: bridge", &none, Some("bridge"));

@@ -58,6 +58,20 @@ impl FromStr for Remote {
 }
 
 impl Remote {
+    /// A path of this machine counts from where the command runs; git reads it in the working copy.
+    #[must_use]
+    pub fn seen_from_here(mut self) -> Remote {
+        let is_path =
+            !self.url.contains("://") && !self.url.split('/').next().unwrap_or_default().contains(':');
+        if is_path && let Ok(absolute) = std::path::absolute(&self.url) {
+            // A path that is no text cannot have been written here.
+            if let Some(text) = absolute.to_str() {
+                text.clone_into(&mut self.url);
+            }
+        }
+        self
+    }
+
     /// `user:password` of the URL.
     fn credentials(&self) -> Option<&str> {
         let (_, rest) = self.url.split_once("://")?;
@@ -284,6 +298,24 @@ mod tests {
             "x\n",
         ] {
             assert!(text.parse::<Remote>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_seen_from_where_the_command_runs() {
+        let seen = |text: &str| text.parse::<Remote>().unwrap().seen_from_here().url;
+        let here = std::env::current_dir().unwrap();
+        let of = |path: &str| here.join(path).to_str().unwrap().to_owned();
+        assert_eq!(seen("shop.git#main:jobs"), of("shop.git"));
+        assert_eq!(seen("./a:b/shop"), of("a:b/shop"));
+        for url in [
+            "/srv/y.git",
+            "https://x/y.git",
+            "git@x:y.git",
+            "x:y/z",
+            "file:///srv/y",
+        ] {
+            assert_eq!(seen(url), url);
         }
     }
 

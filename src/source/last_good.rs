@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{SourceError, load, note_commits, settle};
 use crate::manifest::{Files, Loaded, ManifestFile, Settings};
-use crate::model::{Desired, JobName, Removals};
+use crate::model::{Desired, Job, JobName, Removals};
 
 /// The newest version of each manifest that had no errors, with the env texts that belong to it. Kept
 /// on disk, so that a broken file keeps its jobs over a restart too.
@@ -99,6 +99,23 @@ impl LastGood {
         result
     }
 
+    /// The jobs of every version that is kept, as if their files were still there: an unmounted folder
+    /// must not cost the night its backup, also after a restart.
+    #[must_use]
+    pub fn jobs(&self, settings: &Settings) -> BTreeMap<JobName, Job> {
+        let stale = self.files.values().map(|kept| ManifestFile {
+            stale: true,
+            ..kept.clone()
+        });
+        let mut files = Files {
+            manifests: stale.collect(),
+            paths: BTreeMap::new(),
+        };
+        let mut loaded = settle(&mut files, settings);
+        note_commits(&files, &mut loaded);
+        loaded.desired.jobs
+    }
+
     fn path_of(&self, manifest: &str) -> Option<PathBuf> {
         let name = hex::encode(Sha256::digest(manifest.as_bytes()));
         self.folder
@@ -133,9 +150,13 @@ pub struct Current {
     pub loaded: Loaded,
     /// The last good versions could not be kept: a restart would lose them.
     pub unkept: Option<io::Error>,
+    /// Jobs of last good versions that are gone from the files, too many at once to be believed.
+    pub remembered: BTreeMap<JobName, Job>,
 }
 
 /// As [`load`]; a file with errors keeps the jobs of its last good version while the others proceed.
+/// `known` are the jobs that were declared before: while too many of them are gone at once, nothing of
+/// what was last good is given up.
 ///
 /// # Errors
 /// As [`load`]; what was last good is then still there.
@@ -143,9 +164,9 @@ pub fn load_with_last_good(
     dir: &Path,
     last_good: &mut LastGood,
     settings: &Settings,
+    known: &BTreeSet<JobName>,
 ) -> Result<Current, SourceError> {
     let (files, mut loaded) = load(dir, settings)?;
-    let unkept = last_good.update(&files, &loaded).err();
     if loaded.files.values().any(|outcome| outcome.has_errors) {
         let mut mixed = stand_in(&files, &loaded, last_good);
         let mut substitute = settle(&mut mixed, settings);
@@ -158,10 +179,19 @@ pub fn load_with_last_good(
         }
         loaded.desired = substitute.desired;
     }
+    let (mut unkept, mut remembered) = (None, BTreeMap::new());
+    match guard(known, &loaded.desired, DirState::of(&files)) {
+        Removals::Allowed => unkept = last_good.update(&files, &loaded).err(),
+        Removals::Held(_) => {
+            remembered = last_good.jobs(settings);
+            remembered.retain(|name, _| known.contains(name) && !loaded.desired.jobs.contains_key(name));
+        }
+    }
     Ok(Current {
         files,
         loaded,
         unkept,
+        remembered,
     })
 }
 
@@ -196,6 +226,18 @@ pub enum DirState {
     /// There, without a single manifest.
     Empty,
     Present,
+}
+
+impl DirState {
+    /// Of a directory that could be read.
+    #[must_use]
+    pub fn of(files: &Files) -> DirState {
+        if files.manifests.is_empty() {
+            DirState::Empty
+        } else {
+            DirState::Present
+        }
+    }
 }
 
 /// Whether jobs that are no longer declared may be removed. A missing mount or a bad checkout must not

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 use crate::cli::Ended;
 
+mod doctor;
+mod following;
 mod mapping;
 mod moving_out;
 mod pod;
@@ -216,17 +218,25 @@ impl Bench {
         if !has_no_node() {
             return;
         }
-        let pod = self.pod_of(job);
+        self.finish_pod(&self.pod_of(job), code);
+    }
+
+    fn finish_pod(&self, pod: &str, code: i64) {
         let phase = if code == 0 { "Succeeded" } else { "Failed" };
         let status = json!({"status": {"phase": phase, "containerStatuses": [{
             "name": "backup", "image": "busybox", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
                 "startedAt": "2026-11-23T01:30:00Z", "finishedAt": "2026-11-23T01:30:02Z"}},
         }]}});
+        self.pod_status(pod, status);
+    }
+
+    /// What a kubelet would say of a pod.
+    fn pod_status(&self, pod: &str, status: Value) {
         self.runtime
             .block_on(
                 self.api("Pod")
-                    .patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)),
+                    .patch_status(pod, &PatchParams::default(), &Patch::Merge(status)),
             )
             .expect("the pod's status");
     }
@@ -673,10 +683,11 @@ impl Bench {
         let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node}});
         self.runtime.block_on(async {
-            nodes
-                .create(&PostParams::default(), &dynamic(object))
-                .await
-                .expect("a node");
+            match nodes.create(&PostParams::default(), &dynamic(object)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => panic!("a node: {error}"),
+            }
             let params = PatchParams::default();
             nodes
                 .patch_status(&node, &params, &Patch::Merge(status))
@@ -900,6 +911,14 @@ fn a_watch_follows_the_files_and_puts_right_what_somebody_changes() {
         json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "shop-backup"},
         "spec": {"schedule": "0 0 2 2 *"}}),
     );
+    // What has no equal, and what the server refuses.
+    let with = |name: &str, key: &str| {
+        let manifest = BACKUP.replace("name: shop", &format!("name: {name}"));
+        let text = manifest.replace("    command", &format!("    {key}\n    command"));
+        bench.declare(&format!("{name}.yaml"), &text);
+    };
+    with("odd", "ulimits: {nofile: 10}");
+    with("refused", "extra_hosts: [\"no_dns_name=10.0.0.1\"]");
     bench.declare("more.yaml", &BACKUP.replace("name: shop", "name: more"));
     until("the new job", || bench.get("CronJob", "more-backup"));
     assert_eq!(bench.cron_job("shop-backup")["spec"]["schedule"], "0 0 2 2 *");
@@ -913,6 +932,19 @@ fn a_watch_follows_the_files_and_puts_right_what_somebody_changes() {
     let log = lines.join("\n");
     assert!(log.contains("edited in the cluster by `kubectl-edit`"), "{log}");
     assert!(log.contains("`.spec.schedule` belongs to `flux`"), "{log}");
+    let near = |place: &str| {
+        let at = lines.iter().position(|line| line.contains(place));
+        let at = at.unwrap_or_else(|| panic!("{place}\n{log}"));
+        lines[at..lines.len().min(at + 5)].join("\n")
+    };
+    assert!(near("odd.yaml:5:5").contains("^^^^^^^"), "{log}");
+    assert!(
+        log.contains("job `odd.backup` is left as it is in the cluster"),
+        "{log}"
+    );
+    assert!(near("refused.yaml:5:5").contains("^^^^^^^^^^^"), "{log}");
+    assert!(bench.get("CronJob", "odd-backup").is_none());
+    assert!(bench.get("CronJob", "refused-backup").is_none());
     drop(watching);
     assert!(there().is_some(), "an end of the watch ends no job");
 }

@@ -40,6 +40,7 @@ mod scenario;
 mod scheduler;
 mod shop;
 mod simulated;
+mod source;
 mod stack;
 mod swarm;
 mod swarm_faults;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::{Arg, Command};
-use docker_scheduler::doctor::CHECKS;
+use docker_scheduler::doctor::{CHECKS, CLUSTER_CHECKS};
 use docker_scheduler::manifest::json_schema;
 use serde_json::Value;
 
@@ -300,6 +300,10 @@ fn doctor() {
          `message`, `hints`.\n\n| check | looks at |\n|---|---|\n",
     );
     for check in CHECKS {
+        let _ = writeln!(text, "| `{}` | {} |", check.name, cell(check.about));
+    }
+    text.push_str("\nWith `--engine kubernetes`:\n\n| check | looks at |\n|---|---|\n");
+    for check in CLUSTER_CHECKS {
         let _ = writeln!(text, "| `{}` | {} |", check.name, cell(check.about));
     }
     check("doctor.md", "What doctor checks", &text);

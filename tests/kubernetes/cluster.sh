@@ -111,7 +111,7 @@ run kubelet "$programs/kubelet" "127.0.0.1:$kubelet_port" "$dir/ended"
 
 export KUBECONFIG=$dir/kubeconfig
 export DOCKER_SCHEDULER_TEST_KUBELET=$kubelet_port
-# A file of a pod's name in it ends the output that is followed.
+# A file NAME.goes-on in it holds a pod's last line back, until there is a file NAME.
 export DOCKER_SCHEDULER_TEST_ENDED=$dir/ended
 export DOCKER_SCHEDULER_TEST_KUBECTL=$programs/kubectl
 "$@"

@@ -17,7 +17,7 @@ use crate::transfer::{at_their_lines, check_for_kubernetes};
 use crate::watch::{Sign, Trouble, Wake};
 use crate::wire;
 
-use super::super::declared::{Manifests, Reader, contents_of, directory, state_of};
+use super::super::declared::{Manifests, Reader, contents_of, directory};
 use super::super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::super::life::Life;
 use super::super::output::{paint_plan, print, print_json, talk, talk_raw};
@@ -67,7 +67,7 @@ impl Declared {
             .filter(|object| kubernetes::is_ours(object, &instance))
             .filter_map(kubernetes::job_of)
             .collect();
-        self.desired.removals = source::guard(&known, &self.desired, state_of(&self.files));
+        self.desired.removals = source::guard(&known, &self.desired, source::DirState::of(&self.files));
     }
 
     /// What the cluster refuses, at its lines.

@@ -6,12 +6,14 @@
 //! | file | |
 //! |---|---|
 //! | `converge.rs` | `plan`, `apply`, `watch` |
+//! | `doctor.rs` | what `doctor` looks at |
 //! | `tell.rs` | `ls`, `next`, `history`, `inspect` |
 //! | `logs.rs` | `logs` |
 //! | `act.rs` | `trigger`, `wait`, `cancel`, `pause`, `resume`, `prune`, `down` |
 
 mod act;
 mod converge;
+pub mod doctor;
 mod logs;
 mod tell;
 

@@ -8,15 +8,17 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::apply::owner;
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::{
-    Answers, Case, Disk, Engine, Ledger, LedgerCase, Logins, Manifests, ManifestsFound, OperatorFile,
-    OperatorFound, Question, StateFolder, StateFound, Unarmed,
+    Answers, Case, Disk, Engine, Heartbeat, Ledger, LedgerCase, Logins, Manifests, ManifestsFound,
+    OperatorFile, OperatorFound, Question, StateFolder, StateFound, Unarmed,
 };
 use crate::engine::context::Source;
-use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, EngineKind, SharedEngine};
+use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, SharedEngine};
 use crate::ledger::{self, WatchLock};
-use crate::model::{Instance, LABEL_INSTANCE, LABEL_LEDGER, Stamp};
+use crate::model::{EngineName, Instance, JobName, LABEL_INSTANCE, LABEL_LEDGER, Stamp};
+use crate::transfer::check_for_kubernetes;
 
 use super::super::declared::{self, Manifests as Declared};
 use super::super::error::CommandError;
@@ -35,11 +37,18 @@ pub async fn look(settings: &Settings, dir: Option<&Path>) -> Case {
     let instance = app.instance();
     let ledger = open_ledger(&app);
     let state = state_folder(&app);
-    let engine = ask_engine(&app, &instance).await;
     let directory = declared::directory(dir, ledger.as_ref().ok().and_then(Option::as_ref));
-    let root_dir = match &engine {
-        Ok((_, info)) => Some(PathBuf::from(&info.root_dir)),
-        Err(_) => None,
+    let (manifests, declared) = manifests(&app, directory);
+    let engine_name = app.engine_name();
+    let (engine, root_dir) = match engine_name {
+        EngineName::Docker | EngineName::Swarm => match ask_engine(&app, &instance).await {
+            Ok((answers, info)) => (
+                Engine::Answers(Box::new(answers)),
+                Some(PathBuf::from(&info.root_dir)),
+            ),
+            Err(error) => (away(&error), None),
+        },
+        EngineName::Kubernetes => (ask_cluster(&app, declared.as_ref()).await, None),
     };
     Case {
         now,
@@ -48,13 +57,11 @@ pub async fn look(settings: &Settings, dir: Option<&Path>) -> Case {
         operator,
         logins: logins(settings),
         disks: disks(&state, root_dir.as_deref()),
-        engine: match engine {
-            Ok((answers, _)) => Engine::Answers(Box::new(answers)),
-            Err(error) => away(&error),
-        },
+        engine_name,
+        engine,
         state,
         ledger: ledger_case(ledger, now),
-        manifests: manifests(&app, directory),
+        manifests,
     }
 }
 
@@ -122,6 +129,19 @@ fn away(error: &CommandError) -> Engine {
     }
 }
 
+#[cfg(feature = "kubernetes")]
+async fn ask_cluster(app: &App, declared: Option<&BTreeSet<JobName>>) -> Engine {
+    match super::super::cluster::doctor::look(app, declared).await {
+        Ok(cluster) => Engine::Cluster(Box::new(cluster)),
+        Err(error) => away(&error),
+    }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+async fn ask_cluster(_: &App, _: Option<&BTreeSet<JobName>>) -> Engine {
+    away(&super::super::without_kubernetes())
+}
+
 async fn ask_engine(app: &App, instance: &Instance) -> Result<(Answers, EngineInfo), CommandError> {
     let endpoint = connect::chosen(app.settings())?;
     let of_engine = |error: EngineError| CommandError::engine("ask the engine", &error);
@@ -143,7 +163,10 @@ async fn ask_engine(app: &App, instance: &Instance) -> Result<(Answers, EngineIn
         chosen_by: chosen_by(&endpoint.source),
         name: info.name.clone(),
         api_version: info.api_version.clone(),
-        is_podman: info.kind == EngineKind::Podman,
+        differences: engine::differences::differences(info.kind)
+            .iter()
+            .map(|difference| (difference.what, difference.so))
+            .collect(),
         rootless: info.rootless,
         operating_system: info.operating_system.clone(),
         warnings: info.warnings.clone(),
@@ -181,7 +204,7 @@ fn chosen_by(source: &Source) -> String {
 
 /// How far a clock that was read between two readings of ours is ahead of it: nothing, when it may
 /// agree with it.
-fn ahead(theirs: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
+pub fn ahead(theirs: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
     if theirs < before {
         theirs.duration_since(before)
     } else if theirs > after {
@@ -282,6 +305,10 @@ fn read_ledger(ledger: &ledger::Ledger, now: Timestamp) -> ledger::Result<Ledger
         engine: ledger.engine()?,
         last_alive: ledger.last_alive()?,
         watched_by: WatchLock::holder(ledger.dir()),
+        heartbeat: ledger::Heartbeat::read(ledger.dir())?.map(|beat| Heartbeat {
+            age: beat.age(&owner::boot_id(), SystemClock.boottime(), now),
+            trouble: beat.trouble,
+        }),
         jobs: declared.len(),
         job_names: snapshot.jobs.keys().map(ToString::to_string).collect(),
         unarmed: unarmed.collect(),
@@ -362,17 +389,30 @@ fn disk(whose: &'static str, path: &Path) -> Option<Disk> {
     })
 }
 
-fn manifests(app: &App, dir: Result<PathBuf, CommandError>) -> Manifests {
+/// With the jobs that they declare, when there is no error in them.
+fn manifests(app: &App, dir: Result<PathBuf, CommandError>) -> (Manifests, Option<BTreeSet<JobName>>) {
     let dir = match dir {
         Ok(dir) => dir,
         // The ledger could not be read, which its own check says.
         Err(_) => PathBuf::from("schedules.d"),
     };
+    let mut declared = None;
     let found = match fs::metadata(&dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => ManifestsFound::Missing,
         _ => match Declared::read(app, &dir) {
             Err(error) => ManifestsFound::Unreadable(sentence(&error)),
-            Ok(read) => {
+            Ok(mut read) => {
+                let jobs = &read.loaded.desired.jobs;
+                if app.engine_name() == EngineName::Kubernetes {
+                    let contents = declared::contents_of(jobs.values());
+                    let unfit = check_for_kubernetes(jobs, &read.files.texts(), &contents, app.now());
+                    read.loaded
+                        .diagnostics
+                        .extend(unfit.into_iter().map(|(_, found)| found));
+                }
+                if !read.loaded.has_errors() {
+                    declared = Some(read.loaded.desired.jobs.keys().cloned().collect());
+                }
                 let (errors, warnings): (Vec<_>, Vec<_>) = read
                     .loaded
                     .diagnostics
@@ -387,11 +427,12 @@ fn manifests(app: &App, dir: Result<PathBuf, CommandError>) -> Manifests {
             }
         },
     };
-    Manifests {
+    let manifests = Manifests {
         file_system: file_system(&dir),
         dir,
         found,
-    }
+    };
+    (manifests, declared)
 }
 
 fn logins(settings: &Settings) -> Logins {

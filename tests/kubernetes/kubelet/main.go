@@ -30,6 +30,12 @@ func certificate() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{made}, PrivateKey: key}
 }
 
+// Whether somebody said that the pod has more to say.
+func goesOn(pod string) bool {
+	_, err := os.Stat(filepath.Join(os.Args[2], pod+".goes-on"))
+	return err == nil
+}
+
 // Waits until somebody says that the pod has ended; false when nobody listens any more.
 func ended(r *http.Request, pod string) bool {
 	for {
@@ -54,9 +60,9 @@ func main() {
 		}
 		follow := r.URL.Query().Get("follow") == "true"
 		for at, line := range lines {
-			if follow && at == len(lines)-1 {
+			if at == len(lines)-1 && goesOn(parts[1]) {
 				w.(http.Flusher).Flush()
-				if !ended(r, parts[1]) {
+				if !follow || !ended(r, parts[1]) {
 					return
 				}
 			}
