@@ -94,7 +94,7 @@ async fn first_run(ledger: &Ledger, args: &Args, app: &App) -> Result<Run, Comma
         Meant::Job(job) => match newest_run(ledger, &job)? {
             Some(newest) => Ok(attempts_from_first(ledger, newest)?),
             None if args.follow => first_of_job(ledger, &job).await,
-            None => Err(no_run_yet(&job)),
+            None => Err(no_run_yet(ledger, &job)?),
         },
     }
 }

@@ -105,10 +105,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
             "`{}` never had a container, so there is nothing to repeat",
             run.id
         ))
-        .hint(format!(
-            "`trigger {}` runs the job as it is declared now",
-            run.job
-        ))
+        .hint(format!("`history {}` lists its runs", run.job))
     })?;
     let declared = NameArg::of_job(&run.job);
     // Only a value that the ledger keeps as a hash has to be found in the manifests again.
@@ -169,9 +166,11 @@ fn unmasked(
             "a value of `{}` that came from `.env`, an env file or the environment has changed since",
             run.id
         ))
-        .hint(format!(
-            "`trigger {}` runs the job as it is declared now",
-            run.job
-        ))
+        .hint(match declared {
+            Some(job) if job.triggers.manual => {
+                format!("`trigger {}` runs the job as it is declared now", run.job)
+            }
+            _ => "its own time runs it with the new one".to_owned(),
+        })
     })
 }

@@ -372,7 +372,7 @@ pub fn plan(desired: &Desired, seen: &Seen, instance: &Instance, now: Timestamp)
         steps: Vec::new(),
         waiting: Vec::new(),
         unchanged: Vec::new(),
-        inactive: desired.inactive.iter().cloned().collect(),
+        inactive: desired.inactive.keys().cloned().collect(),
         refused: Vec::new(),
     };
     let mut there: BTreeMap<JobName, Vec<&Value>> = BTreeMap::new();

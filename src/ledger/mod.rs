@@ -38,10 +38,7 @@ mod sql;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +49,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 use sha2::Sha256;
 
 use crate::model::{Gap, ImageRef, JobName, JobRecord, Pulls, Run, Text};
+use crate::os;
 
 use error::Fault;
 use point::{Side, Tap, Write};
@@ -174,7 +172,7 @@ impl Ledger {
         let found = std::fs::metadata(&database).map_err(LedgerError::io(&database))?;
         Ok(Ledger {
             dir: dir.to_owned(),
-            file: (found.dev(), found.ino()),
+            file: os::file_id(&found),
             database,
             id,
             key,
@@ -279,9 +277,10 @@ impl Ledger {
     pub fn directory(&self) -> Result<Option<PathBuf>> {
         let text = self.read(|tx| meta(tx, "directory"))?;
         text.map(|text| {
-            hex::decode(&text)
-                .map(|bytes| PathBuf::from(OsString::from_vec(bytes)))
-                .map_err(|error| self.damaged(format!("its directory `{text}`: {error}")))
+            let bytes = hex::decode(&text).ok();
+            bytes
+                .and_then(os::path_from_bytes)
+                .ok_or_else(|| self.damaged(format!("its directory `{text}` is no path")))
         })
         .transpose()
     }
@@ -290,7 +289,7 @@ impl Ledger {
     /// When the database cannot be written.
     pub fn set_directory(&self, dir: &Path) -> Result<()> {
         // A path need not be text.
-        let bytes = hex::encode(dir.as_os_str().as_bytes());
+        let bytes = hex::encode(os::path_bytes(dir));
         self.write(Write::SetDirectory, |tx| set_meta(tx, "directory", &bytes))
     }
 
@@ -447,7 +446,7 @@ impl Ledger {
     /// a ledger allows no start.
     fn check_in_place(&self) -> Result<()> {
         match std::fs::metadata(&self.database) {
-            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(found) if os::file_id(&found) == self.file => Ok(()),
             Ok(_) => Err(self.damaged("it was replaced while it was open".to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(self.damaged("it was deleted while it was open".to_owned()))
@@ -495,13 +494,11 @@ fn connect_read_only(dir: &Path, database: &Path) -> Result<Connection> {
         Ok(log) if log.len() > 0 => "mode=ro",
         _ => "immutable=1",
     };
-    let path: String = database
-        .as_os_str()
-        .as_bytes()
+    let path: String = os::address_bytes(database)
         .iter()
         .fold(String::new(), |mut path, byte| {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b':' => {
                     path.push(char::from(*byte))
                 }
                 other => path.push_str(&format!("%{other:02X}")),

@@ -23,7 +23,7 @@ pub(crate) struct Read {
     /// Each with the diagnostic that tells where it stands, should another file declare it too.
     pub jobs: Vec<(Job, Diagnostic)>,
     /// Of these, those whose profiles are not active.
-    pub inactive: BTreeSet<JobName>,
+    pub inactive: BTreeMap<JobName, Vec<String>>,
     pub diagnostics: Vec<Diagnostic>,
     /// Folders with manifests that its jobs asked to write to, and were refused.
     pub refused_folders: Vec<PathBuf>,
@@ -115,7 +115,7 @@ struct Reader<'a, 'f> {
     settings: &'a Settings,
     wants: &'a mut Wants,
     refused_folders: &'a mut Vec<PathBuf>,
-    inactive: &'a mut BTreeSet<JobName>,
+    inactive: &'a mut BTreeMap<JobName, Vec<String>>,
 }
 
 impl Reader<'_, '_> {
@@ -254,13 +254,13 @@ impl Reader<'_, '_> {
             None => compose::container(&mut scope, entry),
         };
         let used = std::mem::take(&mut scope.used);
-        let is_active = self.is_active(entry);
+        let inactive = self.inactive_profiles(entry);
         let (name, triggers, mut container) = (name?, triggers?, container?);
         if own.exec.is_none() && own.reuse.or(defaults.reuse) == Some(true) {
             container.place = Place::Reuse;
         }
-        if !is_active {
-            self.inactive.insert(name.clone());
+        if let Some(profiles) = inactive {
+            self.inactive.insert(name.clone(), profiles);
         }
         if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
             container.placement = placement;
@@ -284,11 +284,9 @@ impl Reader<'_, '_> {
         Some((job, self.place(entry)))
     }
 
-    /// Whether a job is wanted: it has no profiles, or one of them is active.
-    fn is_active(&mut self, job: &Entry) -> bool {
-        let Some(entry) = job.value.get("profiles") else {
-            return true;
-        };
+    /// The profiles of a job that is not wanted; `None` when it has none, or one of them is active.
+    fn inactive_profiles(&mut self, job: &Entry) -> Option<Vec<String>> {
+        let entry = job.value.get("profiles")?;
         let own = values::text_list(self.sink, &entry.value, "profiles");
         let named = self.variables.get("COMPOSE_PROFILES").map(|(names, _)| names);
         let active: BTreeSet<&str> = named
@@ -297,7 +295,9 @@ impl Reader<'_, '_> {
             .map(str::trim)
             .chain(self.settings.profiles.iter().map(String::as_str))
             .collect();
-        own.is_empty() || active.contains("*") || own.iter().any(|name| active.contains(name.as_str()))
+        let is_active =
+            own.is_empty() || active.contains("*") || own.iter().any(|name| active.contains(name.as_str()));
+        (!is_active).then_some(own)
     }
 
     /// The diagnostic for a job that another file declares too; its message is made when that is known.

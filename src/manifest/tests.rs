@@ -508,7 +508,7 @@ fn a_job_of_an_inactive_profile_is_declared_and_not_wanted() {
         assert_eq!(loaded.diagnostics, []);
         let shown: Vec<String> = loaded.desired.jobs.keys().map(ToString::to_string).collect();
         assert_eq!(shown, active);
-        let shown: Vec<String> = loaded.desired.inactive.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = loaded.desired.inactive.keys().map(ToString::to_string).collect();
         assert_eq!(shown, inactive);
     };
     check(None, &[], &["t.always"], &["t.night", "t.test"]);

@@ -492,6 +492,20 @@ impl WaitCause {
         }
     }
 
+    /// Whether the job cannot be started as it is declared and as the engine is.
+    #[must_use]
+    pub fn is_not_armed(&self) -> bool {
+        matches!(
+            self,
+            WaitCause::ArmFailed { .. }
+                | WaitCause::ImageMissing { .. }
+                | WaitCause::NetworkMissing { .. }
+                | WaitCause::VolumeMissing { .. }
+                | WaitCause::CheckFailed { .. }
+                | WaitCause::NoNode { .. }
+        )
+    }
+
     /// Whether a person must do something before this goes on.
     #[must_use]
     pub fn is_problem(&self) -> bool {

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -14,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+
+use crate::os;
 
 /// A repository that takes longer than this to send one commit is as good as away.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -180,9 +181,8 @@ impl Checkout {
     /// When there is no git, or it fails.
     pub async fn pull(&self) -> Result<Pulled, PullError> {
         if !self.folder.join(".git").is_dir() {
-            let mut builder = std::fs::DirBuilder::new();
             // What lies in it may be as private as the repository.
-            builder.recursive(true).mode(0o700).create(&self.folder)?;
+            os::private_dir(&self.folder)?;
             self.git(&["init", "--quiet", "--template="]).await?;
         }
         let branch = self.remote.branch.as_deref().unwrap_or("HEAD");
@@ -264,7 +264,9 @@ fn prepared<'c>(command: &'c mut std::process::Command, folder: &Path) -> &'c mu
         .stdin(Stdio::null())
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("LC_ALL", "C")
-        .args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"])
+        .arg("-c")
+        .arg(format!("core.hooksPath={}", os::NOTHING))
+        .args(["-c", "protocol.ext.allow=never"])
         .args(["-c", "core.sshCommand=ssh -o BatchMode=yes", "-c", "gc.auto=0"])
 }
 

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -14,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{SourceError, load, note_commits, settle};
 use crate::manifest::{Files, Loaded, ManifestFile, Settings};
 use crate::model::{Desired, Job, JobName, Removals};
+use crate::os;
 
 /// The newest version of each manifest that had no errors, with the env texts that belong to it. Kept
 /// on disk, so that a broken file keeps its jobs over a restart too.
@@ -31,9 +31,7 @@ impl LastGood {
     /// # Errors
     /// When the folder can be neither made nor listed.
     pub fn open(folder: &Path) -> io::Result<LastGood> {
-        let mut builder = fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(folder)?;
+        os::private_dir(folder)?;
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
@@ -49,7 +47,7 @@ impl LastGood {
             match kept {
                 Ok(file) => drop(files.insert(file.path.clone(), file)),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a last good manifest is unreadable")
+                    tracing::warn!(path = %path.display(), %error, "the last good version of a manifest cannot be read: while that manifest is broken, its jobs are missing")
                 }
             }
         }
@@ -129,15 +127,10 @@ impl LastGood {
             return Ok(());
         };
         let temporary = path.with_extension("new");
-        let mut out = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut out = os::draft(&temporary)?;
         out.write_all(&serde_json::to_vec(file)?)?;
         out.sync_all()?;
-        fs::rename(&temporary, &path)
+        os::replace(&temporary, &path)
     }
 }
 
@@ -246,7 +239,7 @@ impl DirState {
 pub fn guard(previous: &BTreeSet<JobName>, now: &Desired, dir: DirState) -> Removals {
     let lost = previous
         .iter()
-        .filter(|name| !now.jobs.contains_key(*name) && !now.inactive.contains(*name))
+        .filter(|name| !now.jobs.contains_key(*name) && !now.inactive.contains_key(*name))
         .count();
     if lost == 0 {
         return Removals::Allowed;

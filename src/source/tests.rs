@@ -1,5 +1,6 @@
 //! Real directories, read and watched.
 
+use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 

@@ -23,6 +23,7 @@ mod judge;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod manifests;
+mod messages;
 mod ownership;
 mod packaging;
 mod people;

@@ -94,7 +94,7 @@ fn an_edit_replaces_what_is_armed_and_touches_nothing_that_runs() {
     });
     let armed = scheduler.containers_of("report", "created");
     scheduler.manifest("a.yaml", &text("1h", "true two"));
-    watching.says("manifests read again: 1 jobs");
+    watching.says("manifests read again: 1 job");
     let replaced = wait_for("another one is armed", || {
         let now = scheduler.containers_of("report", "created");
         (now.len() == 1 && id(&now[0]) != id(&armed[0])).then_some(now)

@@ -12,6 +12,7 @@ use crate::kubernetes::{self, Conflicts, Contents, Seen};
 use crate::ledger::{LedgerError, WatchLock};
 use crate::manifest::{self, Diagnostic, Files};
 use crate::model::{Desired, JobName, Origin, Removals};
+use crate::os;
 use crate::source;
 use crate::transfer::{at_their_lines, check_for_kubernetes};
 use crate::watch::{Sign, Trouble, Wake};
@@ -228,7 +229,7 @@ pub async fn watch(args: watch::Args, app: &App) -> CommandResult {
     let dir = directory(args.dir.dir.as_deref(), None)?;
     // A directory that is missing at the start is a mistake; one that goes missing later is held.
     Manifests::read(app, &dir)?;
-    let dir = dir.canonicalize().unwrap_or(dir);
+    let dir = os::canonicalize(&dir).unwrap_or(dir);
     let cluster = open(app).await?;
     let state = app.state_folder()?;
     let reader = Reader::keeping(app, dir.clone(), &state.join("cluster-last-good"))?;

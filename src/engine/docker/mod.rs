@@ -50,7 +50,6 @@ use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 pub use api::ApiVersion;
 pub use body::create_body;
 pub use own::own_container;
-pub use peer::start_time;
 
 /// Lists, inspects and other questions.
 const QUESTION: Duration = Duration::from_secs(10);
