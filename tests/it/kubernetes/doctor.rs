@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 
 use super::{BACKUP, Bench};
 
+/// By check: states and messages.
+type Findings = BTreeMap<String, Vec<(String, String)>>;
+
 /// State and message of each finding, by its check; and the exit code.
-fn examine(bench: &Bench, more: &[&str]) -> (BTreeMap<String, Vec<(String, String)>>, Option<i32>) {
+fn examine(bench: &Bench, more: &[&str]) -> (Findings, Option<i32>) {
     let ended = bench.run(&[&["doctor", "jobs", "--format", "json"], more].concat());
     let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for line in ended.stdout.lines() {
