@@ -1,7 +1,7 @@
 # Everything a person types in this repository. Each target sets up what it needs and ends by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-moby test-kubernetes test-packaging lint bless bench chaos chaos-swarm
+.PHONY: help build demo test test-moby test-kubernetes test-packaging lint check-windows bless bench chaos chaos-swarm
 
 help: ## List these targets
 	@printf 'make TARGET\n\n'
@@ -37,6 +37,11 @@ lint: ## Check formatting, run clippy, and shellcheck where it is installed
 	cargo clippy --locked --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/*.sh tests/kubernetes/*.sh tests/moby/*.sh packaging/*.sh examples/dind/start.sh; \
 		else echo 'note: shellcheck is not installed; the shell scripts were not checked'; fi
+
+check-windows: ## Compile for Windows, tests included, and run clippy; nothing is run
+	@bash tests/setup.sh lint windows
+	cargo clippy --locked --target x86_64-pc-windows-gnu --lib --bins -- -D warnings
+	cargo clippy --locked --target x86_64-pc-windows-gnu --lib --profile test -- -D warnings
 
 test-packaging: ## Install and run it in every way, for real: package, systemd, image, Compose, cron (root, Debian)
 	@bash tests/setup.sh build engine packaging

@@ -37,6 +37,19 @@ pub trait Clock: Send + Sync {
     fn sleep(&self, how_long: Duration) -> BoxFuture<'static, ()>;
 }
 
+/// How far a clock that was read between two readings of ours is ahead of it: nothing, when it may
+/// agree with it.
+#[must_use]
+pub fn ahead(theirs: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
+    if theirs < before {
+        theirs.duration_since(before)
+    } else if theirs > after {
+        theirs.duration_since(after)
+    } else {
+        SignedDuration::ZERO
+    }
+}
+
 /// The machine's own clocks. `sleep` needs a tokio runtime with its timer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -83,7 +96,12 @@ mod system {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod system {
+    pub(super) use crate::os::{boottime, monotonic};
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod system {
     use std::sync::OnceLock;
     use std::time::{Duration, Instant};
@@ -343,6 +361,16 @@ impl Drop for ManualSleep {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_may_agree_is_not_ahead() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (before, after) = (at("2026-11-23T01:00:00Z"), at("2026-11-23T01:00:01Z"));
+        let seconds = |theirs| ahead(at(theirs), before, after).as_secs();
+        assert_eq!(seconds("2026-11-23T01:00:00.5Z"), 0);
+        assert_eq!(seconds("2026-11-23T00:59:00Z"), -60);
+        assert_eq!(seconds("2026-11-23T01:02:01Z"), 120);
+    }
 
     fn clock() -> ManualClock {
         ManualClock::new("2026-11-23T01:30:00Z".parse().unwrap())

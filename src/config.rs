@@ -148,16 +148,17 @@ impl Config {
 }
 
 /// Where the file is looked for when none is named: `/etc/docker-scheduler/config.yaml` for root, else
-/// below `$XDG_CONFIG_HOME` or `~/.config`.
+/// below `$XDG_CONFIG_HOME`, or where the system keeps a user's settings (`own_config`: `~/.config`).
 #[must_use]
-pub fn default_path(is_root: bool, xdg_config_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+pub fn default_path(
+    is_root: bool,
+    xdg_config_home: Option<&Path>,
+    own_config: Option<&Path>,
+) -> Option<PathBuf> {
     if is_root {
         return Some(PathBuf::from("/etc/docker-scheduler/config.yaml"));
     }
-    let base = xdg_config_home
-        .filter(|path| path.is_absolute())
-        .map(Path::to_owned)
-        .or_else(|| home.map(|home| home.join(".config")))?;
+    let base = xdg_config_home.filter(|path| path.is_absolute()).or(own_config)?;
     Some(base.join("docker-scheduler/config.yaml"))
 }
 
@@ -502,8 +503,8 @@ mod tests {
 
     #[test]
     fn root_and_users_have_a_place_of_their_own() {
-        let path = |root, xdg: Option<&str>, home: Option<&str>| {
-            default_path(root, xdg.map(Path::new), home.map(Path::new)).map(|path| path.display().to_string())
+        let path = |root, xdg: Option<&str>, own: Option<&str>| {
+            default_path(root, xdg.map(Path::new), own.map(Path::new)).map(|path| path.display().to_string())
         };
         assert_eq!(
             path(true, Some("/x"), None).as_deref(),
@@ -514,7 +515,7 @@ mod tests {
             Some("/x/docker-scheduler/config.yaml")
         );
         assert_eq!(
-            path(false, Some("relative"), Some("/h")).as_deref(),
+            path(false, Some("relative"), Some("/h/.config")).as_deref(),
             Some("/h/.config/docker-scheduler/config.yaml")
         );
         assert_eq!(path(false, None, None), None);

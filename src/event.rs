@@ -103,6 +103,7 @@ pub enum What {
     ClockJumped {
         by_secs: i64,
     },
+    /// Of the engine's clock, against ours.
     ClockSkew {
         by_secs: i64,
     },
@@ -167,17 +168,22 @@ impl fmt::Display for What {
             } => {
                 write!(
                     f,
-                    "docker-scheduler {version} watches {jobs} jobs in {directory} on {engine}"
+                    "docker-scheduler {version} watches {} in {directory} on {engine}",
+                    counted(*jobs, "job")
                 )
             }
             What::Stopping { signal } => {
                 write!(f, "{signal}: no more starts; running containers go on")
             }
-            What::ManifestsChanged { jobs, errors: 0 } => write!(f, "manifests read again: {jobs} jobs"),
+            What::ManifestsChanged { jobs, errors: 0 } => {
+                write!(f, "manifests read again: {}", counted(*jobs, "job"))
+            }
             What::ManifestsChanged { jobs, errors } => {
                 write!(
                     f,
-                    "manifests read again: {jobs} jobs, {errors} errors; broken files keep their last good version"
+                    "manifests read again: {}, {}; broken files keep their last good version",
+                    counted(*jobs, "job"),
+                    counted(*errors, "error")
                 )
             }
             What::ManifestsBroken { text } => f.write_str(text.trim_end()),
@@ -230,16 +236,64 @@ impl fmt::Display for What {
             }
             What::NeverRan { run } => write!(f, "{run} never ran; its slot may still start"),
             What::Pulling { image } => write!(f, "pulling {image}"),
-            What::EngineLost { why } => write!(f, "engine lost: {why}"),
-            What::EngineBack { away_secs } => write!(f, "engine back after {away_secs}s"),
-            What::ClockJumped { by_secs } => write!(f, "the wall clock jumped by {by_secs}s"),
+            What::EngineLost { why } => write!(f, "engine lost: {why}; nothing is started until it is back"),
+            What::EngineBack { away_secs } => write!(f, "engine back after {}", lasting(*away_secs)),
+            What::ClockJumped { by_secs } => {
+                let how = if *by_secs < 0 {
+                    "was set back by"
+                } else {
+                    "jumped ahead by"
+                };
+                write!(f, "the wall clock {how} {}", lasting(*by_secs))
+            }
             What::ClockSkew { by_secs } => {
+                let how = if *by_secs < 0 { "behind" } else { "ahead of" };
                 write!(
                     f,
-                    "the engine's clock differs from this machine's by {by_secs}s; ours decides"
+                    "the engine's clock is {} {how} this machine's, which decides; its times of runs are shifted by that",
+                    lasting(*by_secs)
                 )
             }
             What::Trouble { text } => f.write_str(text),
         }
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// A length in at most two units, without its sign: `45s`, `1h 30m`.
+fn lasting(secs: i64) -> String {
+    let secs = secs.unsigned_abs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+    let mut rest = secs;
+    let mut parts = Vec::new();
+    for (size, unit) in units {
+        if rest >= size && parts.len() < 2 {
+            parts.push(format!("{}{unit}", rest / size));
+            rest %= size;
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    if parts.is_empty() {
+        "0s".to_owned()
+    } else {
+        parts.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_at_most_two_units() {
+        let shown = [0, 45, 60, 5400, -18_000, 90_061, 86_405].map(lasting);
+        assert_eq!(shown, ["0s", "45s", "1m", "1h 30m", "5h", "1d 1h", "1d"]);
     }
 }

@@ -9,6 +9,8 @@
 //! A plan is a value: `plan` prints it, `apply` carries it out, `watch` does both for ever.
 //! Nothing decides anywhere else. The modules below stand in reading order.
 
+#![deny(unsafe_code)]
+
 pub mod model;
 pub mod schedule;
 
@@ -20,6 +22,8 @@ pub mod policy;
 pub mod source;
 pub mod swarm;
 pub mod transfer;
+
+pub mod os;
 
 pub mod clock;
 pub mod engine;

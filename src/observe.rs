@@ -11,8 +11,9 @@ use crate::engine::target::{Program, find_program, find_target};
 use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Checked, Claim, Container, Desired, EngineFacts, Gap, ImageState, Instance, JobName, JobRecord,
-    LABEL_INSTANCE, Lane, Launching, MountKind, Observed, Run, RunId, Stamp, TargetState, Within,
+    Checked, Claim, Container, Desired, EngineFacts, Gap, ImageRef, ImageState, Instance, JobName, JobRecord,
+    LABEL_INSTANCE, Lane, Launching, MountKind, Observed, PullPolicy, Pulls, Run, RunId, Stamp, TargetState,
+    Text, Within,
 };
 
 /// Why the world could not be seen. An engine that is away is not an empty engine.
@@ -104,7 +105,21 @@ async fn checked(engine: &dyn Observe, desired: &Desired) -> Result<BTreeMap<Job
     let jobs: Vec<_> = desired.jobs.values().collect();
     let specs: Vec<_> = jobs.iter().map(|job| &job.container).collect();
     let found = engine.check(&specs).await?;
-    Ok(jobs.into_iter().map(|job| job.name.clone()).zip(found).collect())
+    let concealed = jobs.into_iter().zip(found).map(|(job, found)| {
+        let Checked {
+            met,
+            missing,
+            unplaced,
+        } = found;
+        let conceal = |words: String| job.container.conceal(&words);
+        let found = Checked {
+            met: met.into_iter().map(conceal).collect(),
+            missing: missing.map(conceal),
+            unplaced: unplaced.map(conceal),
+        };
+        (job.name.clone(), found)
+    });
+    Ok(concealed.collect())
 }
 
 /// Looks for the programs of commands that run in somebody else's container.
@@ -138,7 +153,7 @@ async fn programs(
             Program::NotExecutable(_) => format!("its program in container {shown} is not executable"),
             Program::Missing => format!("no command `{program}` in container {shown}"),
         };
-        problems.insert(name, (id, why));
+        problems.insert(name, (id, spec.conceal(&why)));
     }
     Ok(problems)
 }
@@ -150,7 +165,7 @@ async fn targets(
 ) -> Result<BTreeMap<JobName, TargetState>, EngineError> {
     let mut wanted = Vec::new();
     for job in desired.jobs.values() {
-        wanted.extend(job.container.exec_target().map(|target| (&job.name, target)));
+        wanted.extend(job.container.exec_target().map(|target| (job, target)));
     }
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
@@ -162,7 +177,13 @@ async fn targets(
     let listed = engine.list_containers(&filter).await?;
     Ok(wanted
         .into_iter()
-        .map(|(name, target)| (name.clone(), find_target(&listed, target)))
+        .map(|(job, target)| {
+            let found = match find_target(&listed, target) {
+                TargetState::NotReady(why) => TargetState::NotReady(job.container.conceal(&why)),
+                ready @ TargetState::Ready { .. } => ready,
+            };
+            (job.name.clone(), found)
+        })
         .collect())
 }
 
@@ -241,8 +262,31 @@ pub async fn observe(
         targets,
         exec_running,
         checked: facts.checked.clone(),
+        pulls: ledger
+            .map(|ledger| pulls(ledger, desired))
+            .transpose()?
+            .unwrap_or_default(),
         busy: circumstances.busy.clone(),
     })
+}
+
+/// When the images of jobs that have them pulled again were last pulled.
+fn pulls(ledger: &Ledger, desired: &Desired) -> Result<BTreeMap<JobName, Pulls>, LedgerError> {
+    let jobs = desired.jobs.values().filter_map(|job| {
+        let again = match job.container.pull_policy {
+            PullPolicy::Always | PullPolicy::Every(_) => job.container.exec_target().is_none(),
+            PullPolicy::Missing | PullPolicy::Never => false,
+        };
+        let mask = |value: &str| ledger.mask(&Text::sensitive(value));
+        again.then(|| (job.name.clone(), job.container.masked_image(mask)))
+    });
+    let images: BTreeMap<JobName, ImageRef> = jobs.collect();
+    if images.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found = ledger.pulls(&images.values().cloned().collect())?;
+    let of = |(name, image): (JobName, ImageRef)| Some((name, *found.get(&image)?));
+    Ok(images.into_iter().filter_map(of).collect())
 }
 
 /// Whichever scheduler of the instance made them.

@@ -113,6 +113,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         resources,
         presence,
         files: _,
+        sensitive: _,  // of records and messages
         kubernetes: _, // Of no meaning here.
     } = spec;
     self::rights(rights, found);

@@ -3,6 +3,7 @@
 #
 #   build    cargo (only checked) and a C compiler, for the SQLite that is compiled in
 #   lint     rustfmt and clippy
+#   windows  the target x86_64-pc-windows-gnu and its C compiler
 #   engine   a Docker engine's programs and a static busybox, for engines of our own
 #   busybox  the latter alone
 #   moby     Go, and from it the newest Docker engine, which no distribution packs
@@ -62,6 +63,21 @@ setup_lint() {
         say "Installing $component"
         rustup component add "$component"
     done
+}
+
+# The standard library of the target, and a C compiler for SQLite.
+setup_windows() {
+    setup_build
+    have x86_64-w64-mingw32-gcc || install 'SQLite is compiled for Windows' gcc-mingw-w64-x86-64
+    have rustup || {
+        [ -d "$(rustc --print sysroot)/lib/rustlib/x86_64-pc-windows-gnu" ] && return 0
+        fail 'the standard library for Windows is not installed' \
+            "install the target x86_64-pc-windows-gnu beside your rustc, or use https://rustup.rs"
+    }
+    rustup target list --installed | grep -qx x86_64-pc-windows-gnu || {
+        say 'Installing the target x86_64-pc-windows-gnu'
+        rustup target add x86_64-pc-windows-gnu
+    }
 }
 
 setup_engine() {
@@ -132,16 +148,17 @@ setup_kubernetes() {
     bash "$(dirname "$0")/kubernetes/build.sh"
 }
 
-[ $# -gt 0 ] || fail 'say what to set up: build, lint, engine, busybox, moby, kubernetes or packaging'
+[ $# -gt 0 ] || fail 'say what to set up: build, lint, windows, engine, busybox, moby, kubernetes or packaging'
 for what in "$@"; do
     case $what in
     build) setup_build ;;
     lint) setup_lint ;;
+    windows) setup_windows ;;
     engine) setup_engine ;;
     busybox) setup_busybox ;;
     packaging) setup_packaging ;;
     moby) setup_moby ;;
     kubernetes) setup_kubernetes ;;
-    *) fail "do not know how to set up '$what'" 'build, lint, engine, busybox, moby, kubernetes or packaging' ;;
+    *) fail "do not know how to set up '$what'" 'build, lint, windows, engine, busybox, moby, kubernetes or packaging' ;;
     esac
 done

@@ -85,7 +85,7 @@ pub(super) async fn start(
             attempt: stamp.attempt,
             trigger,
             spec_hash: launch.spec_hash.clone(),
-            image_id: launch.spec.image.to_string(),
+            image_id: launch.spec.conceal(launch.spec.image.as_str()),
             at,
             origin: launch.origin.clone(),
             spec: masked_spec(context, &launch.spec)?,

@@ -30,6 +30,7 @@ use crate::ledger::logs::{LogWriter, Output};
 use crate::ledger::{Finish, Intended, NewContainer, NewExec};
 use crate::model::{
     ContainerSpec, ExecTarget, Intent, Outcome, Reason, Run, RunId, RunTrigger, TargetState, Text, Within,
+    is_masked,
 };
 use crate::plan::Launch;
 
@@ -112,7 +113,7 @@ pub(super) async fn run(
         Err(
             error @ (EngineError::Refused { .. } | EngineError::Unreachable { .. } | EngineError::Invalid(_)),
         ) => {
-            let why = crate::engine::docker::mask_sensitive(&launch.spec, &error.to_string());
+            let why = launch.spec.conceal(&error.to_string());
             if let Some(run) = context.ledger.run(&launch.name)? {
                 let outcome = (Outcome::StartFailed, Reason::StartRefused(why));
                 end(context, &run, outcome, None, None, None, None)?;
@@ -124,7 +125,7 @@ pub(super) async fn run(
 }
 
 fn refused(launch: &Launch, error: EngineError) -> ApplyError {
-    let words = crate::engine::docker::mask_sensitive(&launch.spec, &error.to_string());
+    let words = launch.spec.conceal(&error.to_string());
     ApplyError::CannotArm(format!("the engine refuses the command: {words}"))
 }
 
@@ -474,7 +475,9 @@ pub(super) async fn stop(
         .ledger
         .spec_of(&run.id)?
         .and_then(|spec| serde_json::from_str::<ContainerSpec>(&spec).ok())
-        .and_then(|spec| spec.user);
+        .and_then(|spec| spec.user)
+        // One from `.env` is not kept: root may signal everybody's processes.
+        .map(|user| if is_masked(&user) { "0".to_owned() } else { user });
     let steps = [("TERM", grace.unwrap_or(DEFAULT_GRACE)), ("KILL", KILL_PATIENCE)];
     for (signal, patience) in steps {
         if !is_running(context, exec).await? {

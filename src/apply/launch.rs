@@ -20,6 +20,7 @@ use jiff::SignedDuration;
 use tokio::sync::SemaphorePermit;
 
 use super::claim::still_ours;
+use super::image::{image, pull_now};
 use super::{ApplyError, Context, LaneReport, at_once, exec, record_unknown, remove, settle};
 use crate::engine::target::{Program, find_program};
 use crate::engine::{ContainerState, CreateRequest, EngineError};
@@ -28,8 +29,8 @@ use crate::ledger::{
     ContainerState as Recorded, Intended, LedgerError, NewContainer, NewIntent, NotRun, Settle, Shared, Terms,
 };
 use crate::model::{
-    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, ImageRef, Intent, Launching, Outcome,
-    PullPolicy, Reason, RunId, RunTrigger, Slot, Stamp, Text,
+    ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Launching, Outcome, PullPolicy, Reason,
+    RunId, RunTrigger, Slot, Stamp, Text,
 };
 use crate::plan::{Launch, Target};
 
@@ -133,7 +134,9 @@ pub async fn launch_now(
     launch: &Launch,
     trigger: RunTrigger,
 ) -> Result<RunId, ApplyError> {
-    let launched = launch_by_hand(context, launch, trigger).await;
+    let launched = launch_by_hand(context, launch, trigger)
+        .await
+        .map_err(|error| error.concealed(launch));
     if let Err(ApplyError::CannotArm(why)) = &launched {
         record_failed(context, launch, trigger, why)?;
     }
@@ -160,7 +163,7 @@ fn record_failed(
         at: context.clock.now(),
         origin: launch.origin.clone(),
         trigger,
-        image: Some(launch.spec.image.to_string()),
+        image: Some(launch.spec.conceal(launch.spec.image.as_str())),
         spec_hash: Some(launch.spec_hash.clone()),
     };
     context.ledger.record_all(&[failed], None)?;
@@ -320,7 +323,7 @@ fn note_arming<T>(
             | ApplyError::AtLimit { .. },
         ) => return Ok(()),
         Err(error @ (ApplyError::Engine(_) | ApplyError::CannotArm(_) | ApplyError::CannotStop(_))) => {
-            error.to_string()
+            launch.spec.conceal(&error.to_string())
         }
     };
     let jobs = context.ledger.jobs()?;
@@ -403,70 +406,6 @@ async fn is_taken_away(context: &Context, target: &Target) -> Result<bool, Apply
     }
     context.ledger.discarded(&target.nonce)?;
     Ok(true)
-}
-
-/// The image's ID, after a pull where the policy asks for one.
-async fn image(context: &Context, launch: &Launch) -> Result<String, ApplyError> {
-    let image = &launch.spec.image;
-    let present = context.engine.image_id(image).await?;
-    let pull = match (launch.pull, &present) {
-        (PullPolicy::Never, None) => {
-            return Err(ApplyError::CannotArm(format!(
-                "no image {image}, and `pull_policy: never` forbids a pull"
-            )));
-        }
-        (PullPolicy::Never | PullPolicy::Missing, Some(_)) => false,
-        (PullPolicy::Every(period), Some(_)) => is_stale(context, image, period)?,
-        (PullPolicy::Always, _) | (PullPolicy::Missing | PullPolicy::Every(_), None) => true,
-    };
-    if pull {
-        context.say(
-            Some(&launch.job),
-            What::Pulling {
-                image: image.to_string(),
-            },
-        );
-        let pulled = pull_now(context, launch).await?;
-        match (pulled, &present) {
-            (Ok(()), _) => {}
-            // A registry that is away must not cost the night its backup: what is there runs.
-            (Err(error), Some(_)) => {
-                let text = format!("cannot pull {image}: {error}; going on with the image that is here");
-                context.say(Some(&launch.job), What::Trouble { text });
-            }
-            (Err(error), None) if error.is_unreachable() => return Err(error.into()),
-            (Err(error), None) => {
-                let advice = error.advice().map(|advice| format!(" ({advice})"));
-                let advice = advice.unwrap_or_default();
-                return Err(ApplyError::CannotArm(format!(
-                    "cannot pull {image}: {error}{advice}"
-                )));
-            }
-        }
-    }
-    let found = context.engine.image_id(image).await?;
-    found.ok_or_else(|| ApplyError::CannotArm(format!("no image {image} after a pull that reported success")))
-}
-
-/// One pull, noted when it succeeds. Its failure is the caller's to judge.
-async fn pull_now(context: &Context, launch: &Launch) -> Result<Result<(), EngineError>, ApplyError> {
-    let image = &launch.spec.image;
-    let platform = launch.spec.platform.as_deref();
-    let pulled = context.engine.pull(image, platform, &|_| {}).await;
-    if pulled.is_ok() {
-        context.ledger.note_pull(image, context.clock.now())?;
-    }
-    Ok(pulled)
-}
-
-/// Whether our last pull is at least that long ago; one that we know nothing of is.
-fn is_stale(context: &Context, image: &ImageRef, period: Duration) -> Result<bool, ApplyError> {
-    let Some(at) = context.ledger.pulled_at(image)? else {
-        return Ok(true);
-    };
-    let age = context.clock.now().duration_since(at);
-    // After the clock was set back, a pull in the future is as good as none.
-    Ok(age.is_negative() || age.unsigned_abs() >= period)
 }
 
 /// The container. An engine that has the image, but not for the platform that the job names, says that
@@ -619,10 +558,7 @@ async fn write_files(context: &Context, id: &str, launch: &Launch) -> Result<(),
         }
         Err(EngineError::Refused { message, .. } | EngineError::Invalid(message)) => {
             let why = format!("its secrets and configs cannot be written: {message}");
-            Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
-                &launch.spec,
-                &why,
-            )))
+            Err(ApplyError::CannotArm(launch.spec.conceal(&why)))
         }
         Err(error) => Err(error.into()),
     }
@@ -675,16 +611,17 @@ fn own_slot(launch: &Launch) -> Option<Slot> {
 
 /// What `rerun` will need, with sensitive values as keyed hashes.
 pub(super) fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<String, ApplyError> {
-    let mask = |text: &Text| -> Result<Text, std::convert::Infallible> {
-        if text.is_sensitive() {
-            Ok(Text::sensitive(context.ledger.mask(text)))
-        } else {
-            Ok(text.clone())
-        }
-    };
-    let Ok(masked) = spec.map_texts(mask);
-    serde_json::to_string(&masked)
+    serde_json::to_string(&recorded(context, spec))
         .map_err(|error| ApplyError::CannotArm(format!("its specification cannot be recorded: {error}")))
+}
+
+/// A spec as the ledger may have it.
+fn recorded(context: &Context, spec: &ContainerSpec) -> ContainerSpec {
+    spec.masked(mask(context))
+}
+
+pub(super) fn mask(context: &Context) -> impl Fn(&str) -> String + '_ {
+    |value| context.ledger.mask(&Text::sensitive(value))
 }
 
 fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {
@@ -752,10 +689,7 @@ async fn check_executable(context: &Context, target: &Target, launch: &Launch) -
         Program::Missing => format!("no command `{program}` in image {}", launch.spec.image),
     };
     // A command may come from `.env`, and this goes to ledger, log and plan.
-    Err(ApplyError::CannotArm(crate::engine::docker::mask_sensitive(
-        &launch.spec,
-        &what,
-    )))
+    Err(ApplyError::CannotArm(launch.spec.conceal(&what)))
 }
 
 /// Steps 3 to 6.

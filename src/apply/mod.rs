@@ -11,6 +11,7 @@
 mod at_once;
 pub mod claim;
 mod exec;
+mod image;
 mod launch;
 pub mod owner;
 mod settle;
@@ -132,6 +133,18 @@ pub enum ApplyError {
     AtLimit { cap: Cap, by: Vec<RunId> },
 }
 
+impl ApplyError {
+    /// Without the sensitive values of what was to be launched: it goes to ledger, log and terminal.
+    fn concealed(self, launch: &Launch) -> ApplyError {
+        let conceal = |words: &str| launch.spec.conceal(words);
+        match self {
+            ApplyError::Engine(error) => ApplyError::Engine(error.reworded(conceal)),
+            ApplyError::CannotArm(words) => ApplyError::CannotArm(conceal(&words)),
+            other => other,
+        }
+    }
+}
+
 fn names(by: &[RunId]) -> String {
     let names: Vec<&str> = by.iter().map(RunId::as_str).collect();
     names.join(", ")
@@ -232,6 +245,7 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             | Action::Stop { .. }
             | Action::Remove { .. }
             | Action::Settle { .. }
+            | Action::Pull(_)
             | Action::Adopt { .. } => {}
         }
     }
@@ -407,13 +421,19 @@ pub async fn carry_out(context: &Context, steps: Vec<Step>) -> LaneReport {
 
 async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport) -> Result<(), ApplyError> {
     match &step.action {
-        Action::Create(new) => launch::arm(context, new, &[], report).await,
-        Action::Replace { old, new } => launch::arm(context, new, old, report).await,
+        Action::Create(new) => launch::arm(context, new, &[], report)
+            .await
+            .map_err(|error| error.concealed(new)),
+        Action::Replace { old, new } => launch::arm(context, new, old, report)
+            .await
+            .map_err(|error| error.concealed(new)),
         Action::Start {
             launch,
             armed,
             discard,
-        } => launch::start(context, launch, armed.as_ref(), discard, report).await,
+        } => launch::start(context, launch, armed.as_ref(), discard, report)
+            .await
+            .map_err(|error| error.concealed(launch)),
         Action::Stop {
             run,
             container,
@@ -435,6 +455,9 @@ async fn carry_out_step(context: &Context, step: &Step, report: &mut LaneReport)
             }
             Ok(())
         }
+        Action::Pull(launch) => image::refresh(context, launch, report)
+            .await
+            .map_err(|error| error.concealed(launch)),
         Action::Settle { run } => settle::settle(context, run, report).await,
         Action::Adopt {
             target,

@@ -1,7 +1,9 @@
 //! Which process wrote an intent, and whether it still lives.
 
-use crate::engine::docker::start_time;
 use crate::model::Owner;
+use crate::os;
+
+pub use crate::os::boot_id;
 
 /// This process. Where there is no `/proc` the boot id and the start time are empty, and a pid
 /// alone then tells processes apart.
@@ -11,22 +13,14 @@ pub fn current() -> Owner {
     Owner {
         boot_id: boot_id(),
         pid,
-        pid_started: start_time(pid).unwrap_or(0),
+        pid_started: os::process_started(pid).unwrap_or(0),
     }
-}
-
-/// This boot of the machine; empty where the system does not say.
-#[must_use]
-pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
 }
 
 /// Whether the process that wrote an intent still runs, so that its start request may be under way.
 #[must_use]
 pub fn is_alive(owner: &Owner) -> bool {
-    owner.boot_id == boot_id() && start_time(owner.pid) == Some(owner.pid_started)
+    owner.boot_id == boot_id() && os::process_started(owner.pid) == Some(owner.pid_started)
 }
 
 #[cfg(test)]

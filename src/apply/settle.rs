@@ -405,7 +405,7 @@ pub(super) async fn refused_start(
         return Ok(Launched::Unconfirmed);
     }
     // The engine may quote the command or the environment.
-    let message = crate::engine::docker::mask_sensitive(&launch.spec, message.trim());
+    let message = launch.spec.conceal(message.trim());
     finish(
         context,
         &run,
@@ -664,6 +664,10 @@ pub(super) async fn capture_logs(
     match copy_logs(context, run, state, since).await {
         Ok(None) => None,
         Ok(Some(note)) => Some(note),
+        // What cannot be looked up is not quoted either.
+        Err(_) if context.ledger.masks_logging(run).unwrap_or(true) => {
+            Some("logs not readable: the engine's words are not kept, they may quote a secret".to_owned())
+        }
         Err(why) => Some(format!("logs not readable: {why}")),
     }
 }

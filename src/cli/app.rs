@@ -16,6 +16,7 @@ use crate::engine::{Observe, SharedEngine, docker};
 use crate::ledger::Ledger;
 use crate::manifest::{self, HostPaths};
 use crate::model::{Arming, Caps, EngineName, Instance, JobName, Pause, Policy, Trigger, Triggers};
+use crate::os;
 
 use super::args::NameArg;
 use super::declared::{self, Manifests};
@@ -112,7 +113,7 @@ impl App {
             settings
                 .policy
                 .protected
-                .push(state.canonicalize().unwrap_or(state));
+                .push(os::canonicalize(&state).unwrap_or(state));
         }
         let host = self
             .settings
@@ -127,7 +128,7 @@ impl App {
         settings.policy = crate::source::resolve_rules(settings.policy);
         settings.host = self.mounts.get().cloned().unwrap_or_default();
         if let (Some(dir), Some(there)) = (dir, &self.settings.host_dir) {
-            let here = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+            let here = os::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
             settings.host = settings.host.with(&here, there);
         }
         settings

@@ -1,17 +1,21 @@
 //! `apply`: one pass. Settle what ended, start what is due, arm, return.
 
+use std::collections::BTreeSet;
+
 use crate::apply::{self as carry, ApplyError, wait_for_end};
-use crate::model::{ContainerName, Desired, Outcome, Removals, Run, RunId};
-use crate::plan::{plan, render};
-use crate::source;
+use crate::model::{ContainerName, Desired, JobName, Outcome, Removals, Run, RunId};
+use crate::os;
+use crate::plan::{Plan, describe_wait, plan, render};
+use crate::source::{self, DirState, LastGood};
 
 use super::App;
 use super::args::{DirArg, ForceFlag};
-use super::declared::{Manifests, directory, known_jobs, state_of};
+use super::declared::{Manifests, directory, known_jobs};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::output::{paint_plan, print, talk};
 use super::session::{Session, of_apply};
 use super::state::of_ledger;
+use super::words::counted;
 
 /// A result may be read in one pass and its job's next slot started in the next; more rounds than
 /// this are not the work of one pass.
@@ -56,14 +60,17 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     let session = Session::open(app).await?;
     let dir = directory(args.dir.dir.as_deref(), Some(session.ledger()))?;
     let manifests = Manifests::read(app, &dir)?;
-    let state = state_of(&manifests.files);
+    let state = DirState::of(&manifests.files);
     let mut desired = manifests.without_errors()?;
     let known = known_jobs(session.ledger())?;
     if !args.allow_mass_removal {
         desired.removals = source::guard(&known, &desired, state);
+        if matches!(desired.removals, Removals::Held(_)) {
+            keep_on(app, &session, &dir, &known, &mut desired)?;
+        }
     }
     session.note_downtime(app.now())?;
-    let (started, failures) = rounds(app, &session, &desired, args.quiet).await?;
+    let mut done = rounds(app, &session, &desired, args.quiet).await?;
     if let Removals::Held(why) = &desired.removals {
         let error = CommandError::new(
             ErrorKind::Refused,
@@ -73,28 +80,68 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     }
     remember(&session, &dir)?;
     let mut ended_well = true;
-    let (mut started, mut failures) = (started, failures);
-    while args.wait && !started.is_empty() {
-        let (well, again) = wait(&session, &desired, &started).await?;
+    while args.wait && !done.started.is_empty() {
+        let (well, again) = wait(&session, &desired, &done.started).await?;
         ended_well &= well;
         let Some(retry_at) = again.iter().filter_map(|run| run.retry_at).min() else {
             break;
         };
         session.context.wait_until(retry_at).await;
-        let (next, failed) = rounds(app, &session, &desired, args.quiet).await?;
-        (started, failures) = (next, failures + failed);
-        ended_well &= add_successors(app, &session, &again, &mut started)?;
+        let failures = done.failures;
+        done = rounds(app, &session, &desired, args.quiet).await?;
+        done.failures += failures;
+        ended_well &= add_successors(app, &session, &again, &mut done.started)?;
     }
-    Ok(if failures == 0 && ended_well {
+    if let Some(error) = not_armed(&done.not_armed) {
+        return Err(error);
+    }
+    Ok(if done.failures == 0 && ended_well {
         Exit::OK
     } else {
         Exit::FAILED
     })
 }
 
+/// What the rounds of one pass came to.
+struct Done {
+    started: Vec<RunId>,
+    failures: usize,
+    /// Jobs that cannot start at their next time, and why.
+    not_armed: Vec<String>,
+}
+
+/// Every `apply` says it until it is mended: the one that comes upon it, and those that wait with it.
+fn not_armed(jobs: &[String]) -> Option<CommandError> {
+    if jobs.is_empty() {
+        return None;
+    }
+    let count = counted(jobs.len(), "job");
+    let error = CommandError::failed(format!("{count} cannot start as things are"));
+    let error = jobs.iter().fold(error, |error, job| error.caused_by(job));
+    Some(error.hint("`watch` and each `apply` try it again; `plan` shows when"))
+}
+
+/// What a `watch` has kept of the jobs that are gone goes on here, too.
+fn keep_on(
+    app: &App,
+    session: &Session,
+    dir: &std::path::Path,
+    known: &BTreeSet<JobName>,
+    desired: &mut Desired,
+) -> Result<(), CommandError> {
+    let folder = session.ledger().last_good_dir();
+    let kept = LastGood::open(&folder).map_err(|error| {
+        CommandError::failed(format!("failed to open `{}`", folder.display())).caused_by(error.to_string())
+    })?;
+    let mut lost = kept.jobs(&app.manifest_settings(Some(dir)));
+    lost.retain(|name, _| known.contains(name) && !desired.jobs.contains_key(name));
+    desired.jobs.extend(lost);
+    Ok(())
+}
+
 /// The directory that later commands mean when they are told none.
 fn remember(session: &Session, dir: &std::path::Path) -> Result<(), CommandError> {
-    let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let absolute = os::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     session
         .ledger()
         .set_directory(&absolute)
@@ -102,17 +149,14 @@ fn remember(session: &Session, dir: &std::path::Path) -> Result<(), CommandError
 }
 
 /// Plans and applies until there is nothing left that can be done now.
-async fn rounds(
-    app: &App,
-    session: &Session,
-    desired: &Desired,
-    quiet: bool,
-) -> Result<(Vec<RunId>, usize), CommandError> {
+async fn rounds(app: &App, session: &Session, desired: &Desired, quiet: bool) -> Result<Done, CommandError> {
     let mut started = Vec::new();
     let mut failures = 0;
+    let mut not_armed = Vec::new();
     for round in 0..ROUNDS {
         let observed = session.observe(app, desired).await?;
         let plan = plan(desired, &observed, app.now());
+        not_armed = jobs_not_armed(&plan);
         if !quiet && (round == 0 || plan.changes().next().is_some()) {
             print(&paint_plan(&render(&plan)))?;
         }
@@ -134,7 +178,19 @@ async fn rounds(
             break;
         }
     }
-    Ok((started, failures))
+    Ok(Done {
+        started,
+        failures,
+        not_armed,
+    })
+}
+
+fn jobs_not_armed(plan: &Plan) -> Vec<String> {
+    let waiting = plan.waiting.iter();
+    waiting
+        .filter(|waiting| waiting.cause.is_not_armed())
+        .map(|waiting| format!("{}: {}", waiting.job, describe_wait(&waiting.cause, plan.at)))
+        .collect()
 }
 
 /// The attempts that follow those, also where a `watch` beside us was first; whether there is one for

@@ -162,16 +162,6 @@ pub fn known_jobs(ledger: &Ledger) -> Result<BTreeSet<JobName>, CommandError> {
         .collect())
 }
 
-/// Whether a directory with that many manifests is worth its removals.
-#[must_use]
-pub fn state_of(files: &Files) -> DirState {
-    if files.manifests.is_empty() {
-        DirState::Empty
-    } else {
-        DirState::Present
-    }
-}
-
 /// Reads the directory as `watch` does: a broken file keeps its last good jobs, and a directory
 /// that has gone keeps everything.
 pub struct Reader {
@@ -219,10 +209,11 @@ impl Reader {
     /// One reading. `known` are the jobs that the ledger holds: more than half of them gone at once
     /// is not believed.
     pub fn read(&mut self, known: &BTreeSet<JobName>) -> Declared {
-        let mut current = match source::load_with_last_good(&self.dir, &mut self.last_good, &self.settings) {
-            Ok(current) => current,
-            Err(error) => return self.unreadable(&error, known),
-        };
+        let mut current =
+            match source::load_with_last_good(&self.dir, &mut self.last_good, &self.settings, known) {
+                Ok(current) => current,
+                Err(error) => return self.unreadable(&error, known),
+            };
         let unfit = unfit(self.engine, &current.loaded.desired, &current.files);
         for (name, _) in unfit.iter().filter(|(_, found)| found.is_error()) {
             // As with a broken file: what was declared before stays in force.
@@ -250,10 +241,10 @@ impl Reader {
             ));
         }
         let mut desired = current.loaded.desired;
-        desired.removals = source::guard(known, &desired, state_of(&current.files));
+        desired.removals = source::guard(known, &desired, DirState::of(&current.files));
         desired.arming = self.previous.arming;
         desired.caps = self.previous.caps.clone();
-        let held = self.hold(&mut desired, &mut report);
+        let held = self.hold(&mut desired, current.remembered, &mut report);
         self.previous = desired.clone();
         self.files = current.files;
         Declared {
@@ -266,34 +257,41 @@ impl Reader {
 
     /// Too many jobs gone at once: those that were declared before go on, because an unmounted
     /// folder must not cost the night its backup.
-    fn hold(&self, desired: &mut Desired, report: &mut String) -> BTreeSet<JobName> {
+    fn hold(
+        &self,
+        desired: &mut Desired,
+        remembered: BTreeMap<JobName, Job>,
+        report: &mut String,
+    ) -> BTreeSet<JobName> {
         let Removals::Held(why) = &desired.removals else {
             return BTreeSet::new();
         };
-        let lost: Vec<_> = self
-            .previous
-            .jobs
-            .iter()
-            .filter(|(name, _)| !desired.jobs.contains_key(name))
-            .collect();
+        let mut lost = remembered;
+        let before = self.previous.jobs.iter();
+        lost.extend(before.map(|(name, job)| (name.clone(), job.clone())));
+        lost.retain(|name, _| !desired.jobs.contains_key(name));
         report.push_str(&format!(
             "error: {why}; nothing is removed, and what was declared before goes on\n  = help: `apply --allow-mass-removal` removes them all the same\n"
         ));
-        let held = lost.iter().map(|(name, _)| (*name).clone()).collect();
-        desired
-            .jobs
-            .extend(lost.into_iter().map(|(name, job)| (name.clone(), job.clone())));
+        let held = lost.keys().cloned().collect();
+        desired.jobs.extend(lost);
         held
     }
 
     fn unreadable(&self, error: &SourceError, known: &BTreeSet<JobName>) -> Declared {
         let mut desired = self.previous.clone();
         desired.removals = source::guard(known, &desired, DirState::Missing);
+        if matches!(desired.removals, Removals::Held(_)) {
+            let kept = self.last_good.jobs(&self.settings).into_iter();
+            let lost =
+                kept.filter(|(name, _)| known.contains(name) && !self.previous.jobs.contains_key(name));
+            desired.jobs.extend(lost);
+        }
         Declared {
-            desired,
             errors: 1,
             report: format!("error: {error}; what was declared last stays in force\n"),
-            held: self.previous.jobs.keys().cloned().collect(),
+            held: desired.jobs.keys().cloned().collect(),
+            desired,
         }
     }
 }

@@ -6,8 +6,6 @@
 mod look;
 
 #[cfg(feature = "kubernetes")]
-pub use look::ahead;
-
 use crate::doctor::{self, Examined, Finding, State};
 use crate::wire::{self, Shape as _};
 

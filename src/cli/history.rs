@@ -360,16 +360,28 @@ pub fn resolve_run(ledger: &Ledger, name: &NameArg, app: &App) -> Result<Run, Co
     match meant(ledger, name, app)? {
         Meant::Run(run) => Ok(*run),
         Meant::Coming(coming) => Err(coming.has_not_started(app.now())),
-        Meant::Job(job) => newest_run(ledger, &job)?.ok_or_else(|| no_run_yet(&job)),
+        Meant::Job(job) => match newest_run(ledger, &job)? {
+            Some(run) => Ok(run),
+            None => Err(no_run_yet(ledger, &job)?),
+        },
     }
 }
 
 /// The refusal for a job that never had a slot.
-#[must_use]
-pub fn no_run_yet(job: &JobName) -> CommandError {
-    CommandError::failed(format!("the job `{job}` has no run yet")).hint(format!(
-        "`trigger {job}` starts one now; `next {job}` shows when it is due"
-    ))
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn no_run_yet(ledger: &Ledger, job: &JobName) -> Result<CommandError, CommandError> {
+    let jobs = ledger
+        .jobs()
+        .map_err(|error| of_ledger("read the jobs", &error))?;
+    let triggers = jobs.get(job).map(|record| &record.triggers);
+    let by_hand = triggers.is_none_or(|triggers| triggers.manual);
+    let by_time = triggers.is_none_or(|triggers| !triggers.schedule.is_empty());
+    let mut hints = Vec::new();
+    hints.extend(by_hand.then(|| format!("`trigger {job}` starts one now")));
+    hints.extend(by_time.then(|| format!("`next {job}` shows when it is due")));
+    Ok(CommandError::failed(format!("the job `{job}` has no run yet")).hint(hints.join("; ")))
 }
 
 /// The job's newest run, see [`newest`].

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::manifest::{self, Diagnostic, EnvFile, Files, ManifestFile, PathFact};
+use crate::os;
 use crate::schedule::{check_every, check_timezone, parse_duration};
 use crate::transfer::{self, Imported, Options, Place, Source, Times};
 
@@ -190,7 +191,7 @@ fn crontab(args: Crontab, app: &App) -> CommandResult {
 
 /// Where cron keeps crontabs with users in them.
 fn is_of_system(file: &Path) -> bool {
-    let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let path = os::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     path == Path::new("/etc/crontab") || path.parent() == Some(Path::new("/etc/cron.d"))
 }
 
@@ -231,7 +232,7 @@ async fn container(args: Container, app: &App) -> CommandResult {
 
 impl Output {
     fn options(&self, file: &Path) -> Options {
-        let real = file.canonicalize().ok();
+        let real = os::canonicalize(file).ok();
         let folder = real.as_deref().and_then(Path::parent).and_then(Path::file_name);
         Options {
             project: self.project.clone(),
@@ -329,7 +330,7 @@ fn say(found: &[Diagnostic], texts: &BTreeMap<&str, &str>, format: TextOrJson) -
 /// What the real reader refuses with this operator's policy. It is taken for granted that what the
 /// manifest names is there.
 fn refused(imported: &Imported, file: &Path, app: &App) -> Vec<Diagnostic> {
-    let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
+    let folder = file.parent().and_then(|folder| os::canonicalize(folder).ok());
     let mut files = Files {
         manifests: vec![ManifestFile {
             path: file.display().to_string(),

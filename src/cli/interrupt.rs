@@ -36,22 +36,32 @@ impl Interrupts {
     }
 }
 
-/// Ctrl-C.
-#[cfg(not(unix))]
-pub struct Interrupts;
+/// Ctrl-C and Ctrl-Break.
+#[cfg(windows)]
+pub struct Interrupts {
+    interrupt: tokio::signal::windows::CtrlC,
+    break_off: tokio::signal::windows::CtrlBreak,
+}
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 impl Interrupts {
     /// # Errors
-    /// Never.
+    /// When the system refuses to tell of them.
     pub fn listen() -> Result<Interrupts, CommandError> {
-        Ok(Interrupts)
+        let failed = |error: std::io::Error| {
+            CommandError::failed("failed to listen for signals").caused_by(error.to_string())
+        };
+        Ok(Interrupts {
+            interrupt: tokio::signal::windows::ctrl_c().map_err(failed)?,
+            break_off: tokio::signal::windows::ctrl_break().map_err(failed)?,
+        })
     }
 
-    /// The next of them; never, where the system cannot tell.
+    /// The next of either.
     pub async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.break_off.recv() => {}
         }
     }
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::ledger::Ledger;
-use crate::model::{JobName, JobRecord, Outcome, Run, Trigger};
-use crate::schedule::{Fire, Schedule, in_words, until_words};
+use crate::model::{JobName, JobRecord, Outcome, Run, Slot, Trigger};
+use crate::schedule::{self, Fire, Schedule, in_words, until_words};
 use crate::wire::{self, Shape as _};
 
 use super::App;
@@ -100,7 +100,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
             Vec::new()
         }
     };
-    listing(&views, &args, app.now())?.print(&args.list)?;
+    listing(&views, &args, app.instance().as_str(), app.now())?.print(&args.list)?;
     Ok(Exit::OK)
 }
 
@@ -168,13 +168,18 @@ fn labelled(ledger: &Ledger, views: Vec<View>, filters: &[Filter]) -> Result<Vec
     Ok(kept)
 }
 
-pub(super) fn listing(views: &[View], args: &Args, now: Timestamp) -> Result<Listing, CommandError> {
+pub(super) fn listing(
+    views: &[View],
+    args: &Args,
+    instance: &str,
+    now: Timestamp,
+) -> Result<Listing, CommandError> {
     let rows = views
         .iter()
         .map(|view| (view, shape(view, now)))
         .filter(|(_, shape)| matches_filters(&args.filter, |key, value| matches(shape, key, value)))
         .take(args.number.unwrap_or(usize::MAX))
-        .map(|(view, shape)| row(view, &shape, args.list.no_trunc, now))
+        .map(|(view, shape)| row(view, &shape, args.list.no_trunc, instance, now))
         .collect::<Result<_, _>>()?;
     Ok(Listing {
         columns: COLUMNS,
@@ -308,7 +313,25 @@ pub fn timezone(record: &JobRecord) -> Option<String> {
     })
 }
 
-fn row(view: &View, job: &wire::Job, no_trunc: bool, now: Timestamp) -> Result<Row, CommandError> {
+/// When a slot starts: later than its time where jitter spreads starts.
+fn due_at(record: &JobRecord, instance: &str, slot: Slot) -> Timestamp {
+    let Some(jitter) = record.policy.jitter else {
+        return slot.at();
+    };
+    let schedule = Schedule::compile(&record.triggers.schedule).ok();
+    let following = schedule.and_then(|schedule| schedule.next_after(slot.at()));
+    let following = following.map(|fire| fire.slot);
+    let delay = schedule::jitter(instance, &record.name.to_string(), slot, jitter, following);
+    slot.at().saturating_add(delay).unwrap_or(Timestamp::MAX)
+}
+
+fn row(
+    view: &View,
+    job: &wire::Job,
+    no_trunc: bool,
+    instance: &str,
+    now: Timestamp,
+) -> Result<Row, CommandError> {
     let last = view.newest.as_ref().map_or_else(String::new, |run| {
         let at = run.finished_at.or(run.started_at).unwrap_or(run.due_at);
         format!(
@@ -332,7 +355,8 @@ fn row(view: &View, job: &wire::Job, no_trunc: bool, now: Timestamp) -> Result<R
             job.last_exit_code
                 .map_or_else(String::new, |code| code.to_string()),
             next_fire(&view.record, now).map_or_else(String::new, |fire| {
-                format!("{}, {}", in_words(now, fire.slot.at()), fire.local_near(now))
+                let at = due_at(&view.record, instance, fire.slot);
+                format!("{}, {}", in_words(now, at), fire.moment_near(at, now))
             }),
         ],
         json: to_json(job)?,
@@ -409,7 +433,9 @@ mod tests {
             filter: Vec::new(),
             list: ListArgs::default(),
         };
-        let mut rows = listing(&[view], &args, at("2026-11-22T22:00:00Z")).unwrap().rows;
+        let mut rows = listing(&[view], &args, "default", at("2026-11-22T22:00:00Z"))
+            .unwrap()
+            .rows;
         rows.remove(0).cells
     }
 
@@ -428,6 +454,19 @@ mod tests {
                 "in 3h 30m, Mon 02:30 CET"
             ]
         );
+    }
+
+    #[test]
+    fn jitter_moves_what_comes_next_as_it_moves_the_start() {
+        let mut job = view(cron());
+        job.record.policy.jitter = Some(Duration::from_secs(3600));
+        let slot: Slot = "2026-11-23T01:30:00Z".parse().unwrap();
+        let due = due_at(&job.record, "default", slot);
+        assert!(due > slot.at() + Duration::from_secs(60), "{due}");
+        let shown = cells(job)[5].clone();
+        let clock = due.to_zoned(jiff::tz::TimeZone::get("Europe/Berlin").unwrap());
+        let clock = clock.strftime("%a %H:%M:%S CET").to_string();
+        assert!(shown.ends_with(&clock), "{shown} is not {clock}");
     }
 
     #[test]

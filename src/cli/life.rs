@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sd_notify::NotifyState;
 
 use crate::apply::owner;
 use crate::clock::{Clock as _, SystemClock};
@@ -67,7 +66,7 @@ impl Life {
     pub fn signs(mut self) -> Signs {
         Box::new(move |sign| match sign {
             Sign::Turned { jobs, trouble } => self.turned(jobs, trouble),
-            Sign::Stopping => notify(&[NotifyState::Stopping]),
+            Sign::Stopping => systemd::stopping(),
         })
     }
 
@@ -86,16 +85,8 @@ impl Life {
             return;
         }
         self.write(&told);
-        let status = status(&told);
-        let mut states = vec![NotifyState::Watchdog];
-        if news {
-            states.push(NotifyState::Status(&status));
-        }
-        if !self.ready {
-            states.push(NotifyState::Ready);
-            self.ready = true;
-        }
-        notify(&states);
+        systemd::alive(news.then(|| status(&told)).as_deref(), !self.ready);
+        self.ready = true;
         self.last = Some(told);
     }
 
@@ -130,8 +121,32 @@ fn status(told: &Told) -> String {
 }
 
 /// Does nothing without systemd. A socket that nobody reads is systemd's affair.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!("cannot tell systemd: {error}");
+#[cfg(unix)]
+mod systemd {
+    use sd_notify::NotifyState;
+
+    pub(super) fn alive(status: Option<&str>, is_first: bool) {
+        let mut states = vec![NotifyState::Watchdog];
+        states.extend(status.map(NotifyState::Status));
+        states.extend(is_first.then_some(NotifyState::Ready));
+        notify(&states);
     }
+
+    pub(super) fn stopping() {
+        notify(&[NotifyState::Stopping]);
+    }
+
+    fn notify(states: &[NotifyState<'_>]) {
+        if let Err(error) = sd_notify::notify(states) {
+            tracing::debug!("cannot tell systemd: {error}");
+        }
+    }
+}
+
+/// There is none.
+#[cfg(not(unix))]
+mod systemd {
+    pub(super) fn alive(_status: Option<&str>, _is_first: bool) {}
+
+    pub(super) fn stopping() {}
 }

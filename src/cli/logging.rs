@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -33,6 +34,7 @@ pub fn start(level: LogLevel, format: LogFormat) {
         LogFormat::Text => builder
             .event_format(Lines {
                 zone: TimeZone::system(),
+                now: || SystemClock.now(),
             })
             .try_init(),
         LogFormat::Json => builder
@@ -101,6 +103,7 @@ impl FormatTime for Utc {
 /// The text form.
 struct Lines {
     zone: TimeZone,
+    now: fn() -> Timestamp,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -121,7 +124,7 @@ where
         writeln!(
             writer,
             "{} {style}{level:<5}{style:#} {}",
-            words::local(SystemClock.now(), &self.zone),
+            words::local((self.now)(), &self.zone),
             line.text()
         )
     }
@@ -183,6 +186,181 @@ fn style(level: Level) -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
+
+    use event::What;
+
+    use crate::model::{JobName, Outcome};
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What the log has of these, at half past two in a night.
+    fn log_of(events: &[event::Event]) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(directives(LogLevel::Debug)))
+            .with_writer(move || writer.clone())
+            .event_format(Lines {
+                zone: TimeZone::get("Europe/Berlin").unwrap(),
+                now: || "2026-11-23T01:30:00Z".parse().unwrap(),
+            })
+            .finish();
+        tracing::subscriber::with_default(subscriber, || events.iter().for_each(say));
+        let bytes = page.0.lock().unwrap().clone();
+        anstream::adapter::strip_str(&String::from_utf8(bytes).unwrap()).to_string()
+    }
+
+    /// One of each kind of event, and of each form that its words have.
+    fn every_event() -> Vec<event::Event> {
+        let run = || "shop.backup.20261123T013000Z".parse().unwrap();
+        let slot = || "2026-11-23T01:30:00Z".parse().unwrap();
+        let at: Timestamp = "2026-11-23T01:30:00Z".parse().unwrap();
+        let of_instance = [
+            What::Ready {
+                version: "0.1.0".into(),
+                engine: "unix:///var/run/docker.sock".into(),
+                jobs: 4,
+                directory: "/srv/jobs".into(),
+            },
+            What::Stopping { signal: "SIGTERM" },
+            What::ManifestsChanged { jobs: 1, errors: 0 },
+            What::ManifestsChanged { jobs: 4, errors: 2 },
+            What::ManifestsBroken {
+                text: "error: unknown key `shedule` in job `backup`\n  --> jobs/backup.yaml:9:7\n   |\n 9 |       shedule:\n   |       ^^^^^^^ not a key of `triggers`\n\n".into(),
+            },
+            What::EngineLost {
+                why: "cannot reach the Docker engine at `unix:///var/run/docker.sock`: connection refused".into(),
+            },
+            What::EngineBack { away_secs: 5400 },
+            What::ClockJumped { by_secs: 3600 },
+            What::ClockJumped { by_secs: -18_000 },
+            What::ClockSkew { by_secs: 7 },
+            What::ClockSkew { by_secs: -3600 },
+            What::Trouble {
+                text: "the disk is full".into(),
+            },
+        ];
+        let ended = |outcome, reason: &str, secs| What::Ended {
+            run: run(),
+            outcome,
+            reason: reason.into(),
+            secs,
+        };
+        let not_run = |count, outcome, reason: &str| What::NotRun {
+            slot: slot(),
+            count,
+            outcome,
+            reason: reason.into(),
+        };
+        let of_job = [
+            What::Declared {
+                cause: "new job".into(),
+            },
+            What::Forgotten,
+            What::Armed {
+                container: run(),
+                slot: Some(slot()),
+            },
+            What::Armed {
+                container: run(),
+                slot: None,
+            },
+            What::ArmFailed {
+                detail: "no command `pg_dmp` in image postgres:16".into(),
+                retry_at: "2026-11-23T01:31:00Z".parse().unwrap(),
+            },
+            What::Started {
+                run: run(),
+                late_ms: 12,
+            },
+            ended(Outcome::Succeeded, "exit code 0", Some(75)),
+            ended(Outcome::Failed, "exit code 1", Some(75)),
+            ended(Outcome::TimedOut, "ran longer than 1h", Some(3600)),
+            ended(Outcome::StartFailed, "no such network", None),
+            ended(Outcome::Cancelled, "cancelled by ann", Some(3)),
+            ended(Outcome::Unknown, "lost", None),
+            not_run(1, Outcome::Skipped, "the previous run was active"),
+            not_run(1, Outcome::Missed, "the scheduler was down"),
+            not_run(1, Outcome::Suspended, "suspended"),
+            not_run(101, Outcome::Dropped, "more than 100 missed slots"),
+            What::Waits { slot: slot() },
+            What::GivenUp {
+                run: run(),
+                why: "the job was edited".into(),
+            },
+            What::StopRequested {
+                run: run(),
+                why: "its timeout of 1h has passed".into(),
+            },
+            What::Removed {
+                container: run(),
+                cause: "no longer declared".into(),
+            },
+            What::Fencing { run: run() },
+            What::NeverRan { run: run() },
+            What::StartedBeside {
+                run: run(),
+                ledger: "5c1eb385-0000-4000-8000-000000000000".into(),
+            },
+            What::Pulling {
+                image: "postgres:16".into(),
+            },
+            What::Trouble {
+                text: "cannot stop: the engine did not answer".into(),
+            },
+        ];
+        let job: JobName = "shop.backup".parse().unwrap();
+        let event = |job: Option<&JobName>, what| event::Event {
+            at,
+            job: job.cloned(),
+            what,
+        };
+        let mut events: Vec<_> = of_instance.map(|what| event(None, what)).into();
+        events.extend(of_job.map(|what| event(Some(&job), what)));
+        events
+    }
+
+    #[test]
+    fn the_log_as_a_person_reads_it_at_half_past_two() {
+        insta::assert_snapshot!(log_of(&every_event()));
+    }
+
+    #[test]
+    fn every_kind_of_event_is_in_that_log() {
+        let source = include_str!("../event.rs");
+        let kinds = source.split("pub enum What {").nth(1).unwrap();
+        let kinds = kinds.split("\n}\n").next().unwrap();
+        let is_kind = |line: &&str| line.starts_with("    ") && line[4..].starts_with(char::is_uppercase);
+        let named: Vec<&str> = kinds
+            .lines()
+            .filter(is_kind)
+            .map(|line| line.trim().trim_end_matches([' ', '{', ',']))
+            .collect();
+        assert!(named.len() > 20, "{named:?}");
+        let shown: Vec<String> = every_event()
+            .iter()
+            .map(|event| format!("{:?}", event.what))
+            .collect();
+        let is_shown = |kind: &&str| {
+            let of = |text: &String| text == kind || text.starts_with(&format!("{kind} "));
+            shown.iter().any(of)
+        };
+        let missing: Vec<&str> = named.into_iter().filter(|kind| !is_shown(kind)).collect();
+        assert!(missing.is_empty(), "no line of the log shows {missing:?}");
+    }
 
     #[test]
     fn a_line_begins_with_its_job_and_stays_one_line() {

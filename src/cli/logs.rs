@@ -94,7 +94,7 @@ async fn first_run(ledger: &Ledger, args: &Args, app: &App) -> Result<Run, Comma
         Meant::Job(job) => match newest_run(ledger, &job)? {
             Some(newest) => Ok(attempts_from_first(ledger, newest)?),
             None if args.follow => first_of_job(ledger, &job).await,
-            None => Err(no_run_yet(&job)),
+            None => Err(no_run_yet(ledger, &job)?),
         },
     }
 }
@@ -288,7 +288,14 @@ async fn print_live(
         since: options.since.max(run.logs_since(None)),
         ..options.clone()
     };
-    let failed = |error| CommandError::engine(&format!("read the output of `{}`", run.id), &error);
+    let hidden = ledger.masks_logging(&run.id).unwrap_or(true);
+    let failed = |error: EngineError| {
+        let error = error.reworded(|words| match hidden {
+            true => "the engine's words are not shown, they may quote a secret".to_owned(),
+            false => words.to_owned(),
+        });
+        CommandError::engine(&format!("read the output of `{}`", run.id), &error)
+    };
     let mut chunks = match engine.logs(container, options).await {
         Ok(chunks) => chunks,
         Err(EngineError::Refused { status: 404, .. }) => return Err(Lost),

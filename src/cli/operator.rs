@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{self, Config};
 use crate::manifest;
+use crate::os;
 
 use super::error::{CommandError, ErrorKind};
 use super::output::talk_raw;
@@ -58,7 +59,8 @@ fn io_words(error: &io::Error) -> String {
 
 fn usual_place(user: &User) -> Option<PathBuf> {
     let xdg = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    config::default_path(user.is_root, xdg.as_deref(), user.home.as_deref())
+    let own = user.home.as_deref().map(os::config_home);
+    config::default_path(user.is_root, xdg.as_deref(), own.as_deref())
 }
 
 fn parse(path: &Path, text: &str) -> Result<Config, CommandError> {

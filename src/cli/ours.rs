@@ -1,7 +1,5 @@
 //! `rm` and `rerun` of what belongs to a job: through the ledger.
 
-use std::collections::BTreeMap;
-
 use crate::apply::{launch_now, manual_name, wait_for_end};
 use crate::engine::ContainerState;
 use crate::ledger::Ledger;
@@ -107,10 +105,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
             "`{}` never had a container, so there is nothing to repeat",
             run.id
         ))
-        .hint(format!(
-            "`trigger {}` runs the job as it is declared now",
-            run.job
-        ))
+        .hint(format!("`history {}` lists its runs", run.job))
     })?;
     let declared = NameArg::of_job(&run.job);
     // Only a value that the ledger keeps as a hash has to be found in the manifests again.
@@ -164,27 +159,18 @@ fn unmasked(
         CommandError::failed(format!("the recorded spec of `{}` cannot be read", run.id))
             .caused_by(error.to_string())
     })?;
-    let mut known: BTreeMap<String, Text> = BTreeMap::new();
-    if let Some(job) = declared {
-        let Ok(_) = job.container.map_texts(|text| {
-            if text.is_sensitive() {
-                known.insert(ledger.mask(text), text.clone());
-            }
-            Ok::<_, std::convert::Infallible>(text.clone())
-        });
-    }
-    spec.map_texts(|text| match text.is_sensitive() {
-        false => Ok(text.clone()),
-        true => known.get(text.expose()).cloned().ok_or(()),
-    })
-    .map_err(|()| {
+    let mask = |value: &str| ledger.mask(&Text::sensitive(value));
+    let unmasked = spec.unmasked(declared.map(|job| &job.container), mask);
+    unmasked.ok_or_else(|| {
         CommandError::failed(format!(
             "a value of `{}` that came from `.env`, an env file or the environment has changed since",
             run.id
         ))
-        .hint(format!(
-            "`trigger {}` runs the job as it is declared now",
-            run.job
-        ))
+        .hint(match declared {
+            Some(job) if job.triggers.manual => {
+                format!("`trigger {}` runs the job as it is declared now", run.job)
+            }
+            _ => "its own time runs it with the new one".to_owned(),
+        })
     })
 }

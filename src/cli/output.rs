@@ -353,8 +353,8 @@ fn terminal_width() -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|&width| width > 0)
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0)).filter(|&width| width > 0)
 }
 
 /// Each line cut where the terminal ends: a row that runs on is harder to read than one that is cut.

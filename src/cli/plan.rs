@@ -5,12 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::ledger::{Ledger, WatchLock};
 use crate::model::{Desired, Glob};
 use crate::plan::{Plan, plan, render};
-use crate::source;
+use crate::source::{self, DirState};
 use crate::wire;
 
 use super::App;
 use super::args::{DirArg, ForceFlag, time};
-use super::declared::{Manifests, directory, known_jobs, state_of};
+use super::declared::{Manifests, directory, known_jobs};
 use super::error::{CommandError, CommandResult, Exit};
 use super::output::{print, print_json, talk};
 use super::session::observe_once;
@@ -66,7 +66,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     let ledger = readable_ledger(app)?;
     let dir = directory(args.dir.dir.as_deref(), ledger.as_ref())?;
     let manifests = Manifests::read(app, &dir)?;
-    let state = state_of(&manifests.files);
+    let state = DirState::of(&manifests.files);
     let mut desired = manifests.without_errors()?;
     if let Some(ledger) = &ledger {
         desired.removals = source::guard(&known_jobs(ledger)?, &desired, state);

@@ -13,6 +13,7 @@ use futures_util::stream::BoxStream;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::engine::{self, CreateRequest, Engine, EngineError, LogChunk, LogStream, SharedEngine};
+use crate::manifest;
 use crate::model::{
     ContainerName, ContainerSpec, ImageRef, LABEL_MANAGED_BY, LABEL_TRIGGER, MANAGED_BY, Mount, MountKind,
     Text, validate_container_ref,
@@ -327,7 +328,7 @@ fn parse_volume(text: &str) -> Result<VolumeArg, String> {
     if text.chars().any(char::is_control) {
         return Err(String::from("it holds a control character"));
     }
-    let parts: Vec<&str> = text.split(':').collect();
+    let parts = manifest::volume_parts(text, cfg!(windows));
     let (source, target, mode) = match parts[..] {
         [target] => (None, target, ""),
         [source, target] => (Some(source), target, ""),
@@ -347,7 +348,9 @@ fn parse_volume(text: &str) -> Result<VolumeArg, String> {
     let source = match source {
         None => Source::Anonymous,
         Some("") => return Err(String::from("the source is empty")),
-        Some(path) if path.starts_with(['/', '.']) => Source::Folder(PathBuf::from(path)),
+        Some(path) if !path.starts_with('~') && manifest::is_path(path, cfg!(windows)) => {
+            Source::Folder(PathBuf::from(path))
+        }
         Some(name) => {
             validate_container_ref(name).map_err(|error| format!("the volume's name: {}", error.why))?;
             Source::Volume(name.to_owned())

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::Instance;
+use crate::os;
 
 use super::error::{CommandError, ErrorKind};
 use super::settings::Settings;
@@ -24,7 +25,7 @@ impl User {
     #[must_use]
     pub fn of_process() -> User {
         User {
-            is_root: is_root(),
+            is_root: os::is_root(),
             home: std::env::home_dir(),
             state_home: std::env::var_os("XDG_STATE_HOME").map(PathBuf::from),
         }
@@ -54,10 +55,10 @@ fn default_state(user: &User) -> Result<PathBuf, CommandError> {
             .home
             .as_ref()
             .filter(|home| home.is_absolute())
+            .map(|home| os::state_home(home))
             .ok_or_else(|| {
                 CommandError::failed("there is no home directory for the ledger").hint("set `--state`")
-            })?
-            .join(".local/state"),
+            })?,
     };
     Ok(base.join("docker-scheduler"))
 }
@@ -89,37 +90,16 @@ pub fn of_ledger(what: &str, error: &LedgerError) -> CommandError {
 #[must_use]
 pub fn who() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| is_user_name(text));
-    ["SUDO_USER", "USER", "LOGNAME"]
+    ["SUDO_USER", "USER", "LOGNAME", "USERNAME"]
         .into_iter()
         .find_map(variable)
-        .unwrap_or_else(user_id_words)
+        .unwrap_or_else(os::user)
 }
 
 /// The record is read by others: a name and nothing else.
 fn is_user_name(text: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '\\' | '$');
     !text.is_empty() && text.chars().count() <= 64 && text.chars().all(is_part)
-}
-
-/// The user of this process where its name is not known.
-#[cfg(unix)]
-fn user_id_words() -> String {
-    format!("user {}", rustix::process::geteuid().as_raw())
-}
-
-#[cfg(not(unix))]
-fn user_id_words() -> String {
-    String::from("a person")
-}
-
-#[cfg(unix)]
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-#[cfg(not(unix))]
-fn is_root() -> bool {
-    false
 }
 
 #[cfg(test)]

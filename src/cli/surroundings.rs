@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::doctor::{FileSystem, Host};
+use crate::os;
 
 /// This machine and user.
 pub fn host() -> Host {
@@ -17,11 +18,10 @@ pub fn host() -> Host {
 }
 
 fn user() -> String {
-    let id = rustix::process::geteuid();
-    if id.is_root() {
+    if os::is_root() {
         "root".to_owned()
     } else {
-        format!("user {}", id.as_raw())
+        os::user()
     }
 }
 
@@ -67,6 +67,7 @@ pub fn around() -> Around {
 }
 
 /// Sockets of engines that exist: a rootless Docker, Docker Desktop, the usual one, Podman.
+#[cfg(unix)]
 fn sockets() -> Vec<PathBuf> {
     use std::os::unix::fs::FileTypeExt as _;
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -83,16 +84,27 @@ fn sockets() -> Vec<PathBuf> {
     places.into_iter().flatten().filter(is_socket).collect()
 }
 
+/// Engines on Windows listen at pipes, and a pipe cannot be looked at without opening it.
+#[cfg(windows)]
+fn sockets() -> Vec<PathBuf> {
+    Vec::new()
+}
+
+#[cfg(unix)]
 fn docker_group() -> Group {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let groups: Vec<u32> = rustix::process::getgroups()
-        .unwrap_or_default()
-        .into_iter()
-        .chain([rustix::process::getegid()])
-        .map(|group| group.as_raw())
-        .collect();
-    let user = rustix::process::geteuid().as_raw();
-    membership(&read("/etc/group"), &read("/etc/passwd"), user, &groups)
+    membership(
+        &read("/etc/group"),
+        &read("/etc/passwd"),
+        os::user_id(),
+        &os::groups(),
+    )
+}
+
+/// Who may open an engine's pipe is not told by files.
+#[cfg(windows)]
+fn docker_group() -> Group {
+    membership("", "", 0, &[])
 }
 
 /// By the lines of `group(5)` and `passwd(5)`.
@@ -152,8 +164,10 @@ pub fn existing(path: &Path) -> PathBuf {
 pub fn is_in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| {
-        let file = folder.join(program);
-        file.is_file() && rustix::fs::access(&file, rustix::fs::Access::EXEC_OK).is_ok()
+        let suffixes = std::iter::once("").chain(os::PROGRAM_SUFFIXES.iter().copied());
+        suffixes
+            .map(|suffix| folder.join(format!("{program}{suffix}")))
+            .any(|file| os::is_program(&file))
     })
 }
 
@@ -230,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_for_in_path() {
-        assert!(is_in_path("sh"));
+        assert!(is_in_path(if cfg!(windows) { "cmd" } else { "sh" }));
         assert!(!is_in_path("docker-credential-that-is-not-there"));
     }
 }

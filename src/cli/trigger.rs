@@ -160,6 +160,13 @@ pub fn find(app: &App, session: &Session, dir: &DirFlag, name: &NameArg) -> Resu
     let declared = reader.read(&known_jobs(session.ledger())?);
     let resolved: Result<JobName, CommandError> = app.resolve_job(name, declared.desired.jobs.keys());
     if resolved.is_err() {
+        let inactive = app.resolve_job(name, declared.desired.inactive.keys());
+        if let Some((job, profiles)) = inactive
+            .ok()
+            .and_then(|job| declared.desired.inactive.get_key_value(&job))
+        {
+            return Err(not_active(job, profiles));
+        }
         // The reason may stand there.
         talk_raw(&declared.report);
     }
@@ -167,6 +174,16 @@ pub fn find(app: &App, session: &Session, dir: &DirFlag, name: &NameArg) -> Resu
     let resolved = resolved?;
     jobs.remove(&resolved)
         .ok_or_else(|| CommandError::failed(format!("there is no job `{resolved}`")))
+}
+
+fn not_active(job: &JobName, profiles: &[String]) -> CommandError {
+    let names: Vec<String> = profiles.iter().map(|name| format!("`{name}`")).collect();
+    let noun = if names.len() == 1 { "profile" } else { "profiles" };
+    CommandError::failed(format!(
+        "job `{job}` is not active here: it belongs to {noun} {}",
+        names.join(", ")
+    ))
+    .hint("`profiles: [NAME]` in the operator's file makes it active, or `COMPOSE_PROFILES` in the `.env` beside its manifest")
 }
 
 fn declared(app: &App, session: &Session, args: &Args) -> Result<Job, CommandError> {

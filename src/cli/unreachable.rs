@@ -34,6 +34,13 @@ pub fn explain(host: &str, why: &str, around: &Around) -> CommandError {
     if host.starts_with("ssh://") {
         return error.hint("`ssh HOST docker version` must work without a question: a key instead of a password, the host's key known, docker in the path there");
     }
+    if host.starts_with("npipe://") {
+        return error.hint(if says("denied") {
+            "this user may not open the pipe: add the user to the group `docker-users`, and log in again"
+        } else {
+            "start Docker Desktop, and wait until it says that its engine runs; or name another engine with `--host`, `--context` or `DOCKER_HOST`"
+        });
+    }
     let Some(socket) = host.strip_prefix("unix://").map(PathBuf::from) else {
         return error.hint("check `--host`, `--context` or `DOCKER_HOST`, and that the engine listens there");
     };
@@ -217,6 +224,11 @@ mod tests {
         assert!(first("tcp://x:2375", "connection refused").contains("listens there"));
         assert!(first("ssh://x", "connection refused").contains("ssh HOST docker version"));
         assert!(first("unix:///x", "no common API version").contains("20.10"));
+        let pipe = "npipe:////./pipe/docker_engine";
+        assert!(first(pipe, "Access is denied. (os error 5)").contains("docker-users"));
+        assert!(
+            first(pipe, "The system cannot find the file specified.").starts_with("start Docker Desktop")
+        );
         assert!(first("tcp://x:80", "it does not speak HTTP").contains("another program"));
     }
 }

@@ -93,9 +93,10 @@ fn current(ledger: &Ledger, job: &JobName) -> Result<RunId, CommandError> {
         .find(|run| run.job == *job && run.outcome.is_none());
     match running {
         Some(run) => Ok(run.id),
-        None => newest_run(ledger, job)?
-            .map(|run| run.id)
-            .ok_or_else(|| no_run_yet(job)),
+        None => match newest_run(ledger, job)? {
+            Some(run) => Ok(run.id),
+            None => Err(no_run_yet(ledger, job)?),
+        },
     }
 }
 

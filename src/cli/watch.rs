@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::ledger::{Ledger, LedgerError, WatchLock};
 use crate::model::Removals;
+use crate::os;
 use crate::source::{Checkout, PullError, Remote, Watcher};
 use crate::watch::{self, Load, Wake, WatchError};
 
@@ -73,7 +74,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         other => of_ledger("take the watch lock", &other),
     })?;
     let checkout = match args.git {
-        Some(remote) => Some(first_pull(remote, ledger.dir()).await?),
+        Some(remote) => Some(first_pull(remote.seen_from_here(), ledger.dir()).await?),
         None => None,
     };
     let dir = match &checkout {
@@ -82,7 +83,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     };
     // A directory that is missing at the start is a mistake; one that goes missing later is held.
     Manifests::read(app, &dir)?;
-    let dir = dir.canonicalize().unwrap_or(dir);
+    let dir = os::canonicalize(&dir).unwrap_or(dir);
     ledger
         .set_directory(&dir)
         .map_err(|error| of_ledger("write to the ledger", &error))?;
@@ -304,13 +305,32 @@ pub(super) fn signals(
     Ok(())
 }
 
-#[cfg(not(unix))]
+/// Windows has no sign to read again: the folder is watched, and a repository pulled by its interval.
+#[cfg(windows)]
 pub(super) fn signals(
     wakes: mpsc::UnboundedSender<Wake>,
     _hang_up: Option<Arc<Notify>>,
 ) -> Result<(), CommandError> {
+    use tokio::signal::windows;
+    let failed = |error: std::io::Error| {
+        CommandError::failed("failed to listen for signals").caused_by(error.to_string())
+    };
+    let mut interrupt = windows::ctrl_c().map_err(failed)?;
+    let mut break_off = windows::ctrl_break().map_err(failed)?;
+    let mut close = windows::ctrl_close().map_err(failed)?;
+    let mut shutdown = windows::ctrl_shutdown().map_err(failed)?;
     tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() && wakes.send(Wake::Terminate("Ctrl-C")).is_ok() {}
+        loop {
+            let wake = tokio::select! {
+                _ = interrupt.recv() => Wake::Terminate("Ctrl-C"),
+                _ = break_off.recv() => Wake::Terminate("Ctrl-Break"),
+                _ = close.recv() => Wake::Terminate("the end of the console"),
+                _ = shutdown.recv() => Wake::Terminate("the end of the session"),
+            };
+            if wakes.send(wake).is_err() {
+                return;
+            }
+        }
     });
     Ok(())
 }

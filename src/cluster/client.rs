@@ -584,10 +584,18 @@ fn refused(status: &kube::core::Status) -> ClusterError {
             })
             .collect()
     });
+    let pause = status
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
+    let message = match pause {
+        0 => status.message.clone(),
+        seconds => format!("{}; it asks to come again in {seconds} s", status.message),
+    };
     ClusterError::Refused {
         code: status.code,
         reason: status.reason.clone(),
-        message: status.message.clone(),
+        message,
         causes: causes.unwrap_or_default(),
     }
 }
@@ -625,6 +633,17 @@ fn words(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_says_when_to_come_again() {
+        let status: kube::core::Status = serde_json::from_value(json!({
+            "status": "Failure", "code": 429, "reason": "TooManyRequests",
+            "message": "too many requests", "details": {"retryAfterSeconds": 7},
+        }))
+        .unwrap();
+        let told = refused(&status).to_string();
+        assert_eq!(told, "too many requests; it asks to come again in 7 s");
+    }
 
     #[test]
     fn a_conflict_names_field_and_manager() {

@@ -1,6 +1,7 @@
 //! All that the checks look at, seen once: plain values, and words where something failed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -143,7 +144,8 @@ pub struct Answers {
     pub name: String,
     /// Newest API version of the engine: `1.41`.
     pub api_version: String,
-    pub is_podman: bool,
+    /// Where this kind of engine is known to differ from Docker: what it does, and what follows for jobs.
+    pub differences: Vec<(&'static str, &'static str)>,
     pub rootless: bool,
     /// In the engine's words: `Docker Desktop`, `Debian GNU/Linux 12 (bookworm)`.
     pub operating_system: String,
@@ -239,11 +241,21 @@ pub struct Ledger {
     pub last_alive: Option<Timestamp>,
     /// Who holds its `watch` lock.
     pub watched_by: Option<String>,
+    /// How that `watch` was when it last said so; `None`: it has said nothing yet.
+    pub heartbeat: Option<Heartbeat>,
     /// How many jobs are declared.
     pub jobs: usize,
     pub unarmed: Vec<Unarmed>,
     /// Runs whose end nobody knows and that hold their jobs.
     pub unknown_runs: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// How long ago; `None`: before this machine was booted.
+    pub age: Option<Duration>,
+    /// What keeps jobs from being started, and since when.
+    pub trouble: Option<(Timestamp, String)>,
 }
 
 /// A job whose coming run could not be prepared.

@@ -88,11 +88,12 @@ pub(super) fn permissions(case: &Case) -> Vec<Finding> {
 pub(super) fn platform(case: &Case) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(engine) = answers(case) {
-        if engine.is_podman {
-            found.push(
-                Finding::note("Podman: the log driver `local` is refused, `gpus` and `runtime` are ignored, log times are whole seconds")
-                    .hint("`podman rmi -f` removes armed containers with their image: they are made again, but a slot due meanwhile is late"),
-            );
+        if !engine.differences.is_empty() {
+            let differs = Finding::note(format!("{} is not quite Docker:", engine.name));
+            let known = engine.differences.iter();
+            found.push(known.fold(differs, |finding, (what, so)| {
+                finding.hint(format!("{what}: {so}"))
+            }));
         }
         if engine.rootless {
             found.push(match case.host.lingers {

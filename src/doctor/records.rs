@@ -1,9 +1,11 @@
 //! Checks of what docker-scheduler keeps: its folder, its ledger, its manifests and jobs.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 
 use super::engine::answers;
-use super::{Case, FileSystem, Finding, Ledger, LedgerCase, ManifestsFound, StateFound, counted};
+use super::{Case, FileSystem, Finding, Heartbeat, Ledger, LedgerCase, ManifestsFound, StateFound, counted};
 use crate::schedule::until_words;
 
 /// A create, an image's layer or the ledger's own journal may need that much at once.
@@ -15,6 +17,8 @@ const FEW_FILES: u64 = 10_000;
 
 /// A crontab that calls `apply` each minute leaves shorter pauses; a longer one misses slots.
 const UNWATCHED: SignedDuration = SignedDuration::from_mins(10);
+/// As `health` has it.
+const STUCK: Duration = Duration::from_mins(2);
 
 pub(super) fn disk(case: &Case) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -168,7 +172,7 @@ pub(super) fn watch(case: &Case) -> Vec<Finding> {
         return without(case);
     };
     if let Some(who) = &ledger.watched_by {
-        return vec![Finding::ok(format!("{who} watches"))];
+        return vec![watched(case, who, ledger.heartbeat.as_ref())];
     }
     let advice = "run `docker-scheduler watch` as a service, or `apply` from cron each minute";
     let Some(last) = ledger.last_alive else {
@@ -181,6 +185,27 @@ pub(super) fn watch(case: &Case) -> Vec<Finding> {
         ))];
     }
     vec![Finding::warning(format!("nobody watches; a scheduler last looked {ago} ago")).hint(advice)]
+}
+
+fn watched(case: &Case, who: &str, heartbeat: Option<&Heartbeat>) -> Finding {
+    let Some(heartbeat) = heartbeat else {
+        return Finding::ok(format!("{who} watches; it has just been started"));
+    };
+    let silent = match heartbeat.age {
+        Some(age) if age <= STUCK => None,
+        Some(age) => Some(format!("for {} seconds", age.as_secs())),
+        None => Some("since the machine was booted".to_owned()),
+    };
+    match (silent, &heartbeat.trouble) {
+        (Some(silent), _) => Finding::error(format!("{who} watches, and has not stirred {silent}"))
+            .hint("end it and start it again: runs that are under way go on. The systemd unit's watchdog does that by itself"),
+        (None, Some((since, why))) => Finding::error(format!(
+            "{who} watches, and has started nothing for {}: {why}",
+            until_words(*since, case.now.max(*since))
+        ))
+        .hint("it goes on by itself once that is mended; slots that pass meanwhile end as `missed_fires` says"),
+        (None, None) => Finding::ok(format!("{who} watches")),
+    }
 }
 
 pub(super) fn manifests(case: &Case) -> Vec<Finding> {

@@ -1,6 +1,7 @@
 //! Each check on a set-up that is well, and on one that is not.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -216,7 +217,14 @@ fn platforms_that_differ_are_named() {
         assert_eq!(found.len(), 1, "{found:?}");
         found[0].clone()
     };
-    assert!(notes(|case| engine(case).is_podman = true).starts_with("platform note: Podman"));
+    let podman = notes(|case| {
+        engine(case).name = "podman 4.3.1".into();
+        engine(case).differences = vec![("log times are whole seconds", "`logs --since` is as coarse")];
+    });
+    assert!(
+        podman.starts_with("platform note: podman 4.3.1 is not quite Docker:"),
+        "{podman}"
+    );
     assert!(notes(|case| engine(case).rootless = true).starts_with("platform note: a rootless engine"));
     let desktop = notes(|case| engine(case).operating_system = "Docker Desktop".into());
     assert!(desktop.starts_with("platform note: Docker Desktop"), "{desktop}");
@@ -407,6 +415,30 @@ fn nobody_watches() {
             ledger(case).last_alive = None;
         },
         &["watch warning: nobody watches, and nobody ever has"],
+    );
+}
+
+#[test]
+fn a_watch_that_is_there_may_still_start_nothing() {
+    let beat = |case: &mut Case, age: Option<u64>, trouble: Option<&str>| {
+        ledger(case).heartbeat = Some(Heartbeat {
+            age: age.map(Duration::from_secs),
+            trouble: trouble.map(|why| ("2026-11-23T01:20:00Z".parse().unwrap(), why.to_owned())),
+        });
+    };
+    check(|case| beat(case, Some(20), None), &[]);
+    check(|case| beat(case, Some(120), None), &[]);
+    check(
+        |case| beat(case, Some(121), None),
+        &["watch error: process 7 watches, and has not stirred for 121 seconds"],
+    );
+    check(
+        |case| beat(case, None, Some("the engine is away")),
+        &["watch error: process 7 watches, and has not stirred since the machine was booted"],
+    );
+    check(
+        |case| beat(case, Some(1), Some("the engine is away")),
+        &["watch error: process 7 watches, and has started nothing for 10m: the engine is away"],
     );
 }
 

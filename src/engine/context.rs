@@ -70,6 +70,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// A local pipe, with no registry logins.
+    #[cfg(windows)]
+    #[must_use]
+    pub fn named_pipe(name: &str) -> Endpoint {
+        Endpoint {
+            host: format!("npipe://{}", name.replace('\\', "/")),
+            transport: Transport::NamedPipe(name.to_owned()),
+            source: Source::HostFlag,
+            config_dir: None,
+        }
+    }
+
     /// A local socket, with no registry logins.
     #[must_use]
     pub fn unix(path: impl Into<PathBuf>) -> Endpoint {
@@ -383,6 +395,9 @@ fn parse_host(host: &str, tls: Option<Certificates>) -> Result<(Transport, Strin
         None => ("tcp", host),
     };
     match scheme {
+        "unix" if cfg!(windows) => Err(bad(
+            "Unix sockets of engines are not reached from Windows; Docker Desktop listens at `npipe:////./pipe/docker_engine`",
+        )),
         "unix" => {
             let path = if rest.is_empty() {
                 "/var/run/docker.sock"
@@ -394,16 +409,25 @@ fn parse_host(host: &str, tls: Option<Certificates>) -> Result<(Transport, Strin
             }
             Ok((Transport::Unix(PathBuf::from(path)), format!("unix://{path}")))
         }
-        "npipe" if cfg!(windows) => Ok((Transport::NamedPipe(rest.to_owned()), host.to_owned())),
+        "npipe" if cfg!(windows) => {
+            let pipe = if rest.is_empty() {
+                "//./pipe/docker_engine"
+            } else {
+                rest
+            };
+            Ok((Transport::NamedPipe(pipe.to_owned()), format!("npipe://{pipe}")))
+        }
         "npipe" => Err(bad("named pipes exist on Windows only")),
         "tcp" | "http" => tcp_transport(scheme, rest, tls).map_err(|why| bad(&why)),
         "https" => tcp_transport(scheme, rest, Some(tls.unwrap_or_default())).map_err(|why| bad(&why)),
         "ssh" => remote(rest)
             .map(|remote| (Transport::Ssh(remote), host.to_owned()))
             .map_err(bad),
-        _ => Err(bad(
-            "expected `unix://`, `tcp://`, `http://`, `https://` or `ssh://`",
-        )),
+        _ => Err(bad(if cfg!(windows) {
+            "expected `npipe://`, `tcp://`, `http://`, `https://` or `ssh://`"
+        } else {
+            "expected `unix://`, `tcp://`, `http://`, `https://` or `ssh://`"
+        })),
     }
 }
 

@@ -82,6 +82,23 @@ impl EngineError {
         }
     }
 
+    /// The same with other words, where they may quote what was asked for.
+    #[must_use]
+    pub fn reworded(self, change: impl Fn(&str) -> String) -> EngineError {
+        match self {
+            EngineError::Refused { status, message } => EngineError::Refused {
+                status,
+                message: change(&message),
+            },
+            EngineError::Invalid(words) => EngineError::Invalid(change(&words)),
+            EngineError::Registry(words) => EngineError::Registry(change(&words)),
+            // They tell of the connection.
+            other @ (EngineError::Unreachable { .. }
+            | EngineError::Unanswered { .. }
+            | EngineError::Undecodable { .. }) => other,
+        }
+    }
+
     /// Whether the engine itself is away, so that nothing else can be asked now either.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {

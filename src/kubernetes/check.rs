@@ -246,6 +246,7 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         resources,
         presence,
         files,
+        sensitive: _, // of records and messages
         kubernetes,
     } = spec;
     found.none(

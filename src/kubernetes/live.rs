@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::{DayMatch, Instance, JobName, Origin, Trigger};
+use crate::model::{ContainerSpec, DayMatch, Instance, JobName, Origin, Trigger};
 
 /// The field manager of everything that manifests say.
 pub const MANAGER: &str = "docker-scheduler";
@@ -210,6 +210,17 @@ pub(super) struct Difference {
     pub path: String,
     pub before: Option<String>,
     pub after: Option<String>,
+}
+
+impl Difference {
+    /// A value that is sensitive today was so before.
+    pub fn conceal(&mut self, spec: &ContainerSpec) {
+        let shown = self.after.as_deref().map(|after| spec.conceal(after));
+        if shown != self.after {
+            self.after = shown;
+            self.before = self.before.take().map(|_| "(masked)".to_owned());
+        }
+    }
 }
 
 /// What differs, in the order of paths. Values of a Secret are not shown.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::{Desired, Instance, Job, JobName, Origin, Removals, Slot, Trigger};
+use crate::model::{ContainerSpec, Desired, Instance, Job, JobName, Origin, Removals, Slot, Trigger};
 use crate::plan::{Entry, NextFire, WAIT, image_edit, lay_out, times};
 use crate::schedule::{Note, Schedule};
 
@@ -372,7 +372,7 @@ pub fn plan(desired: &Desired, seen: &Seen, instance: &Instance, now: Timestamp)
         steps: Vec::new(),
         waiting: Vec::new(),
         unchanged: Vec::new(),
-        inactive: desired.inactive.iter().cloned().collect(),
+        inactive: desired.inactive.keys().cloned().collect(),
         refused: Vec::new(),
     };
     let mut there: BTreeMap<JobName, Vec<&Value>> = BTreeMap::new();
@@ -447,7 +447,10 @@ fn declared(job: &Job, live: &[&Value], seen: &Seen, now: Timestamp, out: &mut P
     let deleted = without_read(&job.name, obsolete.copied(), seen, out);
     // What the controller itself started is in its CronJob's status, what a person started is not.
     let is_active = seen.active.contains(&job.name);
-    let changed: Vec<Changed<'_>> = asked.iter().filter_map(|asked| Changed::of(asked)).collect();
+    let changed: Vec<Changed<'_>> = asked
+        .iter()
+        .filter_map(|asked| Changed::of(asked, &job.container))
+        .collect();
     if changed.is_empty() && deleted.is_empty() {
         out.unchanged.push(job.name.clone());
         return;
@@ -543,11 +546,12 @@ struct Changed<'a> {
 }
 
 impl Changed<'_> {
-    fn of(asked: &Asked) -> Option<Changed<'_>> {
+    fn of<'o>(asked: &'o Asked, spec: &ContainerSpec) -> Option<Changed<'o>> {
         let Answer::Accepted { object, over } = &asked.answer else {
             return None;
         };
-        let differences = differences(asked.live.as_ref(), object);
+        let mut differences = differences(asked.live.as_ref(), object);
+        differences.iter_mut().for_each(|found| found.conceal(spec));
         (!differences.is_empty()).then_some(Changed {
             asked,
             differences,

@@ -82,6 +82,7 @@ pub(super) fn pod(job: &Job, private: &Private) -> Value {
         presence,
         files: _, // with the mounts
         kubernetes: _,
+        sensitive: _, // of records and messages
     } = spec;
     let mut container = Part::default();
     container.set("name", Some(json!(dns(job.name.job()))));

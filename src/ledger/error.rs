@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use crate::os;
+
 /// Reads after "failed to …: ". Whatever it is, nothing of the failed call was written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -109,13 +111,13 @@ impl Fault {
 /// What the file system itself says, where that explains a refusal.
 fn of_file_system(path: &Path) -> Option<LedgerError> {
     let folder = path.parent()?;
-    let found = rustix::fs::statvfs(folder).ok()?;
-    if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+    let found = os::space(folder)?;
+    if found.is_read_only {
         let source = io::ErrorKind::ReadOnlyFilesystem.into();
         let path = path.to_owned();
         return Some(LedgerError::Io { path, source });
     }
-    let full = found.f_bavail == 0 || (found.f_files > 0 && found.f_favail == 0);
+    let full = found.free_bytes == 0 || found.free_files == Some(0);
     full.then(|| LedgerError::Full(format!("the file system of `{}` is full", folder.display())))
 }
 

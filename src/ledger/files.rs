@@ -1,9 +1,10 @@
 //! The ledger's folder: who may read it, and the key that masks sensitive values.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use crate::os;
 
 use super::error::{LedgerError, Result};
 
@@ -17,41 +18,12 @@ pub(super) type Key = [u8; 32];
 
 /// Makes a folder (and its parents) that nobody else can read; an existing one is tightened.
 pub(super) fn private_dir(dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(LedgerError::io(dir))?;
-    let mode = fs::metadata(dir)
-        .map_err(LedgerError::io(dir))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(LedgerError::io(dir))?;
-    }
-    Ok(())
+    os::private_dir(dir).map_err(LedgerError::io(dir))
 }
 
 /// Makes a file that nobody else can read, if it is not there; an existing one keeps its content.
 pub(super) fn private_file(path: &Path) -> Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(LedgerError::io(path))?;
-    let mode = file
-        .metadata()
-        .map_err(LedgerError::io(path))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        file.set_permissions(Permissions::from_mode(0o600))
-            .map_err(LedgerError::io(path))?;
-    }
-    Ok(file)
+    os::private_file(path).map_err(LedgerError::io(path))
 }
 
 /// Makes an empty database that nobody else can read, if there is none.
@@ -64,42 +36,25 @@ pub(super) fn empty_database(dir: &Path, path: &Path) -> Result<()> {
         drop(private_file(&draft)?);
         publish(&draft, path)?;
     }
-    let mode = fs::metadata(path)
-        .map_err(LedgerError::io(path))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(LedgerError::io(path))?;
-    }
-    Ok(())
+    os::keep_private(path).map_err(LedgerError::io(path))
 }
 
 /// Whether this user may read and write a file, without opening it (see [`empty_database`]).
 pub(super) fn check_access(path: &Path) -> Result<()> {
-    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
-    rustix::fs::access(path, access).map_err(|errno| LedgerError::io(path)(errno.into()))
+    os::check_access(path).map_err(LedgerError::io(path))
 }
 
 fn draft_of(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.{}", uuid::Uuid::new_v4().simple()))
 }
 
-/// Gives a finished file its name. A link never replaces: of two processes at their first open, the
-/// slower one takes the other's file. And a crash on the way leaves a draft, never half a file.
 fn publish(draft: &Path, path: &Path) -> Result<()> {
-    let linked = match fs::hard_link(draft, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(LedgerError::io(path)(error)),
-        _ => Ok(()),
-    };
-    let removed = fs::remove_file(draft).map_err(LedgerError::io(draft));
-    linked.and(removed)
+    os::publish(draft, path).map_err(LedgerError::io(path))
 }
 
 /// Makes the names in a folder durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(LedgerError::io(dir))
+    os::sync_dir(dir).map_err(LedgerError::io(dir))
 }
 
 /// The key of an existing ledger.
@@ -128,10 +83,7 @@ pub(super) fn read_or_make_key(dir: &Path) -> Result<Key> {
 
 fn make_key(dir: &Path, path: &Path) -> Result<()> {
     let mut key: Key = [0; 32];
-    let random = Path::new("/dev/urandom");
-    File::open(random)
-        .and_then(|mut file| file.read_exact(&mut key))
-        .map_err(LedgerError::io(random))?;
+    getrandom::fill(&mut key).map_err(|error| LedgerError::io(path)(io::Error::other(error)))?;
     let draft = draft_of(dir, KEY);
     let mut file = private_file(&draft)?;
     file.write_all(&key)

@@ -6,12 +6,13 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::os;
 
 use super::error::{LedgerError, Result};
 
@@ -42,12 +43,7 @@ impl Heartbeat {
         let draft = dir.join(format!("{FILE}.new"));
         let text = serde_json::to_vec(self).map_err(io::Error::from);
         text.and_then(|text| {
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
+            let mut file = os::draft(&draft)?;
             file.write_all(&text)
         })
         .and_then(|()| fs::rename(&draft, &path))

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params_from_iter};
 
-use crate::model::{JobName, Outcome, Run, RunId, Within};
+use crate::model::{ContainerSpec, JobName, Outcome, Run, RunId, Within};
 
 use super::Ledger;
 use super::error::{Fault, Result};
@@ -154,6 +154,16 @@ impl Ledger {
                 .query_row([run], |row| row.get(0))
                 .optional()?)
         })
+    }
+
+    /// Whether the engine's words about a run's output may quote a value that is masked here.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn masks_logging(&self, run: &RunId) -> Result<bool> {
+        let spec = self.spec_of(run)?;
+        let spec = spec.and_then(|text| serde_json::from_str::<ContainerSpec>(&text).ok());
+        Ok(spec.is_some_and(|spec| spec.masks_logging()))
     }
 
     /// # Errors

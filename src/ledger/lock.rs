@@ -8,6 +8,8 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::os;
+
 use super::error::{LedgerError, Result};
 use super::files;
 
@@ -76,10 +78,14 @@ fn write_pid(file: &mut File) -> io::Result<()> {
 fn describe(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.rewind()?;
-    file.take(64).read_to_string(&mut text)?;
+    match file.take(64).read_to_string(&mut text) {
+        // Windows lets nobody read what another process has locked.
+        Err(error) if os::is_locked(&error) => {}
+        read => drop(read?),
+    }
     Ok(match text.trim().parse::<u32>() {
         Ok(pid) => format!("process {pid}"),
-        // Its holder has the lock and has not yet written its name.
+        // Its holder has the lock and has not yet written its name, or it cannot be read.
         Err(_) => "another process".to_owned(),
     })
 }

@@ -4,9 +4,8 @@
 //! (`o`, `e`), and the bytes as they were. A capital letter marks a last line without a newline.
 //! What is written there, and when, is the affair of `apply`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,6 +13,8 @@ use jiff::Timestamp;
 use crate::model::RunId;
 
 use super::{Ledger, files};
+
+use crate::os;
 
 impl Ledger {
     /// The file of a run's log; it exists once its log was captured.
@@ -69,12 +70,7 @@ impl LogWriter {
     /// When the file cannot be made.
     pub fn create(path: &Path) -> io::Result<LogWriter> {
         let partial = path.with_extension("partial");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
+        let file = os::draft(&partial)?;
         Ok(LogWriter {
             path: path.to_owned(),
             partial,

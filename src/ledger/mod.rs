@@ -38,10 +38,7 @@ mod sql;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,7 +48,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use sha2::Sha256;
 
-use crate::model::{Gap, ImageRef, JobName, JobRecord, Run, Text};
+use crate::model::{Gap, ImageRef, JobName, JobRecord, Pulls, Run, Text};
+use crate::os;
 
 use error::Fault;
 use point::{Side, Tap, Write};
@@ -174,7 +172,7 @@ impl Ledger {
         let found = std::fs::metadata(&database).map_err(LedgerError::io(&database))?;
         Ok(Ledger {
             dir: dir.to_owned(),
-            file: (found.dev(), found.ino()),
+            file: os::file_id(&found),
             database,
             id,
             key,
@@ -279,9 +277,10 @@ impl Ledger {
     pub fn directory(&self) -> Result<Option<PathBuf>> {
         let text = self.read(|tx| meta(tx, "directory"))?;
         text.map(|text| {
-            hex::decode(&text)
-                .map(|bytes| PathBuf::from(OsString::from_vec(bytes)))
-                .map_err(|error| self.damaged(format!("its directory `{text}`: {error}")))
+            let bytes = hex::decode(&text).ok();
+            bytes
+                .and_then(os::path_from_bytes)
+                .ok_or_else(|| self.damaged(format!("its directory `{text}` is no path")))
         })
         .transpose()
     }
@@ -290,7 +289,7 @@ impl Ledger {
     /// When the database cannot be written.
     pub fn set_directory(&self, dir: &Path) -> Result<()> {
         // A path need not be text.
-        let bytes = hex::encode(dir.as_os_str().as_bytes());
+        let bytes = hex::encode(os::path_bytes(dir));
         self.write(Write::SetDirectory, |tx| set_meta(tx, "directory", &bytes))
     }
 
@@ -307,11 +306,47 @@ impl Ledger {
         .transpose()
     }
 
+    /// When each of these images was pulled last by us; one that never was is left out.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn pulls(&self, images: &BTreeSet<ImageRef>) -> Result<BTreeMap<ImageRef, Pulls>> {
+        let texts = self.read(|tx| {
+            let mut texts = Vec::new();
+            for image in images {
+                let succeeded = meta(tx, &format!("pulled {image}"))?;
+                texts.push((image, succeeded, meta(tx, &format!("pull failed {image}"))?));
+            }
+            Ok(texts)
+        })?;
+        let read = |image: &ImageRef, text: Option<String>| {
+            text.map(|text| {
+                text.parse::<Timestamp>()
+                    .map_err(|error| self.damaged(format!("the last pull of {image}, `{text}`: {error}")))
+            })
+            .transpose()
+        };
+        let mut found = BTreeMap::new();
+        for (image, succeeded, failed) in texts {
+            let pulls = Pulls {
+                succeeded: read(image, succeeded)?,
+                failed: read(image, failed)?,
+            };
+            if pulls != Pulls::default() {
+                found.insert(image.clone(), pulls);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What came of a pull, once it is over.
+    ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn note_pull(&self, image: &ImageRef, at: Timestamp) -> Result<()> {
+    pub fn note_pull(&self, image: &ImageRef, at: Timestamp, succeeded: bool) -> Result<()> {
+        let word = if succeeded { "pulled" } else { "pull failed" };
         self.write(Write::Pulled, |tx| {
-            set_meta(tx, &format!("pulled {image}"), &at.to_string())
+            set_meta(tx, &format!("{word} {image}"), &at.to_string())
         })
     }
 
@@ -411,7 +446,7 @@ impl Ledger {
     /// a ledger allows no start.
     fn check_in_place(&self) -> Result<()> {
         match std::fs::metadata(&self.database) {
-            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(found) if os::file_id(&found) == self.file => Ok(()),
             Ok(_) => Err(self.damaged("it was replaced while it was open".to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(self.damaged("it was deleted while it was open".to_owned()))
@@ -459,13 +494,11 @@ fn connect_read_only(dir: &Path, database: &Path) -> Result<Connection> {
         Ok(log) if log.len() > 0 => "mode=ro",
         _ => "immutable=1",
     };
-    let path: String = database
-        .as_os_str()
-        .as_bytes()
+    let path: String = os::address_bytes(database)
         .iter()
         .fold(String::new(), |mut path, byte| {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b':' => {
                     path.push(char::from(*byte))
                 }
                 other => path.push_str(&format!("%{other:02X}")),

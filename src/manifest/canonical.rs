@@ -67,6 +67,42 @@ impl Document<'_> {
     }
 }
 
+impl Document<'_> {
+    /// The keys of a job that hold, or name, something from outside of the file.
+    pub fn sensitive_keys<'j>(&self, job: &'j Entry, used: &Used) -> BTreeSet<&'j str> {
+        let Value::Map(entries) = &job.value.value else {
+            return BTreeSet::new();
+        };
+        let own = entries.iter().filter(|entry| entry.value.is_sensitive());
+        let mut keys: BTreeSet<&str> = own.map(|entry| entry.key.text.as_str()).collect();
+        let names = |section: Option<&Node>, name: &str| {
+            section
+                .and_then(|section| section.get(name))
+                .is_some_and(|entry| entry.value.is_sensitive())
+        };
+        if used.volumes.iter().any(|name| names(self.volumes, name)) {
+            keys.insert("volumes");
+        }
+        if used.networks.iter().any(|name| names(self.networks, name)) {
+            keys.insert("networks");
+        }
+        for (of, name) in &used.files {
+            let section = if *of == "secrets" {
+                self.secrets
+            } else {
+                self.configs
+            };
+            if names(section, name) {
+                keys.insert(*of);
+            }
+        }
+        if self.extension.is_some_and(Node::is_sensitive) {
+            keys.insert("x-scheduler");
+        }
+        keys
+    }
+}
+
 fn key(entry: &Entry) -> Yaml {
     Yaml::String(entry.key.text.clone())
 }

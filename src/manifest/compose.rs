@@ -14,6 +14,7 @@ use crate::policy::Refusal;
 use crate::schedule;
 
 use super::canonical::Used;
+use super::depends;
 use super::diagnostic::{Sink, code};
 use super::environment::{self, pairs, text_of};
 use super::extension::{ExecKey, NamedTarget};
@@ -54,7 +55,8 @@ pub(crate) struct Declared {
     pub networks: BTreeMap<String, Resource>,
     pub secrets: BTreeMap<String, files::Declaration>,
     pub configs: BTreeMap<String, files::Declaration>,
-    pub has_services: bool,
+    /// `None`: this file has none.
+    pub services: Option<BTreeSet<String>>,
 }
 
 impl Declared {
@@ -237,6 +239,7 @@ fn key(scope: &mut Scope<'_, '_>, entry: &Entry, spec: &mut ContainerSpec) {
         "extra_hosts" => spec.extra_hosts = network::extra_hosts(sink, value),
         "ulimits" => spec.ulimits = ulimits(sink, value),
         "cap_drop" => spec.cap_drop = values::text_list(sink, value, name),
+        "depends_on" => depends::depends_on(scope, key, value),
         "platform" => spec.platform = platform(sink, value),
         "stdin_open" => spec.stdin_open = flag(sink, value, name).unwrap_or(false),
         "annotations" => spec.annotations = annotations(sink, value),
@@ -397,6 +400,9 @@ fn labels(sink: &mut Sink<'_>, node: &Node) -> BTreeMap<String, Text> {
             sink.error(code::VALUE, at, "a label without a name");
         } else if pair.name.starts_with("docker-scheduler.") {
             let message = format!("label `{shown}` is reserved: the scheduler knows its containers by it");
+            sink.error(code::NAME, at, message);
+        } else if pair.name.starts_with("com.docker.job.") {
+            let message = format!("label `{shown}` is reserved: the engine knows its own jobs by it");
             sink.error(code::NAME, at, message);
         } else if pair.name.starts_with("com.docker.compose.") {
             let message = format!("label `{shown}` would make Compose remove this container");

@@ -2,7 +2,10 @@
 //!
 //! How a diagnostic looks on a terminal is `caret`'s affair.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+
+use crate::model::conceal;
 
 /// The short, stable name of each kind of finding: the `code` of `validate --format json`.
 pub(crate) mod code {
@@ -216,6 +219,24 @@ impl<'f> Sink<'f> {
 
     pub fn source(&self, span: Range<usize>) -> &'f str {
         self.text.get(span).unwrap_or_default()
+    }
+
+    /// No message quotes one of these values, whoever wrote it.
+    pub fn conceal(&mut self, given: &BTreeSet<String>) {
+        if given.is_empty() {
+            return;
+        }
+        for diagnostic in &mut self.found {
+            let Diagnostic {
+                message, label, help, ..
+            } = diagnostic;
+            for words in [Some(message), label.as_mut(), help.as_mut()]
+                .into_iter()
+                .flatten()
+            {
+                *words = conceal(words, given.iter().map(String::as_str));
+            }
+        }
     }
 
     /// In the order of the text, each once: an anchored value is lowered at each of its aliases.

@@ -23,7 +23,7 @@ pub(crate) struct Read {
     /// Each with the diagnostic that tells where it stands, should another file declare it too.
     pub jobs: Vec<(Job, Diagnostic)>,
     /// Of these, those whose profiles are not active.
-    pub inactive: BTreeSet<JobName>,
+    pub inactive: BTreeMap<JobName, Vec<String>>,
     pub diagnostics: Vec<Diagnostic>,
     /// Folders with manifests that its jobs asked to write to, and were refused.
     pub refused_folders: Vec<PathBuf>,
@@ -40,6 +40,7 @@ pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, 
         }
     };
     let mut sink = Sink::new(&manifest.path, text);
+    let mut given = BTreeSet::new();
     if let Some(root) = yaml::parse(text, &mut sink) {
         let mut variables = Variables::new(&settings.interpolate, &settings.set_but_unlisted);
         if root.get("jobs").is_some() {
@@ -56,7 +57,9 @@ pub(crate) fn read(manifest: &ManifestFile, files: &Files, settings: &Settings, 
             inactive: &mut out.inactive,
         };
         out.jobs = reader.top(&root);
+        given = reader.variables.given();
     }
+    sink.conceal(&given);
     out.diagnostics.extend(sink.finish());
     out
 }
@@ -96,6 +99,14 @@ fn read_dot_env(manifest: &ManifestFile, variables: &mut Variables<'_>) -> Vec<D
     }
 }
 
+/// The keys of a mapping, whatever stands under them.
+fn names_of(node: &Node) -> BTreeSet<String> {
+    match &node.value {
+        yaml::Value::Map(entries) => entries.iter().map(|entry| entry.key.text.clone()).collect(),
+        yaml::Value::Scalar(_) | yaml::Value::Seq(_) => BTreeSet::new(),
+    }
+}
+
 struct Reader<'a, 'f> {
     sink: &'a mut Sink<'f>,
     variables: Variables<'a>,
@@ -104,7 +115,7 @@ struct Reader<'a, 'f> {
     settings: &'a Settings,
     wants: &'a mut Wants,
     refused_folders: &'a mut Vec<PathBuf>,
-    inactive: &'a mut BTreeSet<JobName>,
+    inactive: &'a mut BTreeMap<JobName, Vec<String>>,
 }
 
 impl Reader<'_, '_> {
@@ -155,7 +166,7 @@ impl Reader<'_, '_> {
             networks: self.resources(networks.as_ref(), Kind::Network, &project, has_services),
             secrets: files::declarations(self.sink, secrets.as_ref(), FileKind::Secret, has_services),
             configs: files::declarations(self.sink, configs.as_ref(), FileKind::Config, has_services),
-            has_services,
+            services: root.get("services").map(|entry| names_of(&entry.value)),
         };
         let document = canonical::Document {
             project: &project,
@@ -243,18 +254,20 @@ impl Reader<'_, '_> {
             None => compose::container(&mut scope, entry),
         };
         let used = std::mem::take(&mut scope.used);
-        let is_active = self.is_active(entry);
+        let inactive = self.inactive_profiles(entry);
         let (name, triggers, mut container) = (name?, triggers?, container?);
         if own.exec.is_none() && own.reuse.or(defaults.reuse) == Some(true) {
             container.place = Place::Reuse;
         }
-        if !is_active {
-            self.inactive.insert(name.clone());
+        if let Some(profiles) = inactive {
+            self.inactive.insert(name.clone(), profiles);
         }
         if let Some(placement) = own.placement.clone().or_else(|| defaults.placement.clone()) {
             container.placement = placement;
         }
         container.kubernetes.host_path = own.host_path.or(defaults.host_path) == Some(true);
+        let keys = document.sensitive_keys(entry, &used);
+        container.remember(&keys, &self.variables.given());
         let line = self.sink.line_of(entry.key.span.start);
         let job = Job {
             name,
@@ -271,11 +284,9 @@ impl Reader<'_, '_> {
         Some((job, self.place(entry)))
     }
 
-    /// Whether a job is wanted: it has no profiles, or one of them is active.
-    fn is_active(&mut self, job: &Entry) -> bool {
-        let Some(entry) = job.value.get("profiles") else {
-            return true;
-        };
+    /// The profiles of a job that is not wanted; `None` when it has none, or one of them is active.
+    fn inactive_profiles(&mut self, job: &Entry) -> Option<Vec<String>> {
+        let entry = job.value.get("profiles")?;
         let own = values::text_list(self.sink, &entry.value, "profiles");
         let named = self.variables.get("COMPOSE_PROFILES").map(|(names, _)| names);
         let active: BTreeSet<&str> = named
@@ -284,7 +295,9 @@ impl Reader<'_, '_> {
             .map(str::trim)
             .chain(self.settings.profiles.iter().map(String::as_str))
             .collect();
-        own.is_empty() || active.contains("*") || own.iter().any(|name| active.contains(name.as_str()))
+        let is_active =
+            own.is_empty() || active.contains("*") || own.iter().any(|name| active.contains(name.as_str()));
+        (!is_active).then_some(own)
     }
 
     /// The diagnostic for a job that another file declares too; its message is made when that is known.

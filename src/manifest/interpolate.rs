@@ -4,7 +4,7 @@
 //! from the rest of the scheduler's environment: a writer of manifests must not read the daemon's
 //! secrets. A text that holds such a value is marked sensitive.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -27,6 +27,8 @@ pub(crate) struct Variables<'a> {
     /// `COMPOSE_PROJECT_NAME`, no secret.
     pub project: Option<String>,
     budget: Cell<usize>,
+    /// Every sensitive value that was put into a text of this file.
+    given: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Variables<'a> {
@@ -38,6 +40,7 @@ impl<'a> Variables<'a> {
             unlisted,
             project: None,
             budget: Cell::new(MAX_OUTPUT),
+            given: RefCell::default(),
         }
     }
 
@@ -50,6 +53,7 @@ impl<'a> Variables<'a> {
             unlisted: self.unlisted,
             project: self.project.clone(),
             budget: Cell::new(self.budget.get()),
+            given: RefCell::default(),
         }
     }
 
@@ -58,6 +62,11 @@ impl<'a> Variables<'a> {
         let left = self.budget.get().checked_sub(bytes);
         self.budget.set(left.unwrap_or(0));
         left.is_some()
+    }
+
+    /// Every sensitive value that was put into a text of this file so far.
+    pub fn given(&self) -> BTreeSet<String> {
+        self.given.borrow().clone()
     }
 
     /// The value, and whether it is sensitive.
@@ -233,6 +242,9 @@ fn push(value: Replaced, out: &mut Replaced, at: usize, variables: &Variables<'_
     }
     out.text.push_str(&value.text);
     out.sensitive |= value.sensitive;
+    if value.sensitive && !value.text.is_empty() {
+        variables.given.borrow_mut().insert(value.text);
+    }
 }
 
 fn issue(issues: &mut Vec<Issue>, at: Range<usize>, what: What) {

@@ -12,6 +12,7 @@
 mod canonical;
 mod caret;
 mod compose;
+mod depends;
 mod diagnostic;
 mod dotenv;
 mod environment;
@@ -57,6 +58,7 @@ pub use caret::{closing_line, pictures, render};
 use diagnostic::code;
 pub use diagnostic::{Diagnostic, Severity};
 pub use host::HostPaths;
+pub use mounts::{is_path, volume_parts};
 pub use point::at_key;
 pub use schema::json_schema;
 
@@ -231,11 +233,13 @@ pub fn load(input: &Files, settings: &Settings) -> Loaded {
             outcome.jobs = kept.iter().map(|job| job.name.clone()).collect();
             let (inactive, active): (Vec<Job>, Vec<Job>) = kept
                 .into_iter()
-                .partition(|job| reads[at].inactive.contains(&job.name));
+                .partition(|job| reads[at].inactive.contains_key(&job.name));
             let named = active.into_iter().map(|job| (job.name.clone(), job));
             loaded.desired.jobs.extend(named);
-            let names = inactive.into_iter().map(|job| job.name);
-            loaded.desired.inactive.extend(names);
+            let profiles = std::mem::take(&mut reads[at].inactive);
+            let names: BTreeSet<JobName> = inactive.into_iter().map(|job| job.name).collect();
+            let inactive = profiles.into_iter().filter(|(name, _)| names.contains(name));
+            loaded.desired.inactive.extend(inactive);
         }
         loaded.files.insert(manifest.path.clone(), outcome);
     }

@@ -29,7 +29,7 @@ pub(crate) fn volumes(scope: &mut Scope<'_, '_>, node: &Node) -> Vec<Mount> {
 /// `[SOURCE:]TARGET[:MODE]`
 fn short(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
     let text = filled_text(scope.sink, node, "volumes[]")?;
-    let parts: Vec<&str> = text.split(':').collect();
+    let parts = volume_parts(&text, cfg!(windows));
     let (source, target_path, mode) = match parts.as_slice() {
         [target] => (None, *target, ""),
         [source, target] => (Some(*source), *target, ""),
@@ -66,7 +66,7 @@ fn short(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
         }
     }
     let kind = match source {
-        Some(source) if source.starts_with(['/', '.', '~']) => MountKind::Bind {
+        Some(source) if is_path(source, cfg!(windows)) => MountKind::Bind {
             source: bind_source(scope, node, source, read_only, "volumes")?,
             create_host_path: true,
         },
@@ -82,6 +82,32 @@ fn short(scope: &mut Scope<'_, '_>, node: &Node) -> Option<Mount> {
         target,
         read_only,
     })
+}
+
+/// The parts of `SOURCE:TARGET:MODE`; on Windows the colon of a drive is none between two of them.
+#[must_use]
+pub fn volume_parts(text: &str, windows: bool) -> Vec<&str> {
+    let Some(path) = drive(text).filter(|_| windows) else {
+        return text.split(':').collect();
+    };
+    let end = path
+        .find(':')
+        .map_or(text.len(), |at| text.len() - path.len() + at);
+    let (source, rest) = text.split_at(end);
+    std::iter::once(source).chain(rest.split(':').skip(1)).collect()
+}
+
+/// Whether the source of a volume is a path, and not a volume's name.
+#[must_use]
+pub fn is_path(source: &str, windows: bool) -> bool {
+    source.starts_with(['/', '.', '~']) || (windows && (source.starts_with('\\') || drive(source).is_some()))
+}
+
+/// What follows `C:`, where that begins a path.
+fn drive(text: &str) -> Option<&str> {
+    let (letter, rest) = text.split_once(':')?;
+    let is_letter = letter.len() == 1 && letter.chars().all(|c| c.is_ascii_alphabetic());
+    (is_letter && rest.starts_with(['/', '\\'])).then_some(rest)
 }
 
 /// The keys of a long-form volume.
@@ -312,8 +338,8 @@ fn clean(path: &Path) -> PathBuf {
 
 /// A place in the container. Two mounts at one are refused by the engine, at 02:30.
 pub(crate) fn target(scope: &mut Scope<'_, '_>, node: &Node, text: &str) -> Option<String> {
-    let path = clean(Path::new(text));
-    if !text.starts_with('/') || path == Path::new("/") {
+    let target = in_container(text);
+    if !text.starts_with('/') || target == "/" {
         scope.sink.error(
             code::VALUE,
             node.span.clone(),
@@ -321,7 +347,6 @@ pub(crate) fn target(scope: &mut Scope<'_, '_>, node: &Node, text: &str) -> Opti
         );
         return None;
     }
-    let target = path.to_string_lossy().into_owned();
     if !scope.targets.insert(target.clone()) {
         let shown = if is_sensitive(node) { "(masked)" } else { &target };
         let message = format!("something else is mounted at `{shown}` already");
@@ -329,6 +354,19 @@ pub(crate) fn target(scope: &mut Scope<'_, '_>, node: &Node, text: &str) -> Opti
         return None;
     }
     Some(target)
+}
+
+/// A container's path without `.` and `..`. It has slashes, whatever this machine's paths have.
+fn in_container(text: &str) -> String {
+    let mut parts = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// Lowers `tmpfs`: a path or several, each with options behind a colon.
@@ -349,4 +387,33 @@ pub(crate) fn tmpfs(scope: &mut Scope<'_, '_>, node: &Node) -> Vec<Tmpfs> {
         }));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_colon_of_a_drive_is_part_of_a_path_on_windows_alone() {
+        assert_eq!(
+            volume_parts(r"C:\data:/data:ro", true),
+            [r"C:\data", "/data", "ro"]
+        );
+        assert_eq!(volume_parts("c:/data:/data", true), ["c:/data", "/data"]);
+        assert_eq!(volume_parts(r"C:\data", true), [r"C:\data"]);
+        assert_eq!(volume_parts("c:/data:/data", false), ["c", "/data", "/data"]);
+        assert_eq!(volume_parts("data:/data:ro", true), ["data", "/data", "ro"]);
+        assert_eq!(volume_parts("d:relative", true), ["d", "relative"]);
+        for path in ["./data", "/data", "~", r"\\server\share", r"C:\data", "c:/data"] {
+            assert!(is_path(path, true), "{path}");
+        }
+        assert!(!is_path("c:/data", false) && !is_path("data", true) && !is_path("d:data", true));
+    }
+
+    #[test]
+    fn a_path_in_a_container_has_slashes() {
+        assert_eq!(in_container("/data//a/./b/../c/"), "/data/a/c");
+        assert_eq!(in_container("/../.."), "/");
+        assert_eq!(in_container("/"), "/");
+    }
 }

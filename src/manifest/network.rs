@@ -1,5 +1,6 @@
 //! `networks`, `network_mode` and `extra_hosts`: whom a container can reach.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::model::{ContainerSpec, NetworkAttachment};
@@ -16,7 +17,8 @@ pub(crate) fn networks(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut Contai
     let entry = job.value.get("networks").filter(|entry| !entry.value.is_null());
     let mode = job.value.get("network_mode");
     let Some(entry) = entry else {
-        let has_default = scope.declared.has_services || scope.declared.networks.contains_key("default");
+        let has_default =
+            scope.declared.services.is_some() || scope.declared.networks.contains_key("default");
         if mode.is_none() && has_default {
             spec.networks.push(attachment(scope, "default"));
         }
@@ -31,26 +33,31 @@ pub(crate) fn networks(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut Contai
         );
         return;
     }
+    // In the order of their keys, as Compose has them: the first one is the container's mode.
+    let mut found = BTreeMap::new();
     match &entry.value.value {
         Value::Map(entries) => {
             for Entry { key, value } in entries {
-                let found = network(scope, &key.text, key.span.clone(), false);
-                spec.networks
-                    .extend(found.map(|found| network_options(scope.sink, value, found)));
+                if let Some(network) = network(scope, &key.text, key.span.clone(), false) {
+                    let network = network_options(scope.sink, value, network);
+                    found.insert(key.text.clone(), network);
+                }
             }
         }
         Value::Seq(_) => {
             for item in values::list(scope.sink, &entry.value, "networks").unwrap_or_default() {
-                let name = filled_text(scope.sink, item, "networks[]");
-                spec.networks.extend(
-                    name.and_then(|name| network(scope, &name, item.span.clone(), is_sensitive(item))),
-                );
+                let Some(name) = filled_text(scope.sink, item, "networks[]") else {
+                    continue;
+                };
+                let network = network(scope, &name, item.span.clone(), is_sensitive(item));
+                found.extend(network.map(|network| (name, network)));
             }
         }
         Value::Scalar(_) => {
             values::wrong_type(scope.sink, &entry.value, "networks", "a list or a mapping");
         }
     }
+    spec.networks.extend(found.into_values());
 }
 
 /// A network that the file declares; `default` needs no declaration.

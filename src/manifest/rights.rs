@@ -1,12 +1,14 @@
 //! What a job asks of its host: rights, namespaces, devices. Most of it needs the operator's word.
 
 use crate::model::{Device, Gpus, Rights};
-use crate::policy::Ask;
+use crate::policy::{Ask, PathAsk};
 
-use super::compose::{Scope, refuse, resource_name};
+use super::EnvFile;
+use super::compose::{Scope, masked, refuse, resource_name};
 use super::diagnostic::{Sink, code};
 use super::environment::pairs;
 use super::keys;
+use super::mounts;
 use super::values::{self, filled_text, flag, text_list};
 use super::yaml::{Entry, Key, Kind, Node, Scalar, Value};
 
@@ -138,11 +140,76 @@ fn security_opt(scope: &mut Scope<'_, '_>, node: &Node) -> Vec<String> {
                 }
             }
         }
-        if let Some(option) = security_option(scope.sink, item, text) {
-            out.push(option);
-        }
+        out.extend(match profile(&text) {
+            Some(path) => seccomp(scope, item, path),
+            None => security_option(scope.sink, item, text),
+        });
     }
     out
+}
+
+/// The file of a seccomp profile; the engine knows the other values by their names.
+fn profile(option: &str) -> Option<&str> {
+    let path = option.strip_prefix("seccomp")?.strip_prefix(['=', ':'])?;
+    (!path.is_empty() && !matches!(path, "unconfined" | "builtin")).then_some(path)
+}
+
+/// The engine wants the profile itself, so it is read here, as Compose reads it. One that allows
+/// everything is as good as none.
+fn seccomp(scope: &mut Scope<'_, '_>, node: &Node, written: &str) -> Option<String> {
+    let path = mounts::absolute(scope, node, written)?;
+    let at = node.span.clone();
+    if let Err(refusal) = scope.settings.policy.check(Ask::Unconfined) {
+        refuse(scope.sink, at, "security_opt", refusal);
+        return None;
+    }
+    let (real, text) = match scope.manifest.env_files.get(&path) {
+        None => {
+            let wants = scope.wants.env_files.entry(scope.manifest.path.clone());
+            wants.or_default().insert(path);
+            return None;
+        }
+        Some(EnvFile::Missing) => {
+            scope
+                .sink
+                .error(code::REFERENCE, at, "this seccomp profile does not exist")
+                .help("a path is seen from the manifest");
+            return None;
+        }
+        Some(EnvFile::Unreadable(why)) => {
+            let message = format!("this seccomp profile cannot be read: {why}");
+            scope.sink.error(code::REFERENCE, at, message);
+            return None;
+        }
+        Some(EnvFile::Text { real, text }) => (real, text),
+    };
+    let ask = Ask::Read(PathAsk {
+        path: real,
+        written: &path,
+        folder: &scope.manifest.folder,
+        holds: None,
+    });
+    if let Err(refusal) = scope.settings.policy.check(ask) {
+        refuse(scope.sink, at, "security_opt", masked(refusal, node));
+        return None;
+    }
+    if !scope.variables.spend(text.len()) {
+        let message = "the files that this manifest names are too large";
+        scope.sink.error(code::LIMIT, at, message);
+        return None;
+    }
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(profile) => Some(format!("seccomp={}", serde_json::Value::Object(profile))),
+        Err(error) => {
+            let message = format!(
+                "this seccomp profile is no JSON object: line {}, column {}",
+                error.line(),
+                error.column()
+            );
+            scope.sink.error(code::VALUE, at, message);
+            None
+        }
+    }
 }
 
 fn security_option(sink: &mut Sink<'_>, node: &Node, text: String) -> Option<String> {
@@ -156,15 +223,6 @@ fn security_option(sink: &mut Sink<'_>, node: &Node, text: String) -> Option<Str
             Some(near) => found.help(format!("a similar option exists: `{near}`")),
             None => found.help("such as `no-new-privileges:true` or `apparmor=NAME`"),
         };
-        return None;
-    }
-    if name == "seccomp" && !matches!(value, Some("unconfined" | "builtin")) {
-        sink.error(
-            code::UNSUPPORTED,
-            node.span.clone(),
-            "a seccomp profile in a file is not supported yet",
-        )
-        .help("the engine's own holds without this option; `--seccomp-profile` of dockerd sets it");
         return None;
     }
     if name == "systempaths" && value != Some("unconfined") {

@@ -487,7 +487,7 @@ fn a_job_is_in_the_network_that_compose_would_put_it_in() {
     check(
         "networks: {back: , ext: {external: true}}",
         "networks: [back, ext, default]",
-        &["shop_back", "ext", "shop_default"],
+        &["shop_back", "shop_default", "ext"],
         None,
     );
     check("", "network_mode: bridge", &none, Some("bridge"));
@@ -508,7 +508,7 @@ fn a_job_of_an_inactive_profile_is_declared_and_not_wanted() {
         assert_eq!(loaded.diagnostics, []);
         let shown: Vec<String> = loaded.desired.jobs.keys().map(ToString::to_string).collect();
         assert_eq!(shown, active);
-        let shown: Vec<String> = loaded.desired.inactive.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = loaded.desired.inactive.keys().map(ToString::to_string).collect();
         assert_eq!(shown, inactive);
     };
     check(None, &[], &["t.always"], &["t.night", "t.test"]);

@@ -317,10 +317,14 @@ pub(crate) fn texts<'n>(sink: &mut Sink<'_>, node: &'n Node, what: &str) -> Vec<
 pub(crate) fn text_list(sink: &mut Sink<'_>, node: &Node, what: &str) -> Vec<String> {
     let item = format!("{what}[]");
     let items = list(sink, node, what).unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|node| filled_text(sink, node, &item))
-        .collect()
+    let mut out = Vec::new();
+    for text in items.iter().filter_map(|node| filled_text(sink, node, &item)) {
+        // Twice the same is once, as in Compose.
+        if !out.contains(&text) {
+            out.push(text);
+        }
+    }
+    out
 }
 
 /// As [`text_list`], or one text alone.

@@ -87,6 +87,15 @@ impl Node {
         matches!(&self.value, Value::Scalar(scalar) if scalar.text == "true")
     }
 
+    /// Whether any part of it came from outside of the file.
+    pub fn is_sensitive(&self) -> bool {
+        match &self.value {
+            Value::Scalar(scalar) => scalar.sensitive,
+            Value::Seq(items) => items.iter().any(Node::is_sensitive),
+            Value::Map(entries) => entries.iter().any(|entry| entry.value.is_sensitive()),
+        }
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if scalar.kind == Kind::Null)
     }

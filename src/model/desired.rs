@@ -1,6 +1,6 @@
 //! What the manifests declare, all of them together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Job, JobName};
@@ -9,8 +9,8 @@ use super::{Job, JobName};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     pub jobs: BTreeMap<JobName, Job>,
-    /// Declared, and not to exist: none of their profiles is active.
-    pub inactive: BTreeSet<JobName>,
+    /// Declared, and not to exist: none of their profiles, which are named here, is active.
+    pub inactive: BTreeMap<JobName, Vec<String>>,
     pub removals: Removals,
     pub arming: Arming,
     pub caps: Caps,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     ExecTarget, FileSource, Healthcheck, ImageRef, JobFile, JobName, Outcome, Place, Presence, Resources,
-    Rights,
+    Rights, Sensitive,
 };
 
 /// One entry under `jobs:`, ready to be planned.
@@ -347,7 +347,7 @@ impl Text {
 }
 
 /// As kept in the ledger: a plain value is a string; a sensitive one must have been masked before
-/// (see [`ContainerSpec::map_texts`]) and is written as `{"masked": "hmac:…"}`.
+/// (see [`ContainerSpec::masked`]) and is written as `{"masked": "hmac:…"}`.
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !self.sensitive {
@@ -468,6 +468,9 @@ pub struct ContainerSpec {
     pub files: Vec<JobFile>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub kubernetes: OnKubernetes,
+    /// Which of the plain texts above hold a value from outside of the manifest.
+    #[serde(skip)]
+    pub sensitive: Sensitive,
 }
 
 /// What has a meaning on Kubernetes alone.
@@ -522,6 +525,7 @@ impl ContainerSpec {
             presence: Presence::default(),
             files: Vec::new(),
             kubernetes: OnKubernetes::default(),
+            sensitive: Sensitive::default(),
         }
     }
 }
@@ -543,6 +547,24 @@ impl ContainerSpec {
             Place::Exec(target) => Some(target),
             Place::Fresh | Place::Reuse => None,
         }
+    }
+
+    /// Every text that may be sensitive and says so itself.
+    pub fn texts(&self) -> impl Iterator<Item = &Text> {
+        let test = self.healthcheck.iter().flat_map(|check| &check.test);
+        let files = self.files.iter().filter_map(|file| match &file.source {
+            FileSource::Content { content, .. } => Some(content),
+            FileSource::Path(_) => None,
+        });
+        self.entrypoint
+            .iter()
+            .chain(&self.command)
+            .chain(test)
+            .flatten()
+            .chain(self.environment.values())
+            .chain(self.labels.values())
+            .chain(self.annotations.values())
+            .chain(files)
     }
 
     /// Every text that may be sensitive, replaced by what `change` makes of it.
@@ -577,12 +599,12 @@ impl ContainerSpec {
 /// When an image is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PullPolicy {
-    /// At each arming.
+    /// At each arming, and once more shortly before the slot.
     Always,
     /// When the engine does not have it.
     Missing,
     Never,
-    /// At an arming, when the last pull is at least this long ago.
+    /// At either time, when the last pull is at least this long ago.
     Every(Duration),
 }
 

@@ -16,6 +16,7 @@ mod observed;
 mod outcome;
 mod place;
 mod run;
+mod sensitive;
 mod slot;
 mod stamp;
 
@@ -33,11 +34,12 @@ pub use job::{
 pub use names::{ContainerName, ImageRef, Instance, InvalidName, JobName, RunId, validate_container_ref};
 pub use observed::{
     ArmFailure, ArmedRecord, Checked, Claim, Container, ContainerStatus, EngineFacts, Gap, GapKind, HeldSlot,
-    ImageState, JobRecord, Lane, Launching, Line, Observed, Pause,
+    ImageState, JobRecord, Lane, Launching, Line, Observed, Pause, Pulls,
 };
 pub use outcome::{Outcome, Reason};
 pub use place::{Before, ExecTarget, Place, TargetState, Which, Within};
 pub use run::{Intent, Owner, Peer, Run, RunTrigger};
+pub use sensitive::{Sensitive, conceal, is_masked};
 pub use slot::Slot;
 pub use stamp::{
     LABEL_INSTANCE, LABEL_JOB, LABEL_LEDGER, LABEL_MANAGED_BY, LABEL_PROJECT, LABEL_RUN, LABEL_TRIGGER,

@@ -39,8 +39,27 @@ pub struct Observed {
     pub exec_running: BTreeSet<RunId>,
     /// On an engine that cannot make a container ahead of its slot: what was looked at instead.
     pub checked: BTreeMap<JobName, Checked>,
+    /// When the images of jobs that pull them again were last pulled.
+    pub pulls: BTreeMap<JobName, Pulls>,
     /// Work that another task of this process is doing right now.
     pub busy: BTreeSet<(JobName, Lane)>,
+}
+
+/// When an image was pulled by us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pulls {
+    /// The last pull that the registry answered with an image.
+    pub succeeded: Option<Timestamp>,
+    /// The last one that failed.
+    pub failed: Option<Timestamp>,
+}
+
+impl Pulls {
+    /// The last one, whatever came of it.
+    #[must_use]
+    pub fn tried(&self) -> Option<Timestamp> {
+        self.succeeded.max(self.failed)
+    }
 }
 
 /// Two kinds of work of one job may go on beside each other, such as a long pull beside a stop.

@@ -96,6 +96,8 @@ pub enum Action {
     GiveUp { run: RunId, why: Reason },
     /// Why a job's command could not be run in its container now; `None`: it could.
     NoteTarget(Option<String>),
+    /// Ask the registry for the image once more, before the slot that its container was made for.
+    Pull(Box<Launch>),
     /// Read a run's result, or find out what became of it.
     Settle { run: RunId },
     /// A run that a scheduler beside this one has started: from here on it is recorded here, too.
@@ -116,7 +118,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether this leaves the engine alone, so that it does not count as a change.
+    /// Whether this leaves containers alone, so that it does not count as a change.
     #[must_use]
     pub fn is_bookkeeping(&self) -> bool {
         match self {
@@ -135,6 +137,7 @@ impl Action {
             | Action::NoteTarget(_)
             | Action::Follow(_)
             | Action::Advance { .. }
+            | Action::Pull(_)
             | Action::Settle { .. } => true,
         }
     }
@@ -143,7 +146,10 @@ impl Action {
     #[must_use]
     pub fn lane(&self) -> Option<Lane> {
         match self {
-            Action::Create(_) | Action::Replace { .. } | Action::Remove { run: None, .. } => Some(Lane::Arm),
+            Action::Create(_)
+            | Action::Replace { .. }
+            | Action::Pull(_)
+            | Action::Remove { run: None, .. } => Some(Lane::Arm),
             Action::Start { launch, .. } if launch.spec.exec_target().is_some() => {
                 Some(Lane::Exec(launch.slot.unwrap_or(Slot::new(launch.due_at))))
             }
@@ -180,6 +186,7 @@ impl Action {
             Action::Hold(_) => "hold",
             Action::GiveUp { .. } => "give up",
             Action::NoteTarget(_) => "note",
+            Action::Pull(_) => "pull",
             Action::Settle { .. } => "settle",
             Action::Follow(_) => "follow",
             Action::Advance { .. } => "advance",
@@ -483,6 +490,20 @@ impl WaitCause {
             WaitCause::BeyondArmLimit { .. } => "BeyondArmLimit",
             WaitCause::BadSchedule { .. } => "BadSchedule",
         }
+    }
+
+    /// Whether the job cannot be started as it is declared and as the engine is.
+    #[must_use]
+    pub fn is_not_armed(&self) -> bool {
+        matches!(
+            self,
+            WaitCause::ArmFailed { .. }
+                | WaitCause::ImageMissing { .. }
+                | WaitCause::NetworkMissing { .. }
+                | WaitCause::VolumeMissing { .. }
+                | WaitCause::CheckFailed { .. }
+                | WaitCause::NoNode { .. }
+        )
     }
 
     /// Whether a person must do something before this goes on.

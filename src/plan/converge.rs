@@ -17,6 +17,10 @@ use crate::schedule::Fire;
 /// it: a pull comes before the creation, so only seconds pass.
 const MANUAL_START_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
+/// How long before its slot an image is pulled once more: a pull takes minutes, and so may making the
+/// container anew.
+const PULL_AHEAD: SignedDuration = SignedDuration::from_mins(5);
+
 /// A run that was reserved and not begun for so long has nobody who would: a few requests of 5 s each
 /// come between the two.
 pub(crate) const RESERVED_FOR: SignedDuration = SignedDuration::from_secs(30);
@@ -169,9 +173,34 @@ pub(super) fn arm(
         missing_parts(view, job)
             .into_iter()
             .for_each(|missing| draft.wait(missing));
-        return;
+        return pull_again(view, job, fire.slot, hash, draft);
     }
     arm_anew(view, job, &fire, hash, *decision, &idle, draft);
+}
+
+/// What is armed may be a week old: a job that wants its image pulled has it pulled once more before
+/// the slot, and a tag that moved then replaces the container.
+fn pull_again(view: &JobView<'_>, job: &Job, slot: Slot, hash: String, draft: &mut Draft) {
+    let fresh_for = match job.container.pull_policy {
+        PullPolicy::Always => SignedDuration::ZERO,
+        PullPolicy::Every(period) => SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX),
+        PullPolicy::Missing | PullPolicy::Never => return,
+    };
+    let due_at = view.due_at(slot);
+    let from = due_at.saturating_sub(PULL_AHEAD).unwrap_or(due_at);
+    let pulls = view.world.pulls.get(&view.name).copied().unwrap_or_default();
+    let tried = pulls.tried().is_some_and(|at| at >= from);
+    let fresh = pulls
+        .succeeded
+        .is_some_and(|at| due_at.duration_since(at) < fresh_for);
+    if tried || fresh || view.now >= due_at {
+        return;
+    }
+    if view.now < from {
+        return draft.wake_at(from);
+    }
+    let launch = Box::new(launch(view, job, slot, hash));
+    draft.act(Action::Pull(launch), Cause::NextSlot);
 }
 
 /// A job whose command runs in somebody else's container has none to be made: only whether it could
@@ -261,7 +290,7 @@ fn arm_reused(
         missing_parts(view, job)
             .into_iter()
             .for_each(|missing| draft.wait(missing));
-        return;
+        return pull_again(view, job, fire.slot, hash, draft);
     }
     if let (Arming::Nearest(limit), false) = (arming, within_limit) {
         draft.wait(WaitCause::BeyondArmLimit { limit });
@@ -335,7 +364,7 @@ fn arm_cause(
         && old.image_id != today
     {
         return Cause::ImageMoved {
-            image: job.container.image.to_string(),
+            image: job.container.conceal(job.container.image.as_str()),
             from: old.image_id.clone(),
             to: today.to_owned(),
         };
@@ -382,7 +411,7 @@ pub(super) fn cannot_arm(view: &JobView<'_>, job: &Job, hash: &str, draft: &mut 
     let image = view.world.images.get(job.container.image.as_str());
     if image == Some(&ImageState::Missing) && job.container.pull_policy == PullPolicy::Never {
         return Some(WaitCause::ImageMissing {
-            image: job.container.image.to_string(),
+            image: job.container.conceal(job.container.image.as_str()),
         });
     }
     missing_parts(view, job).into_iter().next()
@@ -396,14 +425,16 @@ fn missing_parts(view: &JobView<'_>, job: &Job) -> Vec<WaitCause> {
         .iter()
         .filter(|network| !view.world.networks.contains(&network.name))
         .map(|network| WaitCause::NetworkMissing {
-            network: network.name.clone(),
+            network: job.container.conceal(&network.name),
         });
     let volumes = job.container.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Volume {
             name: Some(name),
             external: true,
             ..
-        } if !view.world.volumes.contains(name) => Some(WaitCause::VolumeMissing { volume: name.clone() }),
+        } if !view.world.volumes.contains(name) => Some(WaitCause::VolumeMissing {
+            volume: job.container.conceal(name),
+        }),
         _ => None,
     });
     networks.chain(volumes).collect()

@@ -54,6 +54,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
         presence,
         files,
         kubernetes: _, // Of no meaning on an engine that has fingerprints.
+        sensitive: _,  // says what of the rest is masked
     } = spec;
     let mut fields = Fields(Sha256::new());
     fields.place(place);

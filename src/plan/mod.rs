@@ -50,7 +50,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
         steps: Vec::new(),
         waiting: Vec::new(),
         unchanged: Vec::new(),
-        inactive: desired.inactive.iter().cloned().collect(),
+        inactive: desired.inactive.keys().cloned().collect(),
         checked: checked(desired, observed),
         next_wake: None,
     };

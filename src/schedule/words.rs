@@ -82,8 +82,14 @@ impl Fire {
     /// within the next days, else with its date.
     #[must_use]
     pub fn local_near(&self, now: Timestamp) -> String {
-        let local = self.local();
-        let is_near = self.slot.at().duration_since(now).as_hours() < 6 * 24;
+        self.moment_near(self.slot.at(), now)
+    }
+
+    /// The same of another moment of the job, such as its start where jitter delays that.
+    #[must_use]
+    pub fn moment_near(&self, at: Timestamp, now: Timestamp) -> String {
+        let local = at.to_zoned(self.local().time_zone().clone());
+        let is_near = at.duration_since(now).as_hours() < 6 * 24;
         let format = match (is_near, local.second()) {
             (true, 0) => "%a %H:%M %Z",
             (true, _) => "%a %H:%M:%S %Z",

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -14,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+
+use crate::os;
 
 /// A repository that takes longer than this to send one commit is as good as away.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -58,6 +59,20 @@ impl FromStr for Remote {
 }
 
 impl Remote {
+    /// A path of this machine counts from where the command runs; git reads it in the working copy.
+    #[must_use]
+    pub fn seen_from_here(mut self) -> Remote {
+        let is_path =
+            !self.url.contains("://") && !self.url.split('/').next().unwrap_or_default().contains(':');
+        if is_path && let Ok(absolute) = std::path::absolute(&self.url) {
+            // A path that is no text cannot have been written here.
+            if let Some(text) = absolute.to_str() {
+                text.clone_into(&mut self.url);
+            }
+        }
+        self
+    }
+
     /// `user:password` of the URL.
     fn credentials(&self) -> Option<&str> {
         let (_, rest) = self.url.split_once("://")?;
@@ -166,9 +181,8 @@ impl Checkout {
     /// When there is no git, or it fails.
     pub async fn pull(&self) -> Result<Pulled, PullError> {
         if !self.folder.join(".git").is_dir() {
-            let mut builder = std::fs::DirBuilder::new();
             // What lies in it may be as private as the repository.
-            builder.recursive(true).mode(0o700).create(&self.folder)?;
+            os::private_dir(&self.folder)?;
             self.git(&["init", "--quiet", "--template="]).await?;
         }
         let branch = self.remote.branch.as_deref().unwrap_or("HEAD");
@@ -250,7 +264,9 @@ fn prepared<'c>(command: &'c mut std::process::Command, folder: &Path) -> &'c mu
         .stdin(Stdio::null())
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("LC_ALL", "C")
-        .args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"])
+        .arg("-c")
+        .arg(format!("core.hooksPath={}", os::NOTHING))
+        .args(["-c", "protocol.ext.allow=never"])
         .args(["-c", "core.sshCommand=ssh -o BatchMode=yes", "-c", "gc.auto=0"])
 }
 
@@ -284,6 +300,24 @@ mod tests {
             "x\n",
         ] {
             assert!(text.parse::<Remote>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_seen_from_where_the_command_runs() {
+        let seen = |text: &str| text.parse::<Remote>().unwrap().seen_from_here().url;
+        let here = std::env::current_dir().unwrap();
+        let of = |path: &str| here.join(path).to_str().unwrap().to_owned();
+        assert_eq!(seen("shop.git#main:jobs"), of("shop.git"));
+        assert_eq!(seen("./a:b/shop"), of("a:b/shop"));
+        for url in [
+            "/srv/y.git",
+            "https://x/y.git",
+            "git@x:y.git",
+            "x:y/z",
+            "file:///srv/y",
+        ] {
+            assert_eq!(seen(url), url);
         }
     }
 

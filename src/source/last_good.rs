@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{SourceError, load, note_commits, settle};
 use crate::manifest::{Files, Loaded, ManifestFile, Settings};
-use crate::model::{Desired, JobName, Removals};
+use crate::model::{Desired, Job, JobName, Removals};
+use crate::os;
 
 /// The newest version of each manifest that had no errors, with the env texts that belong to it. Kept
 /// on disk, so that a broken file keeps its jobs over a restart too.
@@ -31,9 +31,7 @@ impl LastGood {
     /// # Errors
     /// When the folder can be neither made nor listed.
     pub fn open(folder: &Path) -> io::Result<LastGood> {
-        let mut builder = fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(folder)?;
+        os::private_dir(folder)?;
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
@@ -49,7 +47,7 @@ impl LastGood {
             match kept {
                 Ok(file) => drop(files.insert(file.path.clone(), file)),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a last good manifest is unreadable")
+                    tracing::warn!(path = %path.display(), %error, "the last good version of a manifest cannot be read: while that manifest is broken, its jobs are missing")
                 }
             }
         }
@@ -99,6 +97,23 @@ impl LastGood {
         result
     }
 
+    /// The jobs of every version that is kept, as if their files were still there: an unmounted folder
+    /// must not cost the night its backup, also after a restart.
+    #[must_use]
+    pub fn jobs(&self, settings: &Settings) -> BTreeMap<JobName, Job> {
+        let stale = self.files.values().map(|kept| ManifestFile {
+            stale: true,
+            ..kept.clone()
+        });
+        let mut files = Files {
+            manifests: stale.collect(),
+            paths: BTreeMap::new(),
+        };
+        let mut loaded = settle(&mut files, settings);
+        note_commits(&files, &mut loaded);
+        loaded.desired.jobs
+    }
+
     fn path_of(&self, manifest: &str) -> Option<PathBuf> {
         let name = hex::encode(Sha256::digest(manifest.as_bytes()));
         self.folder
@@ -112,15 +127,10 @@ impl LastGood {
             return Ok(());
         };
         let temporary = path.with_extension("new");
-        let mut out = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut out = os::draft(&temporary)?;
         out.write_all(&serde_json::to_vec(file)?)?;
         out.sync_all()?;
-        fs::rename(&temporary, &path)
+        os::replace(&temporary, &path)
     }
 }
 
@@ -133,9 +143,13 @@ pub struct Current {
     pub loaded: Loaded,
     /// The last good versions could not be kept: a restart would lose them.
     pub unkept: Option<io::Error>,
+    /// Jobs of last good versions that are gone from the files, too many at once to be believed.
+    pub remembered: BTreeMap<JobName, Job>,
 }
 
 /// As [`load`]; a file with errors keeps the jobs of its last good version while the others proceed.
+/// `known` are the jobs that were declared before: while too many of them are gone at once, nothing of
+/// what was last good is given up.
 ///
 /// # Errors
 /// As [`load`]; what was last good is then still there.
@@ -143,9 +157,9 @@ pub fn load_with_last_good(
     dir: &Path,
     last_good: &mut LastGood,
     settings: &Settings,
+    known: &BTreeSet<JobName>,
 ) -> Result<Current, SourceError> {
     let (files, mut loaded) = load(dir, settings)?;
-    let unkept = last_good.update(&files, &loaded).err();
     if loaded.files.values().any(|outcome| outcome.has_errors) {
         let mut mixed = stand_in(&files, &loaded, last_good);
         let mut substitute = settle(&mut mixed, settings);
@@ -158,10 +172,19 @@ pub fn load_with_last_good(
         }
         loaded.desired = substitute.desired;
     }
+    let (mut unkept, mut remembered) = (None, BTreeMap::new());
+    match guard(known, &loaded.desired, DirState::of(&files)) {
+        Removals::Allowed => unkept = last_good.update(&files, &loaded).err(),
+        Removals::Held(_) => {
+            remembered = last_good.jobs(settings);
+            remembered.retain(|name, _| known.contains(name) && !loaded.desired.jobs.contains_key(name));
+        }
+    }
     Ok(Current {
         files,
         loaded,
         unkept,
+        remembered,
     })
 }
 
@@ -198,13 +221,25 @@ pub enum DirState {
     Present,
 }
 
+impl DirState {
+    /// Of a directory that could be read.
+    #[must_use]
+    pub fn of(files: &Files) -> DirState {
+        if files.manifests.is_empty() {
+            DirState::Empty
+        } else {
+            DirState::Present
+        }
+    }
+}
+
 /// Whether jobs that are no longer declared may be removed. A missing mount or a bad checkout must not
 /// look like a decision to delete everything.
 #[must_use]
 pub fn guard(previous: &BTreeSet<JobName>, now: &Desired, dir: DirState) -> Removals {
     let lost = previous
         .iter()
-        .filter(|name| !now.jobs.contains_key(*name) && !now.inactive.contains(*name))
+        .filter(|name| !now.jobs.contains_key(*name) && !now.inactive.contains_key(*name))
         .count();
     if lost == 0 {
         return Removals::Allowed;

@@ -10,11 +10,12 @@ mod provenance;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::manifest::{self, EnvFile, Files, Loaded, MAX_BYTES, ManifestFile, PathFact, Settings, Wants};
+use crate::os;
 use crate::policy::Rules;
 
 pub use checkout::{Checkout, PullError, Pulled, Remote};
@@ -83,7 +84,7 @@ fn settle(files: &mut Files, settings: &Settings) -> Loaded {
 /// # Errors
 /// As [`load`].
 pub fn read(dir: &Path) -> Result<Files, SourceError> {
-    let root = match fs::canonicalize(dir) {
+    let root = match os::canonicalize(dir) {
         Ok(root) => root,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(SourceError::Missing(dir.to_owned()));
@@ -163,7 +164,7 @@ impl Walk {
     ) -> Result<(), SourceError> {
         let path = folder.join(name);
         let is_manifest = name.ends_with(".yaml") || name.ends_with(".yml");
-        let real = fs::canonicalize(&path);
+        let real = os::canonicalize(&path);
         if let Ok(real) = &real
             && real.is_dir()
         {
@@ -219,7 +220,7 @@ impl Walk {
 
     fn dot_env(&self, folder: &Path) -> Option<Result<String, String>> {
         let path = folder.join(".env");
-        match fs::canonicalize(&path) {
+        match os::canonicalize(&path) {
             Ok(real) if !real.starts_with(&self.root) => Some(Err(
                 "this link leads out of the watched directory; it is not followed".to_owned(),
             )),
@@ -245,7 +246,7 @@ fn is_ignored(name: &str) -> bool {
 /// A regular file as a text of at most [`MAX_BYTES`]; else why not. `real` has no links in it: one that
 /// was put there since is not followed, and a pipe does not hold us up.
 fn read_text(real: &Path) -> Result<String, String> {
-    let file = open_without_links(real).map_err(|error| format!("cannot be read: {error}"))?;
+    let file = os::open_without_links(real).map_err(|error| format!("cannot be read: {error}"))?;
     let data = file
         .metadata()
         .map_err(|error| format!("cannot be read: {error}"))?;
@@ -264,26 +265,6 @@ fn read_text(real: &Path) -> Result<String, String> {
         return Err(too_large());
     }
     text_of(bytes)
-}
-
-/// Opens a path that had no links in it when it was resolved, and fails if it has one now.
-fn open_without_links(real: &Path) -> io::Result<File> {
-    use rustix::fs::{CWD, Mode, OFlags};
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    #[cfg(target_os = "linux")]
-    match rustix::fs::openat2(
-        CWD,
-        real,
-        flags,
-        Mode::empty(),
-        rustix::fs::ResolveFlags::NO_SYMLINKS,
-    ) {
-        Ok(file) => return Ok(File::from(file)),
-        // Kernels before 5.6 and some sandboxes do not have it; the last part is still checked below.
-        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(File::from(rustix::fs::openat(CWD, real, flags, Mode::empty())?))
 }
 
 fn text_of(mut bytes: Vec<u8>) -> Result<String, String> {
@@ -326,7 +307,7 @@ fn satisfy(files: &mut Files, wants: &Wants) {
 fn real_paths(file: &ManifestFile) -> impl Iterator<Item = (PathBuf, &ManifestFile)> {
     let name = file.path.rsplit('/').next().unwrap_or_default();
     let path = file.folder.join(name);
-    let linked = fs::canonicalize(&path).ok().filter(|real| *real != path);
+    let linked = os::canonicalize(&path).ok().filter(|real| *real != path);
     [Some(path), linked]
         .into_iter()
         .flatten()
@@ -334,7 +315,7 @@ fn real_paths(file: &ManifestFile) -> impl Iterator<Item = (PathBuf, &ManifestFi
 }
 
 fn read_env_file(path: &Path) -> EnvFile {
-    match fs::canonicalize(path) {
+    match os::canonicalize(path) {
         Ok(real) => match read_text(&real) {
             Ok(text) => EnvFile::Text { real, text },
             Err(why) => EnvFile::Unreadable(why),
@@ -346,7 +327,7 @@ fn read_env_file(path: &Path) -> EnvFile {
 
 /// The path without links, as far as it exists.
 fn resolve(path: &Path) -> (PathBuf, bool) {
-    if let Ok(real) = fs::canonicalize(path) {
+    if let Ok(real) = os::canonicalize(path) {
         return (real, true);
     }
     let mut rest = Vec::new();
@@ -354,7 +335,7 @@ fn resolve(path: &Path) -> (PathBuf, bool) {
     while let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) {
         rest.push(name);
         existing = parent;
-        if let Ok(real) = fs::canonicalize(existing) {
+        if let Ok(real) = os::canonicalize(existing) {
             return (rest.iter().rev().fold(real, |real, name| real.join(name)), false);
         }
     }
@@ -409,5 +390,6 @@ pub fn resolve_rules(mut rules: Rules) -> Rules {
     rules
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use gix_object::{CommitRef, Find as _, FindHeader as _, TreeRefIter};
 use gix_ref::Target;
 
 use crate::manifest::{EnvFile, Files, ManifestFile};
+use crate::os;
 
 /// Of a commit or a folder. Larger ones exist to exhaust our memory.
 const MAX_OBJECT: u64 = 32 << 20;
@@ -77,7 +78,7 @@ impl Checkout {
         let data = read(&objects, &head, &mut buffer)?;
         let tree = CommitRef::from_bytes(data, head.kind())?.tree();
         Ok(Some(Checkout {
-            root: root.canonicalize()?,
+            root: os::canonicalize(&root)?,
             objects,
             head,
             tree,
@@ -91,7 +92,7 @@ impl Checkout {
         let name = file.path.rsplit('/').next().unwrap_or_default();
         let text = file.text.as_ref().ok()?;
         let path = file.folder.join(name);
-        let path = path.canonicalize().unwrap_or(path);
+        let path = os::canonicalize(&path).unwrap_or(path);
         let mut same = self.committed(&path).is_some_and(|id| is_of(&id, text));
         let dot_env = file.dot_env.as_ref().and_then(|text| text.as_ref().ok());
         let dot_env = dot_env.map(|text| (file.folder.join(".env"), text));

@@ -1,5 +1,6 @@
 //! Real directories, read and watched.
 
+use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
@@ -189,11 +190,11 @@ fn a_job_cannot_write_manifests() {
     let dir = tree(&[("a.yaml", text), ("b.yaml", &job("b")), ("out/data", "")]);
     let mut last_good = LastGood::default();
     let settings = Settings::default();
-    let current = load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+    let current = load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
     assert_eq!(names(&current.loaded.desired), ["t.b", "t.j"]);
     fs::create_dir(dir.path().join("out/deep")).unwrap();
     fs::write(dir.path().join("out/deep/evil.yaml"), job("evil")).unwrap();
-    let current = load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+    let current = load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
     assert_eq!(names(&current.loaded.desired), ["t.b", "t.j"]);
     let files: Vec<&str> = current
         .loaded
@@ -276,11 +277,11 @@ fn a_broken_file_keeps_its_last_good_jobs_also_over_a_restart() {
     let kept = state.path().join("last-good");
     let settings = Settings::default();
     let mut last_good = LastGood::open(&kept).unwrap();
-    load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+    load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
     fs::write(dir.path().join("a.yaml"), "jobs: {a: {image: [").unwrap();
     fs::write(dir.path().join("b.yaml"), job("b2")).unwrap();
     for mut last_good in [last_good, LastGood::open(&kept).unwrap()] {
-        let current = load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+        let current = load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
         assert_eq!(names(&current.loaded.desired), ["t.a", "t.b2"]);
         assert!(current.loaded.has_errors() && current.loaded.files["a.yaml"].last_good);
         assert!(current.unkept.is_none());
@@ -293,7 +294,7 @@ fn a_broken_file_keeps_its_last_good_jobs_also_over_a_restart() {
     }
     fs::remove_file(dir.path().join("a.yaml")).unwrap();
     let mut last_good = LastGood::open(&kept).unwrap();
-    let current = load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+    let current = load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
     assert_eq!(
         names(&current.loaded.desired),
         ["t.b2"],
@@ -303,14 +304,55 @@ fn a_broken_file_keeps_its_last_good_jobs_also_over_a_restart() {
 }
 
 #[test]
+fn an_unmounted_folder_keeps_its_jobs_also_over_a_restart() {
+    let paths = ["a", "b", "c", "d", "e"].map(|name| (format!("{name}.yaml"), job(name)));
+    let files: Vec<(&str, &str)> = paths
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    let dir = tree(&files);
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings::default();
+    let known: BTreeSet<JobName> = ["t.a", "t.b", "t.c", "t.d", "t.e"]
+        .map(|name| name.parse().unwrap())
+        .into();
+    let mut last_good = LastGood::open(state.path()).unwrap();
+    load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
+    for (gone, left) in [(&paths[..], &[][..]), (&paths[..3], &["t.d", "t.e"][..])] {
+        for (file, _) in gone {
+            fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        for _ in ["this process", "the next one"] {
+            let mut last_good = LastGood::open(state.path()).unwrap();
+            let current = load_with_last_good(dir.path(), &mut last_good, &settings, &known).unwrap();
+            assert_eq!(names(&current.loaded.desired), left);
+            assert_eq!(current.remembered.len(), gone.len());
+            assert!(current.remembered.values().all(|job| job.origin.line > 0));
+        }
+        for (path, text) in &paths {
+            fs::write(dir.path().join(path), text).unwrap();
+        }
+    }
+    // A few are a decision.
+    fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    let current = load_with_last_good(dir.path(), &mut last_good, &settings, &known).unwrap();
+    assert!(current.remembered.is_empty());
+    assert_eq!(
+        fs::read_dir(state.path()).unwrap().count(),
+        4,
+        "a deleted file is not kept"
+    );
+}
+
+#[test]
 fn a_job_that_moved_out_of_a_broken_file_is_not_taken_back() {
     let dir = tree(&[("a.yaml", &job("a"))]);
     let mut last_good = LastGood::default();
     let settings = Settings::default();
-    load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+    load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
     fs::write(dir.path().join("a.yaml"), "jobs: [").unwrap();
     fs::write(dir.path().join("b.yaml"), job("a")).unwrap();
-    let current = load_with_last_good(dir.path(), &mut last_good, &settings).unwrap();
+    let current = load_with_last_good(dir.path(), &mut last_good, &settings, &BTreeSet::new()).unwrap();
     let job = &current.loaded.desired.jobs[&"t.a".parse().unwrap()];
     assert_eq!(job.origin.file, "b.yaml");
     assert!(!current.loaded.files["b.yaml"].has_errors);
@@ -510,7 +552,8 @@ fn a_commit_that_changes_no_job_changes_nothing_but_the_commit() {
     let first = commit_all(dir.path());
     let mut last_good = LastGood::open(state.path()).unwrap();
     let mut read = || {
-        let current = load_with_last_good(dir.path(), &mut last_good, &Settings::default()).unwrap();
+        let current =
+            load_with_last_good(dir.path(), &mut last_good, &Settings::default(), &BTreeSet::new()).unwrap();
         let kept = fs::read_dir(state.path()).unwrap().next().unwrap().unwrap();
         let job = current.loaded.desired.jobs.into_values().next().unwrap();
         (job, kept.metadata().unwrap().modified().unwrap())

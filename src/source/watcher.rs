@@ -3,7 +3,6 @@
 //! The system's watcher is told about folders, never about files (an atomic rename blinds a watch on a
 //! file), and its events say only "look again": what changed is found by reading.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +11,8 @@ use std::time::Duration;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
+
+use crate::os;
 
 /// How long nothing must change before a change is reported: editors and checkouts write in steps.
 const QUIET: Duration = Duration::from_millis(250);
@@ -45,7 +46,7 @@ impl Watcher {
             match Watcher::native(dir, &dirty) {
                 Ok(watcher) => return Ok(watcher),
                 Err(error) if watches_used_up(&error) => {
-                    tracing::warn!(%error, "no file watches left: looking every {POLL:?} instead");
+                    tracing::warn!(%error, "no file watches left (`fs.inotify.max_user_watches`): looking every {POLL:?} instead");
                 }
                 Err(error) => return Err(error),
             }
@@ -129,7 +130,7 @@ impl Watcher {
             {
                 *self = polling;
             }
-            tracing::warn!(%error, polls = self.polls, "cannot watch every folder");
+            tracing::warn!(%error, polls = self.polls, "some folders cannot be watched: changes there are noticed within 30 seconds");
         }
     }
 
@@ -145,7 +146,7 @@ impl Watcher {
             }
         }
         // Links in the directory are not followed, but it may be one itself.
-        let real = match fs::canonicalize(&self.dir) {
+        let real = match os::canonicalize(&self.dir) {
             Ok(real) => real,
             Err(_) if self.polls => self.dir.clone(),
             Err(_) => return Ok(()),
@@ -170,20 +171,11 @@ fn handler(dir: &Path, dirty: &Arc<Notify>) -> impl FnMut(notify::Result<notify:
     }
 }
 
-/// `fs.inotify.max_user_watches`, or no file descriptor left for an inotify instance.
+/// A limit of the system.
 fn watches_used_up(error: &notify::Error) -> bool {
     match &error.kind {
         notify::ErrorKind::MaxFilesWatch => true,
-        notify::ErrorKind::Io(error) => {
-            let code = error.raw_os_error();
-            [
-                rustix::io::Errno::MFILE,
-                rustix::io::Errno::NFILE,
-                rustix::io::Errno::NOSPC,
-            ]
-            .iter()
-            .any(|errno| code == Some(errno.raw_os_error()))
-        }
+        notify::ErrorKind::Io(error) => os::watches_used_up(error),
         _ => false,
     }
 }

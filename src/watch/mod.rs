@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::apply::claim::{ClaimError, claim, note_downtime};
 use crate::apply::{self, ApplyError, Context, LaneReport};
+use crate::clock;
 use crate::event::What;
 use crate::ledger::LedgerError;
 use crate::model::{Desired, Gap, GapKind, JobName, LABEL_INSTANCE, Lane, Observed};
@@ -32,6 +33,9 @@ pub use clocks::is_suspect;
 /// Images, networks and the list of containers are looked at in full at least this often: events
 /// get lost (the engine keeps 256 and drops them silently for a slow reader).
 const RESYNC: Duration = Duration::from_secs(30);
+
+/// Clocks that differ by less are as good as set alike.
+const MOST_SKEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// The longest sleep: jumps of the wall clock and a suspended machine are noticed within it.
 const TICK: Duration = Duration::from_secs(1);
@@ -244,6 +248,8 @@ struct State {
     told: BTreeMap<JobName, String>,
     /// Since a pass could not be made; `None` since one could.
     trouble: Option<Trouble>,
+    /// The engine's clock differs from ours, which is said once.
+    skewed: bool,
 }
 
 impl State {
@@ -272,6 +278,7 @@ impl State {
             heartbeat: Duration::ZERO,
             told: BTreeMap::new(),
             trouble: None,
+            skewed: false,
         }
     }
 
@@ -314,6 +321,18 @@ impl State {
         self.facts = None;
         self.dirty = true;
         self.not_before = Duration::ZERO;
+    }
+
+    /// The engine's clock decides nothing, but its times of runs are shown.
+    fn compare_clocks(&mut self, theirs: Option<Timestamp>, before: Timestamp) {
+        let Some(theirs) = theirs else { return };
+        let skew = clock::ahead(theirs, before, self.context.clock.now());
+        let is_skewed = skew.abs() > MOST_SKEW;
+        if is_skewed && !self.skewed {
+            let by_secs = skew.as_secs();
+            self.context.say(None, What::ClockSkew { by_secs });
+        }
+        self.skewed = is_skewed;
     }
 
     fn clock_jumped(&mut self, jump: Jump) {
@@ -461,7 +480,10 @@ impl State {
             self.take_over = false;
         }
         if self.facts.is_none() || monotonic.saturating_sub(self.looked) >= RESYNC {
-            self.facts = Some(observe::facts(context.engine.as_ref(), &self.declared.desired).await?);
+            let before = context.clock.now();
+            let facts = observe::facts(context.engine.as_ref(), &self.declared.desired).await?;
+            self.compare_clocks(facts.engine.system_time, before);
+            self.facts = Some(facts);
             self.looked = monotonic;
         }
         let facts = self.facts.clone().unwrap_or_default();

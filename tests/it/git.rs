@@ -27,7 +27,7 @@ fn git(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn git_ok(folder: &Path, arguments: &[&str]) {
+pub fn git_ok(folder: &Path, arguments: &[&str]) {
     let output = git(folder, arguments);
     assert!(output.status.success(), "git {arguments:?}: {output:?}");
 }
@@ -107,6 +107,17 @@ fn a_branch_is_pulled_and_stays_in_force_while_it_cannot_be() {
     let watching = scheduler.watch_with(&["--git", &url, "--git-interval", "1h"]);
     watching.says("what was pulled last stays in force");
     assert_eq!(scheduler.containers_of("two", "created").len(), 1);
+    assert_eq!(watching.term(), 0);
+
+    // A path counts from where the command runs.
+    let mut command = scheduler.watch_command(&["--git", "pulled-repository.away#main:jobs"]);
+    let parent = away.parent().expect("a folder");
+    command.current_dir(parent);
+    assert_eq!(away, parent.join("pulled-repository.away"));
+    let here = scheduler.spawn_as(command);
+    here.says(&format!("pulled {}#main", away.display()));
+    assert_eq!(here.term(), 0);
+    let watching = scheduler.watch_with(&["--git", &url, "--git-interval", "1h"]);
 
     // SIGHUP asks at once.
     fs::rename(&away, &repo).expect("renamed");

@@ -23,6 +23,7 @@ mod judge;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod manifests;
+mod messages;
 mod ownership;
 mod packaging;
 mod people;
@@ -40,6 +41,7 @@ mod scenario;
 mod scheduler;
 mod shop;
 mod simulated;
+mod source;
 mod swarm;
 mod swarm_faults;
 mod terminal;

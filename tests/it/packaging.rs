@@ -25,8 +25,7 @@ const DEBIAN: &str = "debian:bookworm-slim";
 const MIRROR: &str = "http://deb.debian.org/debian";
 
 /// Beyond the smallest Debian: an init, cron, an engine, and shells that complete.
-const PACKAGES: &str =
-    "bash-completion,ca-certificates,cron,dbus,docker.io,fish,iptables,man-db,systemd,systemd-sysv,zsh";
+const PACKAGES: &str = "bash-completion,ca-certificates,cron,dbus,docker.io,fish,iptables,libpam-systemd,man-db,systemd,systemd-sysv,zsh";
 
 /// What a container needs to be a machine: an init or an engine of its own, without a capability that
 /// not every host has.

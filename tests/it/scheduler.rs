@@ -79,6 +79,16 @@ impl<'a> Scheduler<'a> {
         self
     }
 
+    /// Its operator allows these, by their keys under `policy`.
+    pub fn allowing(self, keys: &[&str]) -> Scheduler<'a> {
+        let mut text = fs::read_to_string(&self.config).expect("read the operator's file");
+        for key in keys {
+            writeln!(text, "  {key}: true").expect("written");
+        }
+        fs::write(&self.config, text).expect("write the operator's file");
+        self
+    }
+
     /// The program reaches the engine through `proxy`; this helper itself goes past it.
     pub fn through(mut self, proxy: &Proxy) -> Scheduler<'a> {
         self.host = proxy.host();
@@ -193,6 +203,18 @@ impl<'a> Scheduler<'a> {
 
     /// Starts a `watch`, ready or not.
     pub fn spawn_watch(&self, flags: &[&str]) -> Watching {
+        self.spawn_as(self.watch_command(flags))
+    }
+
+    /// The command line of such a `watch`.
+    pub fn watch_command(&self, flags: &[&str]) -> Command {
+        let mut args = vec!["watch"];
+        args.extend(flags);
+        self.in_dir(&args)
+    }
+
+    /// A `watch` by another command line.
+    pub fn spawn_as(&self, mut command: Command) -> Watching {
         let log = self.log_path();
         let open = || {
             fs::File::options()
@@ -202,10 +224,7 @@ impl<'a> Scheduler<'a> {
                 .expect("open the watch's log")
         };
         let from = open().metadata().expect("look at the watch's log").len();
-        let mut args = vec!["watch"];
-        args.extend(flags);
-        let child = self
-            .in_dir(&args)
+        let child = command
             .stdout(open())
             .stderr(open())
             .spawn()

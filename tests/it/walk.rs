@@ -222,6 +222,31 @@ fn getting_started_gets_a_newcomer_started() {
     assert!(steps > 15, "only {steps} commands found");
 }
 
+/// The manifest and the commands of README, as they stand there.
+#[test]
+fn the_first_manifest_does_what_readme_shows() {
+    let rig = Rig::start();
+    let (status, reply) = rig.post("/images/busybox:test/tag?repo=busybox&tag=latest", "");
+    assert_eq!(status, 201, "{reply}");
+    let text = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README");
+    let manifest = text
+        .split("`jobs/backup.yaml`:\n\n```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("the first manifest");
+    let mut newcomer = Newcomer::on(rig.host());
+    fs::create_dir(newcomer.folder.join("jobs")).expect("a folder");
+    fs::write(newcomer.folder.join("jobs/backup.yaml"), manifest).expect("a file");
+    let steps = steps(&text);
+    let own = steps.iter().filter(|step| !step.command.starts_with("make "));
+    let mut count = 0;
+    for step in own {
+        newcomer.take(step);
+        count += 1;
+    }
+    assert!(count >= 5, "only {count} commands found");
+}
+
 #[test]
 fn moving_in_brings_schedules_along() {
     let steps = follow("docs/moving-in.md", "unix:///nonexistent/docker.sock".to_owned());

@@ -94,7 +94,7 @@ fn an_edit_replaces_what_is_armed_and_touches_nothing_that_runs() {
     });
     let armed = scheduler.containers_of("report", "created");
     scheduler.manifest("a.yaml", &text("1h", "true two"));
-    watching.says("manifests read again: 1 jobs");
+    watching.says("manifests read again: 1 job");
     let replaced = wait_for("another one is armed", || {
         let now = scheduler.containers_of("report", "created");
         (now.len() == 1 && id(&now[0]) != id(&armed[0])).then_some(now)
@@ -111,6 +111,52 @@ fn an_edit_replaces_what_is_armed_and_touches_nothing_that_runs() {
             .is_some_and(|run| run["container"] == running["Id"])
     });
     assert_eq!(begun(&scheduler), 1);
+    assert_eq!(watching.term(), 0);
+}
+
+/// A mount that is missing after a boot: the night's backup runs all the same.
+#[test]
+fn a_folder_that_is_empty_after_a_restart_keeps_its_jobs_running() {
+    let scheduler = Scheduler::new(Rig::shared(), "edit-unmounted");
+    let text = |name| manifest("shop", &scheduler.witness, &[job(name, "2s", "true")]);
+    scheduler.manifest("a.yaml", &text("backup"));
+    scheduler.manifest("b.yaml", &text("report"));
+    let watching = scheduler.watch();
+    wait_until("it runs", || begun(&scheduler) > 0);
+    assert_eq!(watching.term(), 0);
+
+    let mounted = scheduler.dir().with_extension("mounted");
+    std::fs::rename(scheduler.dir(), &mounted).expect("unmounted");
+    std::fs::create_dir(scheduler.dir()).expect("the mount point");
+    // One pass of `apply` holds removals, and starts what is due.
+    let before = begun(&scheduler);
+    wait_until("`apply` starts a run", || {
+        let said = scheduler.ends(5, &["apply"]).stderr;
+        assert!(
+            said.contains("the directory holds no manifest any more"),
+            "{said}"
+        );
+        begun(&scheduler) > before
+    });
+    let watching = scheduler.watch();
+    watching.says("the directory holds no manifest any more");
+    let succeeded = |job: &str| {
+        let runs = scheduler.history_of(job).into_iter();
+        runs.filter(|run| run["outcome"] == "succeeded").count()
+    };
+    for job in ["shop.backup", "shop.report"] {
+        let before = succeeded(job);
+        wait_until("it goes on", || succeeded(job) > before);
+    }
+    for run in scheduler.history() {
+        let reason = run["reason"].as_str().unwrap_or_default();
+        assert!(!reason.contains("removals are held"), "{run:#?}");
+    }
+
+    // Mounted again, it is as if nothing had been.
+    std::fs::remove_dir(scheduler.dir()).expect("removed");
+    std::fs::rename(&mounted, scheduler.dir()).expect("mounted");
+    watching.says("manifests read again: 2 jobs");
     assert_eq!(watching.term(), 0);
 }
 

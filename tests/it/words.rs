@@ -414,6 +414,7 @@ fn troubled() -> String {
     text.push_str(
         &job("no-network", "    command: \"true\"\n").replace("network_mode: none", "networks: [gone]"),
     );
+    text.push_str(&job("asleep", "    command: \"true\"\n    profiles: [night]\n"));
     text.push_str("networks:\n  gone: {external: true}\n");
     text
 }
@@ -434,6 +435,7 @@ fn refusals_with_an_engine() {
         &["trigger", "long"],
         &["trigger", "timed"],
         &["trigger", "nope"],
+        &["trigger", "asleep"],
         &["trigger", "no-image"],
         &["trigger", "no-command"],
         &["trigger", "no-network"],

@@ -12,12 +12,13 @@ use crate::kubernetes::{self, Conflicts, Contents, Seen};
 use crate::ledger::{LedgerError, WatchLock};
 use crate::manifest::{self, Diagnostic, Files};
 use crate::model::{Desired, JobName, Origin, Removals};
+use crate::os;
 use crate::source;
 use crate::transfer::{at_their_lines, check_for_kubernetes};
 use crate::watch::{Sign, Trouble, Wake};
 use crate::wire;
 
-use super::super::declared::{Manifests, Reader, contents_of, directory, state_of};
+use super::super::declared::{Manifests, Reader, contents_of, directory};
 use super::super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::super::life::Life;
 use super::super::output::{paint_plan, print, print_json, talk, talk_raw};
@@ -67,7 +68,7 @@ impl Declared {
             .filter(|object| kubernetes::is_ours(object, &instance))
             .filter_map(kubernetes::job_of)
             .collect();
-        self.desired.removals = source::guard(&known, &self.desired, state_of(&self.files));
+        self.desired.removals = source::guard(&known, &self.desired, source::DirState::of(&self.files));
     }
 
     /// What the cluster refuses, at its lines.
@@ -228,7 +229,7 @@ pub async fn watch(args: watch::Args, app: &App) -> CommandResult {
     let dir = directory(args.dir.dir.as_deref(), None)?;
     // A directory that is missing at the start is a mistake; one that goes missing later is held.
     Manifests::read(app, &dir)?;
-    let dir = dir.canonicalize().unwrap_or(dir);
+    let dir = os::canonicalize(&dir).unwrap_or(dir);
     let cluster = open(app).await?;
     let state = app.state_folder()?;
     let reader = Reader::keeping(app, dir.clone(), &state.join("cluster-last-good"))?;

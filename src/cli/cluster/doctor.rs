@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{self, Clock as _, SystemClock};
 use crate::cluster::{self, Cluster, ClusterError, Kind};
 use crate::doctor::{self, Objects, Right};
 use crate::kubernetes::{self, RIGHTS, SELECTOR};
 use crate::model::{Instance, JobName};
 
 use super::super::App;
-use super::super::doctor::ahead;
 use super::super::error::CommandError;
 use super::{of_cluster, open};
 
@@ -38,7 +37,7 @@ pub async fn look(app: &App, declared: Option<&BTreeSet<JobName>>) -> Result<doc
         namespace: cluster.namespace().to_owned(),
         namespace_found: cluster.has_namespace().await.map_err(words),
         rights: rights(&cluster).await,
-        clock_ahead: time.map(|theirs| ahead(theirs, asked, after)),
+        clock_ahead: time.map(|theirs| clock::ahead(theirs, asked, after)),
         objects: objects(&cluster, &app.instance(), declared).await.map_err(words),
     })
 }

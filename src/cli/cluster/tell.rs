@@ -58,7 +58,7 @@ pub async fn jobs(args: jobs::Args, app: &App) -> CommandResult {
             }
         })
         .collect();
-    jobs::listing(&views, &args, app.now())?.print(&args.list)?;
+    jobs::listing(&views, &args, app.instance().as_str(), app.now())?.print(&args.list)?;
     Ok(Exit::OK)
 }
 

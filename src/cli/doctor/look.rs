@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::clock::{Clock as _, SystemClock};
+use crate::apply::owner;
+use crate::clock::{self, Clock as _, SystemClock};
 use crate::doctor::{
-    Answers, Case, Disk, Engine, Ledger, LedgerCase, Logins, Manifests, ManifestsFound, OperatorFile,
-    OperatorFound, Question, StateFolder, StateFound, Unarmed,
+    Answers, Case, Disk, Engine, Heartbeat, Ledger, LedgerCase, Logins, Manifests, ManifestsFound,
+    OperatorFile, OperatorFound, Question, StateFolder, StateFound, Unarmed,
 };
 use crate::engine::context::Source;
-use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, EngineKind, SharedEngine};
+use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, SharedEngine};
 use crate::ledger::{self, WatchLock};
 use crate::model::{EngineName, Instance, JobName, LABEL_INSTANCE, LABEL_LEDGER};
+use crate::os;
 use crate::transfer::check_for_kubernetes;
 
 use super::super::declared::{self, Manifests as Declared};
@@ -82,7 +84,7 @@ fn operator_file(settings: &Settings) -> (OperatorFile, App) {
             let found = match metadata {
                 None => OperatorFound::Absent,
                 Some(metadata) => OperatorFound::Read {
-                    writable_by_others: writable_by_others(&metadata),
+                    writable_by_others: os::writable_by_others(&metadata),
                     rules: config.policy.clone(),
                 },
             };
@@ -92,24 +94,6 @@ fn operator_file(settings: &Settings) -> (OperatorFile, App) {
             )
         }
     }
-}
-
-#[cfg(unix)]
-fn writable_by_others(metadata: &fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let group = metadata.mode() & 0o020 != 0 && metadata.gid() != 0 && !is_own_group(metadata.gid());
-    metadata.mode() & 0o002 != 0 || group
-}
-
-/// Many systems give each user a group of their own, in which nobody else is.
-#[cfg(unix)]
-fn is_own_group(group: u32) -> bool {
-    rustix::process::getegid().as_raw() == group && rustix::process::geteuid().as_raw() == group
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_: &fs::Metadata) -> bool {
-    false
 }
 
 /// Heading and causes in one line.
@@ -156,12 +140,15 @@ async fn ask_engine(app: &App, instance: &Instance) -> Result<(Answers, EngineIn
         chosen_by: chosen_by(&endpoint.source),
         name: info.name.clone(),
         api_version: info.api_version.clone(),
-        is_podman: info.kind == EngineKind::Podman,
+        differences: engine::differences::differences(info.kind)
+            .iter()
+            .map(|difference| (difference.what, difference.so))
+            .collect(),
         rootless: info.rootless,
         operating_system: info.operating_system.clone(),
         warnings: info.warnings.clone(),
         log_driver: info.default_log_driver.clone(),
-        clock_ahead: info.system_time.map(|theirs| ahead(theirs, before, after)),
+        clock_ahead: info.system_time.map(|theirs| clock::ahead(theirs, before, after)),
         identity: info.identity.clone(),
         questions,
         lock,
@@ -175,18 +162,6 @@ fn chosen_by(source: &Source) -> String {
         Source::HostVariable => "by `DOCKER_HOST`".to_owned(),
         Source::Context(name) => format!("by the docker context `{name}`"),
         Source::Default => "the default".to_owned(),
-    }
-}
-
-/// How far a clock that was read between two readings of ours is ahead of it: nothing, when it may
-/// agree with it.
-pub fn ahead(theirs: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
-    if theirs < before {
-        theirs.duration_since(before)
-    } else if theirs > after {
-        theirs.duration_since(after)
-    } else {
-        SignedDuration::ZERO
     }
 }
 
@@ -281,6 +256,10 @@ fn read_ledger(ledger: &ledger::Ledger, now: Timestamp) -> ledger::Result<Ledger
         engine: ledger.engine()?,
         last_alive: ledger.last_alive()?,
         watched_by: WatchLock::holder(ledger.dir()),
+        heartbeat: ledger::Heartbeat::read(ledger.dir())?.map(|beat| Heartbeat {
+            age: beat.age(&owner::boot_id(), SystemClock.boottime(), now),
+            trouble: beat.trouble,
+        }),
         jobs: declared.len(),
         unarmed: unarmed.collect(),
         unknown_runs: snapshot
@@ -302,13 +281,13 @@ fn state_folder(app: &App) -> StateFolder {
     };
     let found = match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => StateFound::There {
-            mode: mode(&metadata),
-            writable: may_write(&path),
+            mode: os::mode(&metadata),
+            writable: os::may_fill(&path),
         },
         Ok(_) => StateFound::CannotBeMade("something else is there".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = surroundings::existing(&path);
-            if may_write(&parent) {
+            if os::may_fill(&parent) {
                 StateFound::Absent
             } else {
                 StateFound::CannotBeMade(format!("`{}` cannot be written", parent.display()))
@@ -323,22 +302,6 @@ fn state_folder(app: &App) -> StateFolder {
     }
 }
 
-#[cfg(unix)]
-fn mode(metadata: &fs::Metadata) -> u32 {
-    use std::os::unix::fs::PermissionsExt as _;
-    metadata.permissions().mode() & 0o7777
-}
-
-#[cfg(not(unix))]
-fn mode(_: &fs::Metadata) -> u32 {
-    0o700
-}
-
-fn may_write(path: &Path) -> bool {
-    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(path, access).is_ok()
-}
-
 /// The ledger's file system, and the engine's where that is on this machine.
 fn disks(state: &StateFolder, engine: Option<&Path>) -> Vec<Disk> {
     let ledger = state.path.as_deref().map(surroundings::existing);
@@ -350,13 +313,12 @@ fn disks(state: &StateFolder, engine: Option<&Path>) -> Vec<Disk> {
 }
 
 fn disk(whose: &'static str, path: &Path) -> Option<Disk> {
-    let found = rustix::fs::statvfs(path).ok()?;
+    let found = os::space(path)?;
     Some(Disk {
         whose,
         path: path.to_owned(),
-        free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
-        // A file system that makes inodes as it goes says that it has none.
-        free_files: (found.f_files > 0).then_some(found.f_favail),
+        free_bytes: found.free_bytes,
+        free_files: found.free_files,
     })
 }
 
@@ -423,20 +385,5 @@ fn logins(settings: &Settings) -> Logins {
                 .collect(),
         },
         Err(why) => Logins::Unreadable { path, why },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_may_agree_is_not_ahead() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let (before, after) = (at("2026-11-23T01:00:00Z"), at("2026-11-23T01:00:01Z"));
-        let seconds = |theirs| ahead(at(theirs), before, after).as_secs();
-        assert_eq!(seconds("2026-11-23T01:00:00.5Z"), 0);
-        assert_eq!(seconds("2026-11-23T00:59:00Z"), -60);
-        assert_eq!(seconds("2026-11-23T01:02:01Z"), 120);
     }
 }

@@ -70,6 +70,7 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         resources,
         presence,
         files,
+        sensitive: _,  // Of records and messages.
         kubernetes: _, // Of no meaning here.
     } = spec;
 
@@ -132,34 +133,6 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
     host::add_presence(presence, &mut body, &mut host_config);
     body.host_config = Some(host_config);
     Ok(body)
-}
-
-/// `text` with every sensitive value of `spec` masked: an engine may quote a request in the message
-/// that refuses it (`exec: "…": not found`, `invalid environment variable: …`).
-#[must_use]
-pub fn mask_sensitive(spec: &ContainerSpec, text: &str) -> String {
-    let test = spec.healthcheck.iter().flat_map(|check| &check.test);
-    let words = [&spec.entrypoint, &spec.command]
-        .into_iter()
-        .flatten()
-        .chain(test)
-        .flatten();
-    let mut secrets: Vec<&str> = words
-        .chain(spec.environment.values())
-        .chain(spec.labels.values())
-        .chain(spec.annotations.values())
-        .chain(spec.files.iter().filter_map(|file| match &file.source {
-            FileSource::Content { content, .. } => Some(content),
-            FileSource::Path(_) => None,
-        }))
-        .filter(|text| text.is_sensitive() && !text.expose().is_empty())
-        .map(Text::expose)
-        .collect();
-    // A value may be part of another one: the longer goes first.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    secrets
-        .into_iter()
-        .fold(text.to_owned(), |text, secret| text.replace(secret, "(masked)"))
 }
 
 /// The networks that an engine of this version does not take in the create call: they are

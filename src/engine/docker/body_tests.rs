@@ -322,7 +322,7 @@ fn an_engines_words_never_quote_a_secret() {
     ]);
     let text = r#"exec: "hunter2-long": not found beside plain (A=hunter2)"#;
     assert_eq!(
-        mask_sensitive(&spec, text),
+        spec.conceal(text),
         r#"exec: "(masked)": not found beside plain (A=(masked))"#
     );
 }

@@ -48,9 +48,8 @@ use super::{
 use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
-pub use body::{create_body, mask_sensitive};
+pub use body::create_body;
 pub use own::own_container;
-pub use peer::start_time;
 
 /// Lists, inspects and other questions.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -409,7 +408,7 @@ impl Engine for DockerEngine {
             .map_err(|error| match error {
                 EngineError::Refused { status, message } => EngineError::Refused {
                     status,
-                    message: mask_sensitive(&request.spec, &message),
+                    message: request.spec.conceal(&message),
                 },
                 other => other,
             })?;

@@ -18,6 +18,7 @@ use super::ssh::Tunnel;
 use super::{ApiVersion, convert, failure};
 use crate::engine::context::{Certificates, Endpoint, Transport};
 use crate::engine::{EngineError, EngineKind, Result};
+use crate::os;
 
 /// Connecting and agreeing; a local engine takes milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -78,7 +79,7 @@ impl Connection {
             })?),
             _ => None,
         };
-        let near = tunnel.as_ref().map(|tunnel| Endpoint::unix(tunnel.socket()));
+        let near = tunnel.as_ref().map(Tunnel::endpoint);
         Ok(Connection {
             host: endpoint.host.clone(),
             docker: client(near.as_ref().unwrap_or(endpoint))?,
@@ -244,7 +245,7 @@ fn client(endpoint: &Endpoint) -> Result<Docker> {
                 "an engine behind ssh needs its tunnel first".to_owned(),
             ));
         }
-        #[cfg(unix)]
+        #[cfg(not(windows))]
         Transport::NamedPipe(_) => {
             return Err(EngineError::Invalid(
                 "named pipes exist on Windows only".to_owned(),
@@ -253,7 +254,8 @@ fn client(endpoint: &Endpoint) -> Result<Docker> {
         #[cfg(windows)]
         Transport::Unix(_) => {
             return Err(EngineError::Invalid(
-                "Unix sockets of engines are not supported on Windows".to_owned(),
+                "an engine on Windows listens at a named pipe, such as npipe:////./pipe/docker_engine"
+                    .to_owned(),
             ));
         }
     };
@@ -272,7 +274,7 @@ fn tls_client(
 ) -> std::result::Result<Docker, bollard::errors::Error> {
     // bollard wants all three paths; an empty file adds no root, and a missing key or certificate
     // means that none is shown to the engine.
-    let none = Path::new(if cfg!(windows) { "NUL" } else { "/dev/null" });
+    let none = Path::new(os::NOTHING);
     let Certificates { ca, cert, key } = certificates;
     let path = |file: &'_ Option<std::path::PathBuf>| file.clone().unwrap_or_else(|| none.to_owned());
     Docker::connect_with_ssl(

@@ -1,56 +1,51 @@
 //! An engine on another machine, reached as the docker CLI reaches it: `ssh HOST docker system
 //! dial-stdio` carries one connection each.
 //!
-//! bollard speaks to a socket in a folder of our own, and each connection that it makes there is
-//! carried by an `ssh` process. `ssh` reads its own configuration, so keys, jump hosts and shared
-//! connections (`ControlMaster`) are set up there; it is never allowed to ask a question.
+//! bollard speaks to a door of our own ([`door`]), and each connection that it makes there is carried by an
+//! `ssh` process. `ssh` reads its own configuration, so keys, jump hosts and shared connections
+//! (`ControlMaster`) are set up there; it is never allowed to ask a question.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::engine::context::Remote;
+use crate::engine::context::{Endpoint, Remote};
+
+use door::{Address, Door};
 
 /// What `ssh` says of a failure is a line or two.
 const MAX_WORDS: u64 = 4096;
 
 /// The way to one remote engine; its connections end with it.
 pub(super) struct Tunnel {
-    folder: PathBuf,
+    address: Address,
     said: Arc<Mutex<String>>,
     listener: JoinHandle<()>,
 }
 
 impl Tunnel {
-    /// Listens on a socket of our own; `ssh` is started at the first connection.
+    /// Listens at a door of our own; `ssh` is started at the first connection.
     ///
     /// # Errors
-    /// When the folder or the socket cannot be made.
+    /// When the door cannot be made.
     pub fn open(remote: &Remote) -> io::Result<Tunnel> {
-        let name = format!("docker-scheduler-ssh-{}", uuid::Uuid::new_v4().simple());
-        let folder = remote.scratch.join(name);
-        // Whoever can connect to the socket is root on the remote machine.
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        let listener = UnixListener::bind(folder.join("s")).inspect_err(|_| remove(&folder))?;
+        let (door, address) = door::open(&remote.scratch)?;
         let said = Arc::new(Mutex::new(String::new()));
-        let listener = tokio::spawn(listen(listener, arguments(remote), said.clone()));
+        let listener = tokio::spawn(listen(door, arguments(remote), said.clone()));
         Ok(Tunnel {
-            folder,
+            address,
             said,
             listener,
         })
     }
 
-    pub fn socket(&self) -> PathBuf {
-        self.folder.join("s")
+    /// What bollard connects to.
+    pub fn endpoint(&self) -> Endpoint {
+        self.address.endpoint()
     }
 
     /// What `ssh` said last, when it could not do its work.
@@ -63,14 +58,99 @@ impl Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         self.listener.abort();
-        remove(&self.folder);
     }
 }
 
-/// A folder that stays behind holds a dead socket and harms nobody.
-fn remove(folder: &Path) {
-    drop(std::fs::remove_file(folder.join("s")));
-    drop(std::fs::remove_dir(folder));
+/// A socket in a folder that nobody else may enter: whoever can connect to it is root on the remote machine.
+#[cfg(unix)]
+mod door {
+    use std::fs::DirBuilder;
+    use std::io;
+    use std::os::unix::fs::DirBuilderExt as _;
+    use std::path::{Path, PathBuf};
+
+    use tokio::net::{UnixListener, UnixStream};
+
+    use crate::engine::context::Endpoint;
+
+    pub struct Door(UnixListener);
+
+    /// Removed when dropped.
+    pub struct Address(PathBuf);
+
+    pub fn open(scratch: &Path) -> io::Result<(Door, Address)> {
+        let name = format!("docker-scheduler-ssh-{}", uuid::Uuid::new_v4().simple());
+        let folder = scratch.join(name);
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let address = Address(folder);
+        let listener = UnixListener::bind(address.socket())?;
+        Ok((Door(listener), address))
+    }
+
+    impl Door {
+        pub async fn accept(&mut self) -> io::Result<UnixStream> {
+            self.0.accept().await.map(|(stream, _)| stream)
+        }
+    }
+
+    impl Address {
+        fn socket(&self) -> PathBuf {
+            self.0.join("s")
+        }
+
+        pub fn endpoint(&self) -> Endpoint {
+            Endpoint::unix(self.socket())
+        }
+    }
+
+    /// A folder that stays behind holds a dead socket and harms nobody.
+    impl Drop for Address {
+        fn drop(&mut self) {
+            drop(std::fs::remove_file(self.socket()));
+            drop(std::fs::remove_dir(&self.0));
+        }
+    }
+}
+
+/// A named pipe. As the system makes it, only this user and the system's own may write to it, and it is
+/// closed to other machines.
+#[cfg(windows)]
+mod door {
+    use std::io;
+    use std::path::Path;
+
+    use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
+
+    use crate::engine::context::Endpoint;
+
+    pub struct Door {
+        name: String,
+        /// Waits for the next connection: there is always one, so that nobody else can take the name.
+        next: NamedPipeServer,
+    }
+
+    pub struct Address(String);
+
+    pub fn open(_scratch: &Path) -> io::Result<(Door, Address)> {
+        let name = format!(r"\\.\pipe\docker-scheduler-ssh-{}", uuid::Uuid::new_v4().simple());
+        let next = ServerOptions::new().first_pipe_instance(true).create(&name)?;
+        let address = Address(name.clone());
+        Ok((Door { name, next }, address))
+    }
+
+    impl Door {
+        pub async fn accept(&mut self) -> io::Result<NamedPipeServer> {
+            self.next.connect().await?;
+            let next = ServerOptions::new().create(&self.name)?;
+            Ok(std::mem::replace(&mut self.next, next))
+        }
+    }
+
+    impl Address {
+        pub fn endpoint(&self) -> Endpoint {
+            Endpoint::named_pipe(&self.0)
+        }
+    }
 }
 
 fn arguments(remote: &Remote) -> Vec<String> {
@@ -98,12 +178,12 @@ fn arguments(remote: &Remote) -> Vec<String> {
     arguments
 }
 
-async fn listen(listener: UnixListener, arguments: Vec<String>, said: Arc<Mutex<String>>) {
+async fn listen(mut door: Door, arguments: Vec<String>, said: Arc<Mutex<String>>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            accepted = door.accept() => match accepted {
+                Ok(stream) => {
                     connections.spawn(carry(stream, arguments.clone(), said.clone()));
                 }
                 Err(error) => {
@@ -118,7 +198,10 @@ async fn listen(listener: UnixListener, arguments: Vec<String>, said: Arc<Mutex<
 }
 
 /// Carries one connection until either side ends it.
-async fn carry(stream: UnixStream, arguments: Vec<String>, said: Arc<Mutex<String>>) {
+async fn carry<S>(stream: S, arguments: Vec<String>, said: Arc<Mutex<String>>)
+where
+    S: AsyncRead + AsyncWrite,
+{
     let say = |words: String| *said.lock().unwrap_or_else(PoisonError::into_inner) = words;
     let spawned = Command::new("ssh")
         .args(arguments)
@@ -136,7 +219,7 @@ async fn carry(stream: UnixStream, arguments: Vec<String>, said: Arc<Mutex<Strin
     else {
         return;
     };
-    let (mut from, mut to) = stream.into_split();
+    let (mut from, mut to) = tokio::io::split(stream);
     let upwards = copy(&mut from, &mut stdin);
     let downwards = async {
         let mut words = Vec::new();

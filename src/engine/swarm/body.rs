@@ -110,6 +110,7 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
         resources,
         presence,
         files: _,      // They are made before the service that refers to them.
+        sensitive: _,  // Of records and messages.
         kubernetes: _, // Of no meaning here.
     } = spec;
     let mut lowered: Vec<EngineMount> = mounts.iter().map(lower_mount).collect::<Result<_>>()?;

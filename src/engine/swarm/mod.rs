@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use self::answers::{Node, Service, Task};
 use self::checks::Images;
 use super::context::Endpoint;
-use super::docker::{DockerEngine, checked, log_path, mask_sensitive, none_when_gone, percent_encoded};
+use super::docker::{DockerEngine, checked, log_path, none_when_gone, percent_encoded};
 use super::{
     ContainerFilter, ContainerState, ContainerSummary, CreateRequest, Created, Description, Engine,
     EngineError, EngineEvent, EngineInfo, EngineKind, EventAction, ExecRequest, ExecState, ImageSummary,
@@ -441,7 +441,7 @@ impl Engine for SwarmEngine {
             .map_err(|error| match error {
                 EngineError::Refused { status, message } => EngineError::Refused {
                     status,
-                    message: mask_sensitive(&request.spec, &message),
+                    message: request.spec.conceal(&message),
                 },
                 other => other,
             })?;

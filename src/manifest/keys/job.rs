@@ -44,6 +44,11 @@ pub(crate) static JOB: Section = Section {
         row("cpus", Number, "How many CPUs it may use: `0.5`."),
         row("cpuset", Text, "The CPUs it may use: `\"0-3\"`, `\"0,1\"`."),
         row(
+            "depends_on",
+            Either(&[TEXTS, Map(&Keys(&DEPENDENCY))]),
+            "Read, and without effect: a schedule starts its job alone, as the engine's own does.",
+        ),
+        row(
             "devices",
             List(&Either(&[Text, Keys(&DEVICE)])),
             "Devices of the host: `/dev/ttyUSB0:/dev/tty:rw`; refused by the default policy.",
@@ -179,7 +184,7 @@ pub(crate) static JOB: Section = Section {
         row(
             "security_opt",
             TEXTS,
-            "What gives up confinement is refused by the default policy.",
+            "What gives up confinement is refused by the default policy, and so is a seccomp profile of its own: `seccomp:./profile.json`.",
         ),
         row("shm_size", Size, "The size of `/dev/shm`: `64m`."),
         row("stdin_open", Flag, "Whether its standard input stays open."),
@@ -239,7 +244,6 @@ pub(crate) static JOB: Section = Section {
         "cpu_rt_period",
         "cpu_rt_runtime",
         "credential_spec",
-        "depends_on",
         "device_cgroup_rules",
         "expose",
         "isolation",
@@ -255,6 +259,28 @@ pub(crate) static JOB: Section = Section {
     later_is_for_services: false,
     // And an image, where the command does not run in another container.
     required: &["triggers"],
+};
+
+/// An entry of `depends_on`, in the long form.
+pub(crate) static DEPENDENCY: Section = Section {
+    id: "dependency",
+    of: "an entry of `depends_on`",
+    rows: &[&[
+        row(
+            "condition",
+            Word(&[
+                "service_started",
+                "service_healthy",
+                "service_completed_successfully",
+            ]),
+            "What Compose waits for.",
+        ),
+        row("required", Flag, "Whether the service must be declared."),
+        row("restart", Flag, "Of services alone."),
+    ]],
+    later: &[],
+    later_is_for_services: false,
+    required: &["condition"],
 };
 
 /// An entry of `devices`, in the long form.

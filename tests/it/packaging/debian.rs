@@ -125,6 +125,7 @@ fn the_debian_package_makes_a_machine_keep_its_schedules() {
     );
 
     a_watch_that_hangs_is_restarted(&machine, &witness);
+    a_user_has_a_service_of_their_own(rig, &machine);
 
     machine.ok("dpkg --remove docker-scheduler");
     assert_ne!(machine.sh("systemctl is-active --quiet docker-scheduler").code, 0);
@@ -156,6 +157,49 @@ fn a_watch_that_hangs_is_restarted(machine: &Machine<'_>, witness: &Witness) {
     slots.sort();
     slots.dedup();
     assert_eq!(slots.len(), all, "a slot ran twice: {lines:#?}");
+}
+
+/// As packaging/README.md says for a rootless engine; the engine here is one that the user may reach.
+fn a_user_has_a_service_of_their_own(rig: &Rig, machine: &Machine<'_>) {
+    let witness = rig.witness("debian-user");
+    machine.ok("useradd --create-home --uid 1000 --shell /bin/sh someone");
+    machine.ok(&format!("chmod 666 {ENGINE}"));
+    let job = Job {
+        name: "tock",
+        every: "2s",
+        work: "true",
+        options: "",
+    };
+    let text = manifest("mine", &witness, &[job]);
+    let beside = rig.folder("debian").join("tock.yaml");
+    std::fs::write(&beside, text).expect("write a manifest");
+    machine.copy(&beside, "/tock.yaml");
+    let roots = witness.folder().display();
+    machine.ok(&format!(
+        "su someone -c 'mkdir -p ~/.config/docker-scheduler/schedules.d && cp /tock.yaml ~/.config/docker-scheduler/schedules.d/ && \
+         echo DOCKER_HOST=unix://{ENGINE} > ~/.config/docker-scheduler/environment && \
+         echo DOCKER_SCHEDULER_INSTANCE=someone >> ~/.config/docker-scheduler/environment && \
+         printf \"policy:\\n  bind_roots: [{roots}]\\n\" > ~/.config/docker-scheduler/config.yaml'"
+    ));
+    machine.ok("loginctl enable-linger someone");
+    machine.waits_until(
+        "the user's systemd is up",
+        "systemctl is-active --quiet user@1000.service",
+    );
+    let own = "su someone -c 'XDG_RUNTIME_DIR=/run/user/1000 systemctl --user";
+    machine.ok(&format!("{own} enable --now docker-scheduler'"));
+    machine.waits_until(
+        "the user's systemd knows what it does",
+        &format!("{own} status docker-scheduler' | grep -q 'Status: \"1 job watched\"'"),
+    );
+    let ours = |rest: &str| {
+        format!("su someone -c 'DOCKER_HOST=unix://{ENGINE} docker-scheduler --instance someone {rest}'")
+    };
+    machine.waits_until("its job runs", &ours("history | grep -q succeeded"));
+    machine.ok(&ours("health"));
+    machine.ok("test -d /home/someone/.local/state/docker-scheduler/someone");
+    machine.ok(&format!("{own} disable --now docker-scheduler'"));
+    machine.ok("loginctl disable-linger someone");
 }
 
 fn completions_and_pages_are_found(machine: &Machine<'_>) {
