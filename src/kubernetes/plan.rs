@@ -12,12 +12,12 @@ use crate::model::{ContainerSpec, Desired, Instance, Job, JobName, Origin, Remov
 use crate::plan::{Entry, NextFire, WAIT, image_edit, lay_out, times};
 use crate::schedule::{Note, Schedule};
 
-use super::check::Finding;
 use super::live::{
     self, Difference, MANAGER, PAUSE_MANAGER, differences, has_active_run, is_ours, job_of, kind_of, name_of,
     owners_of, uid_of, version_of,
 };
 use super::volumes::claims_of;
+use crate::model::Finding;
 
 /// How a field that somebody else owns is dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,8 +47,12 @@ pub(crate) enum Shape {
     Scalar,
     Null,
     List(&'static Shape),
+    /// A list with something in it.
+    Filled(&'static Shape),
     /// Names to values.
     Map(&'static Shape),
+    /// The same, where this regular expression is true of each name.
+    Named(&'static str, &'static Shape),
     Keys(&'static Section),
     Either(&'static [Shape]),
     /// Not ours to judge.
@@ -63,8 +67,8 @@ pub(crate) use job::{
 };
 
 use Shape::{
-    Any, Count, Cron, Duration, Either, Flag, Integer, Keys, Like, List, Map, Null, Number, Scalar, Size,
-    Text, Word,
+    Any, Count, Cron, Duration, Either, Filled, Flag, Integer, Keys, Like, List, Map, Named, Null, Number,
+    Scalar, Size, Text, Word,
 };
 
 const fn row(name: &'static str, shape: Shape, doc: &'static str) -> Row {
@@ -98,12 +102,12 @@ pub(crate) static MANIFEST: Section = Section {
     rows: &[&[
         row(
             "name",
-            Text,
+            Like("^[a-z0-9][a-z0-9_-]*$"),
             "The project's name; without it, the name of the file's folder.",
         ),
         row(
             "jobs",
-            Either(&[Map(&Keys(&JOB)), Null]),
+            Either(&[Named("^[a-zA-Z0-9_-]+$", &Keys(&JOB)), Null]),
             "The jobs of this file, by name.",
         ),
         row(
@@ -270,7 +274,7 @@ const SCHEDULER_ROWS: [Row; 20] = [
     row("starting_deadline", Duration, "How late a slot may still start."),
     row(
         "success_exit_codes",
-        List(&Integer),
+        Filled(&Integer),
         "Exit codes that count as success: `[0, 24]`.",
     ),
     row("suspend", Flag, "Whether new slots are passed over."),

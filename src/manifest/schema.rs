@@ -92,6 +92,14 @@ fn shape(of: &'static Shape, sections: &mut BTreeMap<&'static str, Value>) -> Va
         Shape::Flag => or_text_like(json!({"type": "boolean"}), "^(true|false)$"),
         Shape::Word(words) => either(vec![json!({"enum": words}), variable()]),
         Shape::List(item) => json!({"type": "array", "items": shape(item, sections)}),
+        Shape::Filled(item) => {
+            json!({"type": "array", "items": shape(item, sections), "minItems": 1})
+        }
+        Shape::Named(pattern, value) => json!({
+            "type": "object",
+            "propertyNames": {"pattern": pattern},
+            "additionalProperties": shape(value, sections),
+        }),
         Shape::Map(value) => json!({"type": "object", "additionalProperties": shape(value, sections)}),
         Shape::Keys(inner) => {
             if !sections.contains_key(inner.id) {

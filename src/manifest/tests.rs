@@ -493,6 +493,37 @@ fn a_job_is_in_the_network_that_compose_would_put_it_in() {
     check("", "network_mode: bridge", &none, Some("bridge"));
 }
 
+/// The scheduler lives in a container, and the host's engine mounts the files.
+#[test]
+fn secrets_and_configs_are_mounted_from_where_the_engines_machine_has_them() {
+    let text = "name: t\njobs: {j: {image: x, triggers: {manual: true}, secrets: [db], configs: [app], volumes: \
+                ['./data:/data']}}\nsecrets: {db: {file: ./db.secret}}\nconfigs: {app: {file: ./sub/app.conf}}\n";
+    let load_in = |mounted: &str| {
+        let mount = (PathBuf::from(mounted), Some(PathBuf::from("/host/jobs")));
+        let settings = Settings {
+            host: HostPaths::of_container([mount]),
+            ..Settings::default()
+        };
+        load_all(files(text), &settings).1
+    };
+    let loaded = load_in("/srv/jobs");
+    let job = loaded.desired.jobs.values().next().expect("a job");
+    let sources: Vec<String> = job
+        .container
+        .files
+        .iter()
+        .map(|file| match &file.source {
+            crate::model::FileSource::Path(path) => path.display().to_string(),
+            crate::model::FileSource::Content { .. } => "written".to_owned(),
+        })
+        .collect();
+    assert_eq!(sources, ["/host/jobs/db.secret", "/host/jobs/sub/app.conf"]);
+    let elsewhere = load_in("/elsewhere");
+    let said = elsewhere.diagnostics.iter();
+    let own = said.filter(|found| found.message.contains("lies in the scheduler's own container"));
+    assert_eq!(own.count(), 3, "{:#?}", elsewhere.diagnostics);
+}
+
 #[test]
 fn a_job_of_an_inactive_profile_is_declared_and_not_wanted() {
     let text = "name: t\njobs:\n  always: {image: x, triggers: {manual: true}}\n  test: {image: x, profiles: [test, \

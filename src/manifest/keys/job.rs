@@ -93,7 +93,7 @@ pub(crate) static JOB: Section = Section {
             "How the engine finds out whether it is well.",
         ),
         row("hostname", Text, "Its host name."),
-        row("image", Text, "The image that runs: `busybox:1.37`."),
+        row("image", Like(r"^\S+$"), "The image that runs: `busybox:1.37`."),
         row(
             "init",
             Flag,
@@ -166,7 +166,7 @@ pub(crate) static JOB: Section = Section {
             "pull_policy",
             Either(&[
                 Word(&["always", "missing", "if_not_present", "never", "daily", "weekly"]),
-                Like("^every_"),
+                Like("^every_."),
             ]),
             "When the image is pulled: also `every_12h`.",
         ),
@@ -225,7 +225,7 @@ pub(crate) static JOB: Section = Section {
         ),
         row(
             "working_dir",
-            Text,
+            Like("^/"),
             "The folder in the container that it starts in.",
         ),
         row(
