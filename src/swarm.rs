@@ -4,59 +4,20 @@
 //! a job is named here: a new key of manifests does not compile until somebody has said what becomes of it.
 
 use crate::model::{
-    ContainerSpec, EngineName, Job, Mount, MountKind, NetworkAttachment, OnNodeLoss, Place, Placement,
-    Presence, PullPolicy, Resources, Rights,
+    ContainerSpec, EngineName, Finding, Findings, Job, Mount, MountKind, NetworkAttachment, OnNodeLoss,
+    Place, Placement, Presence, PullPolicy, Resources, Rights,
 };
-
-/// Something of a job that its engine cannot do (an error), or does in another way (a warning).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The key below the job: `x-scheduler.exec`.
-    pub key: &'static str,
-    pub is_error: bool,
-    pub message: String,
-    pub help: Option<String>,
-}
-
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn error(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
-        self.push(key, true, message.into(), help);
-    }
-
-    fn warning(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
-        self.push(key, false, message.into(), help);
-    }
-
-    /// `key` is set, and nothing stands for it.
-    fn none(&mut self, key: &'static str, is_set: bool, help: &str) {
-        if is_set {
-            self.error(key, format!("`{key}` has no equal in a Swarm"), help);
-        }
-    }
-
-    fn push(&mut self, key: &'static str, is_error: bool, message: String, help: &str) {
-        self.0.push(Finding {
-            key,
-            is_error,
-            message,
-            help: (!help.is_empty()).then(|| help.to_owned()),
-        });
-    }
-}
 
 /// What stands between a job and that engine; Kubernetes has a check of its own.
 #[must_use]
 pub fn check(job: &Job, engine: EngineName) -> Vec<Finding> {
-    let mut found = Findings::default();
+    let mut found = Findings::of("a Swarm");
     match engine {
         EngineName::Docker => nodes(job, &mut found),
         EngineName::Swarm => container(&job.container, &mut found),
         EngineName::Kubernetes => {}
     }
-    found.0
+    found.all
 }
 
 /// One engine has no nodes to choose from, and none to lose.

@@ -101,7 +101,7 @@ fn unfit(engine: EngineName, desired: &Desired, files: &Files) -> Vec<(JobName, 
 }
 
 /// A finding at its line.
-fn placed(job: &Job, finding: swarm::Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
+fn placed(job: &Job, finding: crate::model::Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
     let (severity, code) = match finding.is_error {
         true => (Severity::Error, code::UNSUPPORTED),
         false => (Severity::Warning, code::CHANGED),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::EngineName;
+use crate::model::{EngineName, Fleet};
 use crate::policy::Rules;
 
 /// One look at a set-up.
@@ -161,6 +161,10 @@ pub struct Answers {
     pub questions: Vec<Question>,
     /// The ledger that the instance's lock volume names.
     pub lock: Option<String>,
+    /// `None`: it is a single engine.
+    pub fleet: Option<Fleet>,
+    /// The jobs whose runs the instance has there.
+    pub jobs_there: Vec<String>,
 }
 
 /// One kind of request.
@@ -245,6 +249,8 @@ pub struct Ledger {
     pub heartbeat: Option<Heartbeat>,
     /// How many jobs are declared.
     pub jobs: usize,
+    /// Every job that it knows, also those that are not declared any more.
+    pub job_names: Vec<String>,
     pub unarmed: Vec<Unarmed>,
     /// Runs whose end nobody knows and that hold their jobs.
     pub unknown_runs: Vec<String>,

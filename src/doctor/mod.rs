@@ -9,6 +9,7 @@ mod cluster;
 mod engine;
 mod host;
 mod records;
+mod swarm;
 #[cfg(test)]
 mod tests;
 
@@ -143,6 +144,11 @@ pub const CHECKS: &[Check] = &[
         name: "platform",
         about: "where Podman, rootless engines, Docker Desktop and WSL differ",
         run: engine::platform,
+    },
+    Check {
+        name: "swarm",
+        about: "a Swarm's managers and nodes, what it keeps, and what of ours is left there",
+        run: swarm::swarm,
     },
     Check {
         name: "clock",

@@ -150,6 +150,11 @@ pub(super) fn instance(case: &Case) -> Vec<Finding> {
         return vec![Finding::unknown("the engine does not answer")];
     };
     let name = &case.instance;
+    if engine.fleet.is_some() {
+        return vec![Finding::ok(format!(
+            "any number of schedulers share the instance `{name}`: the names of the services are the lock"
+        ))];
+    }
     let ours = match &case.ledger {
         LedgerCase::Open(ledger) => Some(ledger.id.as_str()),
         LedgerCase::Absent => None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::model::{Fleet, FleetNode};
 use crate::policy::Rules;
 
 fn now() -> Timestamp {
@@ -169,6 +170,7 @@ fn an_engine_that_is_away_is_one_error_and_leaves_the_rest_unknown() {
             "api unknown: the engine does not answer",
             "permissions unknown: the engine does not answer",
             "platform unknown: the engine does not answer",
+            "swarm unknown: the engine does not answer",
             "clock unknown: the engine does not answer",
             "log-driver unknown: the engine does not answer",
             "instance unknown: the engine does not answer",
@@ -205,6 +207,79 @@ fn what_an_engine_can_have_wrong() {
     check(
         |case| engine(case).clock_ahead = Some(SignedDuration::from_secs(2)),
         &[],
+    );
+}
+
+/// Three managers that are well.
+fn three_managers(case: &mut Case) -> &mut Fleet {
+    let node = |name: &str| FleetNode {
+        name: name.to_owned(),
+        is_manager: true,
+        is_reachable: true,
+        state: "ready".to_owned(),
+        availability: "active".to_owned(),
+    };
+    let engine = engine(case);
+    engine.lock = None;
+    engine.fleet.insert(Fleet {
+        nodes: ["east", "north", "west"].map(node).to_vec(),
+        tasks_kept: Some(5),
+        unused_files: Vec::new(),
+    })
+}
+
+#[test]
+fn what_a_swarm_can_have_wrong() {
+    check(
+        |case| {
+            three_managers(case);
+        },
+        &[],
+    );
+    check(
+        |case| {
+            let lost = &mut three_managers(case).nodes[2];
+            lost.is_reachable = false;
+            lost.state = "down".into();
+        },
+        &[
+            "swarm warning: 3 managers, not reachable: west; with one more lost, nothing can be started",
+            "swarm warning: down: west",
+        ],
+    );
+    check(
+        |case| three_managers(case).nodes.truncate(1),
+        &["swarm note: 1 manager: with one of them lost, nothing can be started"],
+    );
+    check(
+        |case| {
+            for node in &mut three_managers(case).nodes {
+                node.availability = "drain".into();
+            }
+        },
+        &[
+            "swarm error: no node takes tasks: every run waits, and is `missed` at its deadline",
+            "swarm note: takes no new tasks: east, north, west",
+        ],
+    );
+    check(
+        |case| three_managers(case).tasks_kept = Some(1),
+        &[
+            "swarm error: the Swarm keeps 1 ended task of a service: results and output of runs go with the others before they are read",
+        ],
+    );
+    check(|case| three_managers(case).tasks_kept = Some(-1), &[]);
+    check(
+        |case| three_managers(case).unused_files = vec!["ds-db-1f".into()],
+        &["swarm note: 1 secret or config of ours that no run refers to: ds-db-1f"],
+    );
+    check(
+        |case| {
+            three_managers(case);
+            engine(case).jobs_there = vec!["shop.backup".into(), "shop.old".into()];
+            ledger(case).job_names = vec!["shop.backup".into()];
+        },
+        &["swarm note: runs of jobs that this ledger does not know: shop.old"],
     );
 }
 

@@ -25,8 +25,8 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::model::{
-    Checked, ContainerName, ContainerSpec, ContainerStatus, EngineName, ImageRef, JobFile, Launching, Peer,
-    StopNote, Text,
+    Checked, ContainerName, ContainerSpec, ContainerStatus, EngineName, Fleet, ImageRef, Instance, JobFile,
+    Launching, Peer, StopNote, Text,
 };
 
 /// Connects to the engine at `endpoint`, or to the Swarm that it is a manager of.
@@ -325,6 +325,11 @@ pub trait Observe: Send + Sync {
     /// Looks at what these specs lean on, one answer for each; of use where nothing is made ahead.
     async fn check(&self, specs: &[&ContainerSpec]) -> Result<Vec<Checked>> {
         Ok(vec![Checked::default(); specs.len()])
+    }
+
+    /// The nodes behind it, and what is left there of that instance; `None`: it is a single engine.
+    async fn fleet(&self, _instance: &Instance) -> Result<Option<Fleet>> {
+        Ok(None)
     }
 
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<ContainerSummary>>;

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::{
-    Backoff, Concurrency, ContainerSpec, Healthcheck, Job, MissedFires, Mount, MountKind, OnKubernetes,
-    OnNodeLoss, OnUnknown, Place, Placement, Policy, Presence, PullPolicy, Resources, Rights, Text, Trigger,
-    Triggers,
+    Backoff, Concurrency, ContainerSpec, Finding, Findings, Healthcheck, Job, MissedFires, Mount, MountKind,
+    OnKubernetes, OnNodeLoss, OnUnknown, Place, Placement, Policy, Presence, PullPolicy, Resources, Rights,
+    Text, Trigger, Triggers,
 };
 use crate::schedule::{ScheduleWarning, warnings};
 
@@ -18,45 +18,6 @@ use super::contents::{self, Contents};
 use super::pod::{node_selector, numbers_of, security_option};
 use super::timing::for_go;
 use super::{MAX_NAME, cron_job_name, dns};
-
-/// Something of a job that has no equal (an error), or that is different there (a warning).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The key below the job: `x-scheduler.every`; empty for the job itself.
-    pub key: &'static str,
-    pub is_error: bool,
-    pub message: String,
-    pub help: Option<String>,
-}
-
-#[derive(Default)]
-pub(super) struct Findings(Vec<Finding>);
-
-impl Findings {
-    pub(super) fn error(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
-        self.push(key, true, message.into(), help);
-    }
-
-    fn warning(&mut self, key: &'static str, message: impl Into<String>, help: &str) {
-        self.push(key, false, message.into(), help);
-    }
-
-    /// `key` is set, and nothing stands for it.
-    fn none(&mut self, key: &'static str, is_set: bool, help: &str) {
-        if is_set {
-            self.error(key, format!("`{key}` has no equal in Kubernetes"), help);
-        }
-    }
-
-    fn push(&mut self, key: &'static str, is_error: bool, message: String, help: &str) {
-        self.0.push(Finding {
-            key,
-            is_error,
-            message,
-            help: (!help.is_empty()).then(|| help.to_owned()),
-        });
-    }
-}
 
 /// Everything that stands between a job and a CronJob, seen from `now` (for the coming turns of clocks).
 #[must_use]
@@ -69,7 +30,7 @@ pub fn check(job: &Job, now: Timestamp) -> Vec<Finding> {
         container,
         canonical: _,
     } = job;
-    let mut found = Findings::default();
+    let mut found = Findings::of("Kubernetes");
     let count = triggers.schedule.len();
     let longest = cron_job_name(name, count.saturating_sub(1), count);
     if longest.len() > MAX_NAME {
@@ -79,15 +40,15 @@ pub fn check(job: &Job, now: Timestamp) -> Vec<Finding> {
     schedule(triggers, now, &mut found);
     self::policy(policy, count, &mut found);
     self::container(container, &mut found);
-    found.0
+    found.all
 }
 
 /// What of a job's secrets and configs could not be read, or is too large.
 #[must_use]
 pub fn check_contents(job: &Job, contents: &Contents) -> Vec<Finding> {
-    let mut found = Findings::default();
+    let mut found = Findings::of("Kubernetes");
     contents::check_contents(&job.container.files, contents, &mut found);
-    found.0
+    found.all
 }
 
 fn schedule(triggers: &Triggers, now: Timestamp, found: &mut Findings) {

@@ -8,9 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::model::{FileKind, FileSource, Job, JobFile};
-
-use super::check::Findings;
+use crate::model::{FileKind, FileSource, Findings, Job, JobFile};
 
 /// A Secret or ConfigMap holds no more.
 pub const LARGEST: usize = 1 << 20;

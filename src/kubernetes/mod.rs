@@ -27,7 +27,8 @@ mod runs;
 mod timing;
 mod volumes;
 
-pub use check::{Finding, check, check_contents};
+pub use crate::model::Finding;
+pub use check::{check, check_contents};
 pub use contents::{Contents, LARGEST};
 pub use live::{
     MANAGER, NOTE_CANCELLED_BY, NOTE_PAUSED_BY, PAUSE_MANAGER, SELECTOR, has_active_run, instance_of,

@@ -8,6 +8,8 @@ mod constraint;
 mod desired;
 mod engine_name;
 mod file;
+mod finding;
+mod fleet;
 mod glob;
 mod host;
 mod job;
@@ -24,6 +26,8 @@ pub use constraint::{Constraint, SUBJECTS, Subject};
 pub use desired::{Arming, Cap, Caps, Desired, Removals};
 pub use engine_name::EngineName;
 pub use file::{FileKind, FileSource, JobFile};
+pub use finding::{Finding, Findings};
+pub use fleet::{Fleet, FleetNode};
 pub use glob::Glob;
 pub use host::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights};
 pub use job::{

@@ -27,6 +27,16 @@ impl Cluster {
         }
     }
 
+    /// The same, whose node asks registries for images.
+    pub fn of_one_that_pulls() -> Cluster {
+        let node = Rig::in_namespace_that_pulls();
+        init(&node, "127.0.0.1");
+        Cluster {
+            nodes: vec![node],
+            bridge: None,
+        }
+    }
+
     /// A Swarm of so many managers, which can lose the smaller half of them.
     pub fn of(count: u8) -> Cluster {
         let nodes: Vec<Rig> = (0..count).map(|_| Rig::in_namespace()).collect();

@@ -42,6 +42,7 @@ mod scheduler;
 mod shop;
 mod simulated;
 mod source;
+mod stack;
 mod swarm;
 mod swarm_faults;
 mod terminal;

@@ -95,6 +95,53 @@ impl Registry {
     }
 }
 
+/// A registry at `127.0.0.1:5000` of another network namespace, served by another process of these tests.
+pub struct Elsewhere(std::process::Child);
+
+impl Elsewhere {
+    pub const ADDRESS: &str = "127.0.0.1:5000";
+
+    pub fn start(namespace: &str) -> Elsewhere {
+        let tests = std::env::current_exe().expect("this program");
+        let child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{namespace}"))
+            .arg(tests)
+            .args(["--exact", "registry::serves_another_namespace", "--ignored"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("run nsenter");
+        Elsewhere(child)
+    }
+
+    /// The docker CLI's folder, with or without a login for it.
+    pub fn config(with_login: bool) -> tempfile::TempDir {
+        let login = base64(format!("{USER}:{PASSWORD}").as_bytes());
+        config(&match with_login {
+            true => format!(r#"{{"auths":{{"{}":{{"auth":"{login}"}}}}}}"#, Elsewhere::ADDRESS),
+            false => "{}".to_owned(),
+        })
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // It serves until then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "never ends: another test runs it in a namespace"]
+fn serves_another_namespace() {
+    let listener = TcpListener::bind(Elsewhere::ADDRESS).expect("listen");
+    let blobs = Arc::new(blobs(Elsewhere::ADDRESS));
+    for stream in listener.incoming().flatten() {
+        let blobs = blobs.clone();
+        std::thread::spawn(move || serve(stream, &blobs, Manner::Kind));
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -173,7 +173,7 @@ impl<'a> Scheduler<'a> {
             .expect("start docker-scheduler")
     }
 
-    fn in_dir(&self, args: &[&str]) -> Command {
+    pub fn in_dir(&self, args: &[&str]) -> Command {
         let mut command = self.command(args);
         match args.first() {
             // The manifests are elsewhere.

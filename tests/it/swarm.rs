@@ -16,8 +16,9 @@ use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
 use crate::conformance::{self, World};
+use crate::registry::Elsewhere;
 use crate::rig::{IMAGE, Phase, Rig, Witness, WitnessLine};
-use crate::scheduler::{Job, Scheduler, manifest, wait_for, wait_until};
+use crate::scheduler::{Job, Scheduler, ended, manifest, wait_for, wait_until};
 
 /// One node for all tests that neither stop it nor look at all of its services.
 fn shared() -> &'static Rig {
@@ -221,9 +222,33 @@ fn a_run_by_hand_from_plan_to_down() {
     );
     assert!(services(rig, "by-hand").len() == 3, "its service tells its end");
 
+    // A service that a person removes before anybody has looked at it: nobody knows what it did.
+    let removed = scheduler.ok(&["trigger", "long"]).trim().to_owned();
+    let of_run = removed.replace('.', "--");
+    let (status, _) = rig
+        .request("DELETE", &format!("/services/{of_run}"), &[])
+        .expect("an answer");
+    assert_eq!(status, 200, "{of_run}");
+    scheduler.ok(&["apply"]);
+    let lost = &scheduler.history()[0];
+    assert_eq!(outcome(lost).0, "unknown", "{lost}");
+    let reason = lost["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("lost: the container vanished"), "{lost}");
+
+    let found = scheduler.run(&["doctor"]).stdout;
+    let line = found
+        .lines()
+        .find(|line| line.starts_with("swarm "))
+        .unwrap_or_default();
+    assert!(
+        line.contains("note") && line.contains("1 manager: with one of them lost"),
+        "{found}"
+    );
+    assert!(found.contains("1 node ready"), "{found}");
+
     scheduler.ok(&["down"]);
     assert!(services(rig, "by-hand").is_empty());
-    assert_eq!(scheduler.history().len(), 3, "history is kept");
+    assert_eq!(scheduler.history().len(), 4, "history is kept");
     assert!(!scheduler.has_lock_volume(), "the names are the lock");
 }
 
@@ -355,6 +380,54 @@ fn secrets_and_configs_are_the_swarms() {
     let said = plan.stdout + &plan.stderr;
     assert!(said.contains("db.secret"), "{said}");
     scheduler.ok(&["down"]);
+}
+
+/// A login of the docker command line travels with the service: its node pulls with it, by the digest that
+/// the registry names.
+#[test]
+fn a_node_pulls_with_the_schedulers_login_and_by_digest() {
+    let cluster = Cluster::of_one_that_pulls();
+    let rig = &cluster.nodes[0];
+    let registry = Elsewhere::start(&rig.namespace_name(""));
+    let scheduler = on_swarm(rig, "login");
+    // There is nothing in the image that could run: the node says so once it has the image.
+    let text = format!(
+        "name: l\njobs:\n  tool:\n    image: {}/private/tool:1\n    command: [/no/such]\n    init: false\n    \
+         triggers: {{manual: true}}\n",
+        Elsewhere::ADDRESS
+    );
+    scheduler.manifest("a.yaml", &text);
+    let run = |with_login: bool| {
+        let config = Elsewhere::config(with_login);
+        let with = |args: &[&str]| {
+            let mut command = scheduler.in_dir(args);
+            command.env("DOCKER_CONFIG", config.path());
+            ended(command.output().expect("run docker-scheduler"))
+        };
+        with(&["apply"]);
+        let triggered = with(&["trigger", "tool", "--wait"]);
+        assert_ne!(triggered.code, 0, "{triggered:#?}");
+        let run = scheduler.history()[0].clone();
+        assert_eq!(run["outcome"], "start_failed", "{run}");
+        run["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    let refused = run(false);
+    assert!(refused.contains("No such image"), "{refused}");
+    let pulled = run(true);
+    assert!(pulled.contains("/no/such"), "{pulled}\n{}", rig.log());
+    let (_, text) = rig.get("/services");
+    let all: Vec<Value> = serde_json::from_str(&text).expect("a list of services");
+    let images: Vec<&str> = all
+        .iter()
+        .filter_map(|one| one["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].as_str())
+        .collect();
+    assert!(
+        images
+            .iter()
+            .any(|image| image.contains("/private/tool:1@sha256:")),
+        "{images:?}"
+    );
+    drop(registry);
 }
 
 /// What each scheduler's history says of each slot.

@@ -17,7 +17,7 @@ use crate::doctor::{
 use crate::engine::context::Source;
 use crate::engine::{self, ContainerFilter, EngineError, EngineInfo, SharedEngine};
 use crate::ledger::{self, WatchLock};
-use crate::model::{EngineName, Instance, JobName, LABEL_INSTANCE, LABEL_LEDGER};
+use crate::model::{EngineName, Instance, JobName, LABEL_INSTANCE, LABEL_LEDGER, Stamp};
 use crate::os;
 use crate::transfer::check_for_kubernetes;
 
@@ -135,6 +135,12 @@ async fn ask_engine(app: &App, instance: &Instance) -> Result<(Answers, EngineIn
     let info = engine.info().await.map_err(of_engine)?;
     let after = SystemClock.now();
     let (questions, lock) = ask_everything(&engine, instance).await;
+    // What it refuses, the questions have shown.
+    let fleet = engine.fleet(instance).await.unwrap_or_default();
+    let jobs_there = match fleet {
+        Some(_) => jobs_there(&engine, instance).await,
+        None => Vec::new(),
+    };
     let answers = Answers {
         host: endpoint.host.clone(),
         chosen_by: chosen_by(&endpoint.source),
@@ -152,8 +158,22 @@ async fn ask_engine(app: &App, instance: &Instance) -> Result<(Answers, EngineIn
         identity: info.identity.clone(),
         questions,
         lock,
+        fleet,
+        jobs_there,
     };
     Ok((answers, info))
+}
+
+/// Of which jobs it has runs.
+async fn jobs_there(engine: &SharedEngine, instance: &Instance) -> Vec<String> {
+    let filter = ContainerFilter {
+        all: true,
+        label: Some((LABEL_INSTANCE.to_owned(), instance.to_string())),
+    };
+    let listed = engine.list_containers(&filter).await.unwrap_or_default();
+    let stamps = listed.iter().filter_map(|one| Stamp::read(&one.labels, instance));
+    let names: BTreeSet<String> = stamps.map(|stamp| stamp.job.to_string()).collect();
+    names.into_iter().collect()
 }
 
 fn chosen_by(source: &Source) -> String {
@@ -261,6 +281,7 @@ fn read_ledger(ledger: &ledger::Ledger, now: Timestamp) -> ledger::Result<Ledger
             trouble: beat.trouble,
         }),
         jobs: declared.len(),
+        job_names: snapshot.jobs.keys().map(ToString::to_string).collect(),
         unarmed: unarmed.collect(),
         unknown_runs: snapshot
             .runs

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::body::NOWHERE;
 use crate::engine::{ContainerState, ContainerSummary};
-use crate::model::{ContainerStatus, LABEL_RUN, StopNote};
+use crate::model::{ContainerStatus, FleetNode, LABEL_RUN, StopNote};
 
 /// `null` counts as left out.
 fn null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
@@ -178,6 +178,16 @@ pub(super) struct Node {
     pub description: NodeDescription,
     #[serde(default, deserialize_with = "null")]
     status: NodeStatus,
+    /// Of managers.
+    #[serde(default)]
+    manager_status: Option<ManagerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ManagerStatus {
+    #[serde(deserialize_with = "null")]
+    reachability: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -246,6 +256,19 @@ impl Node {
     /// Whether it takes tasks now.
     pub fn takes_tasks(&self) -> bool {
         self.status.state == "ready" && self.spec.availability == "active"
+    }
+
+    pub fn for_people(&self) -> FleetNode {
+        FleetNode {
+            name: node_name(self),
+            is_manager: self.manager_status.is_some(),
+            is_reachable: self
+                .manager_status
+                .as_ref()
+                .is_some_and(|status| status.reachability == "reachable"),
+            state: self.status.state.clone(),
+            availability: self.spec.availability.clone(),
+        }
     }
 
     pub fn address(&self) -> &str {

@@ -19,7 +19,7 @@ use super::answers::Service;
 use super::{CALL, SwarmEngine, filtered};
 use crate::engine::docker::{checked, none_when_gone};
 use crate::engine::{EngineError, Observe, Result};
-use crate::model::{FileKind, FileSource, JobFile, LABEL_INSTANCE, LABEL_MANAGED_BY};
+use crate::model::{FileKind, FileSource, Instance, JobFile, LABEL_INSTANCE, LABEL_MANAGED_BY};
 
 /// Swarm takes no larger ones.
 const LARGEST: u64 = 500 * 1024;
@@ -209,6 +209,27 @@ impl SwarmEngine {
     /// Deletes what no service of the instance refers to any more. One that cannot be deleted now is met
     /// again by the next one.
     pub(super) async fn reap(&self, instance: &str) -> Result<()> {
+        for (kind, one) in self.unreferenced(instance).await? {
+            let id = checked(&one.id)?.to_owned();
+            let gone = self
+                .docker
+                .call(CALL, async move |docker: bollard::Docker| match kind {
+                    FileKind::Secret => docker.delete_secret(&id).await,
+                    FileKind::Config => docker.delete_config(&id).await,
+                })
+                .await;
+            none_when_gone(gone)?;
+        }
+        Ok(())
+    }
+
+    /// Names of the secrets and configs that no service of the instance refers to.
+    pub(super) async fn unused_files(&self, instance: &Instance) -> Result<Vec<String>> {
+        let unreferenced = self.unreferenced(instance.as_str()).await?;
+        Ok(unreferenced.into_iter().map(|(_, one)| one.spec.name).collect())
+    }
+
+    async fn unreferenced(&self, instance: &str) -> Result<Vec<(FileKind, Listed)>> {
         let label = format!("{LABEL_INSTANCE}={instance}");
         let services: Vec<Service> = self.get(filtered("/services", ("label", &label))).await?;
         let used: BTreeSet<&str> = services
@@ -216,37 +237,26 @@ impl SwarmEngine {
             .flat_map(|service| service.spec.task_template.references())
             .collect();
         let Some(now) = self.docker.info().await?.system_time else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut found = Vec::new();
         for kind in [FileKind::Secret, FileKind::Config] {
             let path = filtered(&format!("/{}", path_of(kind)), ("label", &label));
             let listed: Vec<Listed> = self.get(path).await?;
-            for id in unused(&listed, &used, now) {
-                let id = checked(id)?.to_owned();
-                let gone = self
-                    .docker
-                    .call(CALL, async move |docker: bollard::Docker| match kind {
-                        FileKind::Secret => docker.delete_secret(&id).await,
-                        FileKind::Config => docker.delete_config(&id).await,
-                    })
-                    .await;
-                none_when_gone(gone)?;
-            }
+            found.extend(unused(listed, &used, now).into_iter().map(|one| (kind, one)));
         }
-        Ok(())
+        Ok(found)
     }
 }
 
-fn unused<'a>(listed: &'a [Listed], used: &BTreeSet<&str>, now: Timestamp) -> Vec<&'a str> {
-    let old = |one: &&Listed| {
+fn unused(listed: Vec<Listed>, used: &BTreeSet<&str>, now: Timestamp) -> Vec<Listed> {
+    let old = |one: &Listed| {
         let made: Option<Timestamp> = one.created_at.parse().ok();
         made.is_some_and(|made| now.duration_since(made) >= YOUNG)
     };
     listed
-        .iter()
-        .filter(old)
-        .map(|one| one.id.as_str())
-        .filter(|id| !used.contains(id))
+        .into_iter()
+        .filter(|one| old(one) && !used.contains(one.id.as_str()))
         .collect()
 }
 
@@ -297,6 +307,10 @@ mod tests {
             listed("odd", "yesterday"),
         ];
         let now: Timestamp = "2026-11-27T09:00:00Z".parse().unwrap();
-        assert_eq!(unused(&all, &BTreeSet::from(["used"]), now), ["old"]);
+        let left = unused(all.to_vec(), &BTreeSet::from(["used"]), now);
+        assert_eq!(
+            left.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(),
+            ["old"]
+        );
     }
 }

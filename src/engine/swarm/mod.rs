@@ -37,8 +37,8 @@ use super::{
     LogChunk, LogOptions, Observe, PathStat, PullProgress, Removal, Reserved, Result,
 };
 use crate::model::{
-    Checked, ContainerName, ContainerSpec, ContainerStatus, ImageRef, JobFile, LABEL_INSTANCE, LABEL_RUN,
-    Launching, Peer, StopNote,
+    Checked, ContainerName, ContainerSpec, ContainerStatus, Fleet, ImageRef, Instance, JobFile,
+    LABEL_INSTANCE, LABEL_RUN, Launching, Peer, StopNote,
 };
 
 pub use self::name::service_name;
@@ -258,6 +258,16 @@ impl Observe for SwarmEngine {
             identity: format!("swarm {}", cluster.unwrap_or_default()),
             ..info
         })
+    }
+
+    async fn fleet(&self, instance: &Instance) -> Result<Option<Fleet>> {
+        let swarm: Value = self.get("/swarm".to_owned()).await?;
+        let nodes = self.nodes().await?;
+        Ok(Some(Fleet {
+            nodes: nodes.iter().map(Node::for_people).collect(),
+            tasks_kept: swarm["Spec"]["Orchestration"]["TaskHistoryRetentionLimit"].as_i64(),
+            unused_files: self.unused_files(instance).await?,
+        }))
     }
 
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<ContainerSummary>> {

@@ -270,6 +270,7 @@ impl Beside {
             (2, "retries=2"),
             (3, "backoff=4s,20s"),
             (3, "group=few"),
+            (3, "node-loss=rerun"),
         ] {
             if random.one_in(times) {
                 keys.push(key);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use docker_scheduler::model::{
     Backoff, Concurrency, ContainerSpec, Desired, ExecTarget, FileKind, FileSource, History, Job, JobFile,
-    JobName, MissedFires, Mount, MountKind, NetworkAttachment, OnUnknown, Origin, Place, Policy, PullPolicy,
-    Text, Trigger, Triggers, Which,
+    JobName, MissedFires, Mount, MountKind, NetworkAttachment, OnNodeLoss, OnUnknown, Origin, Place, Policy,
+    PullPolicy, Text, Trigger, Triggers, Which,
 };
 use docker_scheduler::schedule::{parse_days, parse_duration};
 
@@ -110,6 +110,12 @@ fn apply_key(job: &mut Job, key: &str, value: &str, zone: &str) {
         "volume" => job.container.mounts.push(external_volume(value)),
         "timeout" => job.policy.timeout = Some(duration(value)),
         "grace" => job.container.stop_grace_period = Some(duration(value)),
+        "node-loss" => {
+            job.policy.on_node_loss = match value {
+                "rerun" => OnNodeLoss::Rerun,
+                _ => OnNodeLoss::Skip,
+            }
+        }
         "deadline" => job.policy.starting_deadline = Some(duration(value)),
         "hold" => job.policy.unknown_hold = Some(duration(value)),
         "missed" => {
