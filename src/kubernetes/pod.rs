@@ -92,13 +92,8 @@ pub(super) fn pod(job: &Job, private: &Private) -> Value {
     container.set("args", words(COMMAND, command.as_deref()));
     container.set("env", env(environment, private));
     container.set("workingDir", working_dir.as_ref().map(|path| json!(path)));
-<<<<<<< HEAD
-    container.set("stdin", stdin_open.then_some(json!(true)));
-    container.set("tty", tty.then_some(json!(true)));
-=======
     container.set("stdin", on(*stdin_open));
     container.set("tty", on(*tty));
->>>>>>> main
     container.set("resources", amounts(*mem_limit_bytes, *nano_cpus, resources));
     container.set(
         "securityContext",
@@ -119,15 +114,7 @@ pub(super) fn pod(job: &Job, private: &Private) -> Value {
     // Then the pod's own first process reaps what the command leaves behind.
     pod.set(
         "shareProcessNamespace",
-<<<<<<< HEAD
-        (*init == Some(true) && rights.pid.is_none()).then_some(json!(true)),
-    );
-    pod.set(
-        "hostNetwork",
-        (network_mode.as_deref() == Some("host")).then_some(json!(true)),
-=======
         on(*init == Some(true) && rights.pid.is_none()),
->>>>>>> main
     );
     pod.set("hostNetwork", on(network_mode.as_deref() == Some("host")));
     let aliases = extra_hosts.iter();
@@ -258,13 +245,8 @@ fn security(user: Option<&str>, read_only: bool, cap_drop: &[String], rights: &R
         context.set("runAsUser", Some(json!(user)));
         context.set("runAsGroup", group.map(|group| json!(group)));
     }
-<<<<<<< HEAD
-    context.set("readOnlyRootFilesystem", read_only.then_some(json!(true)));
-    context.set("privileged", rights.privileged.then_some(json!(true)));
-=======
     context.set("readOnlyRootFilesystem", on(read_only));
     context.set("privileged", on(rights.privileged));
->>>>>>> main
     let mut capabilities = Part::default();
     capabilities.set("add", capability_names(&rights.cap_add));
     capabilities.set("drop", capability_names(cap_drop));
@@ -325,11 +307,7 @@ fn rights_of(pod: &mut Part, rights: &Rights) {
         userns_mode,
         sysctls,
     } = rights;
-<<<<<<< HEAD
-    let is_host = |mode: &Option<String>| (mode.as_deref() == Some("host")).then_some(json!(true));
-=======
     let is_host = |mode: &Option<String>| on(mode.as_deref() == Some("host"));
->>>>>>> main
     pod.set("hostIPC", is_host(ipc));
     pod.set("hostPID", is_host(pid));
     pod.set("hostUsers", is_host(userns_mode));
