@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::model::{ContainerSpec, Desired, Instance, Job, JobName, Origin, Removals, Slot, Trigger};
-use crate::plan::{Entry, NextFire, WAIT, lay_out, times};
+use crate::plan::{Entry, NextFire, WAIT, image_edit, lay_out, times};
 use crate::schedule::{Note, Schedule};
 
 use super::live::{
@@ -811,16 +811,6 @@ pub fn describe(step: &Step, origin: Option<&Origin>) -> String {
         }
         Cause::JobRemoved => String::from("no longer declared; its finished runs go with it"),
     }
-}
-
-fn image_edit(diff: Option<&str>) -> Option<String> {
-    let lines: Vec<&str> = diff?.lines().collect();
-    let [old, new] = lines[..] else { return None };
-    let image = |line: &str, sign: char| {
-        let (path, image) = line.strip_prefix(sign)?.split_once(": ")?;
-        path.ends_with(".image").then(|| image.to_owned())
-    };
-    Some(format!("image {} -> {}", image(old, '-')?, image(new, '+')?))
 }
 
 /// The slot of a coming time, for JSON.

@@ -92,8 +92,8 @@ pub(super) fn pod(job: &Job, private: &Private) -> Value {
     container.set("args", words(COMMAND, command.as_deref()));
     container.set("env", env(environment, private));
     container.set("workingDir", working_dir.as_ref().map(|path| json!(path)));
-    container.set("stdin", stdin_open.then(|| json!(true)));
-    container.set("tty", tty.then(|| json!(true)));
+    container.set("stdin", on(*stdin_open));
+    container.set("tty", on(*tty));
     container.set("resources", amounts(*mem_limit_bytes, *nano_cpus, resources));
     container.set(
         "securityContext",
@@ -114,12 +114,9 @@ pub(super) fn pod(job: &Job, private: &Private) -> Value {
     // Then the pod's own first process reaps what the command leaves behind.
     pod.set(
         "shareProcessNamespace",
-        (*init == Some(true) && rights.pid.is_none()).then(|| json!(true)),
+        on(*init == Some(true) && rights.pid.is_none()),
     );
-    pod.set(
-        "hostNetwork",
-        (network_mode.as_deref() == Some("host")).then(|| json!(true)),
-    );
+    pod.set("hostNetwork", on(network_mode.as_deref() == Some("host")));
     let aliases = extra_hosts.iter();
     let aliases = aliases.map(|(name, address)| json!({"ip": address, "hostnames": [name]}));
     pod.set("hostAliases", list(aliases.collect()));
@@ -140,6 +137,10 @@ impl Part {
     fn filled(self) -> Option<Value> {
         (!self.0.is_empty()).then_some(Value::Object(self.0))
     }
+}
+
+fn on(is_on: bool) -> Option<Value> {
+    is_on.then_some(Value::Bool(true))
 }
 
 fn list(items: Vec<Value>) -> Option<Value> {
@@ -244,8 +245,8 @@ fn security(user: Option<&str>, read_only: bool, cap_drop: &[String], rights: &R
         context.set("runAsUser", Some(json!(user)));
         context.set("runAsGroup", group.map(|group| json!(group)));
     }
-    context.set("readOnlyRootFilesystem", read_only.then(|| json!(true)));
-    context.set("privileged", rights.privileged.then(|| json!(true)));
+    context.set("readOnlyRootFilesystem", on(read_only));
+    context.set("privileged", on(rights.privileged));
     let mut capabilities = Part::default();
     capabilities.set("add", capability_names(&rights.cap_add));
     capabilities.set("drop", capability_names(cap_drop));
@@ -306,7 +307,7 @@ fn rights_of(pod: &mut Part, rights: &Rights) {
         userns_mode,
         sysctls,
     } = rights;
-    let is_host = |mode: &Option<String>| (mode.as_deref() == Some("host")).then(|| json!(true));
+    let is_host = |mode: &Option<String>| on(mode.as_deref() == Some("host"));
     pod.set("hostIPC", is_host(ipc));
     pod.set("hostPID", is_host(pid));
     pod.set("hostUsers", is_host(userns_mode));

@@ -39,6 +39,14 @@ pub(crate) fn depends_on(scope: &mut Scope<'_, '_>, key: &Key, node: &Node) {
             values::wrong_type(scope.sink, node, "depends_on", "a list or a mapping");
         }
     }
+    let none = match &node.value {
+        Value::Seq(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
+        Value::Scalar(_) => true,
+    };
+    if none {
+        return;
+    }
     scope
         .sink
         .warning(

@@ -28,7 +28,7 @@ pub use diff::unified;
 use due::Decision;
 pub use fingerprint::spec_hash;
 pub(crate) use render::WAIT;
-pub use render::{Entry, describe_cause, describe_wait, lay_out, render, times, when_in_words};
+pub use render::{Entry, describe_cause, describe_wait, image_edit, lay_out, render, times, when_in_words};
 use view::{ByJob, Draft, JobView};
 
 /// What to do now, and why; what is not done, and why not.

@@ -258,18 +258,21 @@ fn launch_origin(step: &Step) -> Option<String> {
     }
 }
 
-/// `image report:1.3 -> report:1.4`, when that is all that was edited.
-fn image_edit(diff: Option<&str>) -> Option<String> {
+/// `image report:1.3 -> report:1.4`, when that is all that was edited: at the key of a job, or at the end of
+/// a path into an object.
+#[must_use]
+pub fn image_edit(diff: Option<&str>) -> Option<String> {
     let changed: Vec<&str> = diff?
         .lines()
         .filter(|line| line.starts_with(['+', '-']))
         .collect();
     let [old, new] = changed[..] else { return None };
-    Some(format!(
-        "image {} -> {}",
-        old.strip_prefix("-image: ")?,
-        new.strip_prefix("+image: ")?
-    ))
+    let image = |line: &str, sign: char| {
+        let (path, image) = line.strip_prefix(sign)?.split_once(": ")?;
+        let is_image = path == "image" || (path.ends_with(".image") && !path.contains(' '));
+        is_image.then(|| image.to_owned())
+    };
+    Some(format!("image {} -> {}", image(old, '-')?, image(new, '+')?))
 }
 
 fn short_id(id: &str) -> &str {

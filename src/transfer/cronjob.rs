@@ -364,12 +364,68 @@ impl Reader<'_, '_> {
                     self.job.set("hostname", literal(&name));
                 }
                 "securityContext" => self.security(value, "the pod"),
+                "nodeSelector" => self.platform(entry),
+                "dnsConfig" => self.names(value),
+                "dnsPolicy" if self.asks_alone(value, spec) => {}
+                "shareProcessNamespace" if is_on(value) => self.job.set("init", Yaml::Bool(true)),
+                "hostIPC" if is_on(value) => self.job.set("ipc", Yaml::text("host")),
+                "hostPID" if is_on(value) => self.job.set("pid", Yaml::text("host")),
                 "hostNetwork" | "hostPID" | "hostIPC" if scalar(value).as_deref() == Some("false") => {}
                 _ => self.lost(entry, "the pod"),
             }
         }
         if let Some(container) = container {
             self.container(container, &volumes);
+        }
+    }
+
+    /// The labels that every node has: its platform.
+    fn platform(&mut self, entry: &Entry) {
+        let labels = entries(Some(&entry.value));
+        let known = ["kubernetes.io/os", "kubernetes.io/arch"];
+        let is_known = labels
+            .iter()
+            .all(|label| known.contains(&label.key.text.as_str()));
+        let text = |name: &str| entry.value.get(name).and_then(|label| scalar(&label.value));
+        match (text(known[0]), text(known[1])) {
+            (Some(os), Some(arch)) if is_known => self.job.set("platform", literal(&format!("{os}/{arch}"))),
+            (Some(os), None) if is_known => self.job.set("platform", literal(&os)),
+            _ => self.lost(entry, "the pod"),
+        }
+    }
+
+    fn names(&mut self, config: &Node) {
+        for entry in entries(Some(config)) {
+            match entry.key.text.as_str() {
+                "nameservers" => self.push_all("dns", texts(&entry.value)),
+                "searches" => self.push_all("dns_search", texts(&entry.value)),
+                "options" => {
+                    let options = items(Some(&entry.value)).iter().map(|option| {
+                        let name = text_at(option, "name").unwrap_or_default();
+                        match text_at(option, "value") {
+                            Some(value) => format!("{name}:{value}"),
+                            None => name,
+                        }
+                    });
+                    self.push_all("dns_opt", options.collect());
+                }
+                _ => self.lost(entry, "the pod"),
+            }
+        }
+    }
+
+    fn push_all(&mut self, key: &str, texts: Vec<String>) {
+        for text in texts {
+            self.job.push(key, literal(&text));
+        }
+    }
+
+    /// Whether a policy says what the servers that are named say already, or nothing.
+    fn asks_alone(&self, policy: &Node, spec: &Node) -> bool {
+        match scalar(policy).as_deref() {
+            Some("None") => get(spec, &["dnsConfig", "nameservers"]).is_some(),
+            Some("ClusterFirst") => get(spec, &["dnsConfig", "nameservers"]).is_none(),
+            _ => false,
         }
     }
 
@@ -553,6 +609,8 @@ impl Reader<'_, '_> {
                     .push("volumes", literal(&format!("{claim}:{target}{mode}")));
             }
             (_, Some(host), _) if host.starts_with('/') && !host.contains(':') => {
+                let may = [("host_path", Yaml::Bool(true))];
+                self.job.extend("kubernetes", Yaml::map(may));
                 self.job
                     .push("volumes", literal(&format!("{host}:{target}{mode}")));
             }
@@ -576,6 +634,10 @@ impl Reader<'_, '_> {
                 match (section.text.as_str(), entry.key.text.as_str()) {
                     ("limits", "memory") => match bytes(&text) {
                         Some(bytes) => self.job.set("mem_limit", Yaml::Text(size(bytes))),
+                        None => self.lost(entry, "`resources`"),
+                    },
+                    ("requests", "memory") => match bytes(&text) {
+                        Some(bytes) => self.job.set("mem_reservation", Yaml::Text(size(bytes))),
                         None => self.lost(entry, "`resources`"),
                     },
                     ("limits", "cpu") => match cpus(&text) {
@@ -602,6 +664,18 @@ impl Reader<'_, '_> {
                 "runAsUser" => {}
                 "runAsGroup" if node.get("runAsUser").is_some() => {}
                 "readOnlyRootFilesystem" => self.job.set("read_only", Yaml::Bool(on)),
+                "supplementalGroups" => self.push_all("group_add", texts(value)),
+                "sysctls" => {
+                    for item in items(Some(value)) {
+                        let name = text_at(item, "name").unwrap_or_default();
+                        let value = text_at(item, "value").unwrap_or_default();
+                        self.job.put("sysctls", &name, literal(&value));
+                    }
+                }
+                "allowPrivilegeEscalation" if !on => {
+                    self.job
+                        .push("security_opt", Yaml::text("no-new-privileges:true"));
+                }
                 "privileged" if on => self.job.set("privileged", Yaml::Bool(true)),
                 "privileged" => {}
                 "runAsNonRoot" if node.get("runAsUser").is_some() => {}
@@ -617,6 +691,10 @@ impl Reader<'_, '_> {
             }
         }
     }
+}
+
+fn is_on(node: &Node) -> bool {
+    scalar(node).as_deref() == Some("true")
 }
 
 /// A quantity of memory in bytes: `64Mi`, `1G`, `1000`.

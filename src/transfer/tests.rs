@@ -211,6 +211,20 @@ fn mappable() -> impl Strategy<Value = String> {
                 .3
                 .then(|| Yaml::texts(["data:/data:ro", "/anonymous", "data:/again"])),
         );
+        set("hostname", flags.0.then(|| Yaml::text("box")));
+        set("group_add", flags.1.then(|| Yaml::texts(["27", "100"])));
+        set("platform", flags.2.then(|| Yaml::text("linux/arm64")));
+        set("init", flags.3.then_some(Yaml::Bool(true)));
+        set("stdin_open", flags.0.then_some(Yaml::Bool(true)));
+        set("mem_reservation", flags.1.then(|| Yaml::text("1k")));
+        set("dns", flags.2.then(|| Yaml::texts(["10.0.0.53"])));
+        set("dns_opt", flags.3.then(|| Yaml::texts(["ndots:2", "use-vc"])));
+        let sysctls = Yaml::map([("net.ipv4.tcp_syncookies", Yaml::text("0"))]);
+        set("sysctls", flags.0.then_some(sysctls));
+        set(
+            "security_opt",
+            flags.1.then(|| Yaml::texts(["no-new-privileges:true"])),
+        );
         set("extra_hosts", flags.1.then(|| Yaml::texts(["db:10.0.0.1"])));
         set("stop_grace_period", flags.2.then(|| Yaml::text("20s")));
         let entry = Yaml::map([("cron", Yaml::text(schedule)), ("timezone", Yaml::text(zone))]);

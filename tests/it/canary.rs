@@ -299,7 +299,7 @@ fn of_the_keys() -> String {
             let needs_network = ["ports", "extra_hosts", "dns"]
                 .iter()
                 .any(|of| key.starts_with(of));
-            if !key.starts_with(other) && !(other == "network" && needs_network) {
+            if !(key.starts_with(other) || (other == "network" && needs_network)) {
                 own.push_str(&line);
             }
         }

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 
 use super::{BACKUP, Bench};
 
-/// State and message of each finding, by its check; and the exit code.
-fn examine(bench: &Bench, more: &[&str]) -> (BTreeMap<String, Vec<(String, String)>>, Option<i32>) {
+/// State and message of each finding, by its check.
+type Found = BTreeMap<String, Vec<(String, String)>>;
+
+/// What it finds, and the exit code.
+fn examine(bench: &Bench, more: &[&str]) -> (Found, Option<i32>) {
     let ended = bench.run(&[&["doctor", "jobs", "--format", "json"], more].concat());
-    let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let mut found = Found::new();
     for line in ended.stdout.lines() {
         let row: Value = serde_json::from_str(line).expect("JSON");
         let text = |key: &str| row[key].as_str().expect("a text").to_owned();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use docker_scheduler::cluster::{Cluster, Selection, carry_out, look};
 use docker_scheduler::kubernetes::{self, Conflicts, Contents, Plan};
 use docker_scheduler::manifest::Settings;
-use docker_scheduler::model::Instance;
+use docker_scheduler::model::{Desired, Instance, Trigger};
 use docker_scheduler::source;
 use serde_json::json;
 
@@ -13,7 +13,13 @@ use super::{BACKUP, Bench, version};
 
 /// A connection to the bench's namespace, and the plan for its manifests.
 fn planned(bench: &Bench) -> (Cluster, Plan) {
-    let (_, loaded) = source::load(&bench.home.path().join("jobs"), &Settings::default()).expect("manifests");
+    planned_with(bench, |_| {})
+}
+
+fn planned_with(bench: &Bench, change: impl FnOnce(&mut Desired)) -> (Cluster, Plan) {
+    let jobs = bench.home.path().join("jobs");
+    let (_, mut loaded) = source::load(&jobs, &Settings::default()).expect("manifests");
+    change(&mut loaded.desired);
     let selection = Selection {
         context: None,
         namespace: Some(bench.namespace.clone()),
@@ -78,4 +84,33 @@ fn what_came_after_the_plan_is_not_written_over() {
     let (_, error) = reports[0].failed.as_ref().expect("a refusal");
     assert_eq!(error.code(), Some(422), "its uid is another: {error}");
     assert_eq!(version(&bench.cron_job("shop-backup")), version(&theirs));
+}
+
+/// What our own reader would let through by mistake is known before anything is written.
+#[test]
+#[ignore = "needs a cluster: make test-kubernetes"]
+fn a_bad_schedule_is_refused_by_the_dry_run() {
+    let bench = Bench::new();
+    bench.declare("shop.yaml", BACKUP);
+    for (expression, zone) in [("61 * * * *", "UTC"), ("0 3 * * *", "Europe/Nowhere")] {
+        let (_, plan) = planned_with(&bench, |desired| {
+            let job = desired.jobs.values_mut().next().expect("a job");
+            job.triggers.schedule = vec![Trigger::Cron {
+                expression: expression.to_owned(),
+                timezone: zone.to_owned(),
+                day_match: None,
+            }];
+        });
+        assert!(plan.steps.is_empty(), "{plan:?}");
+        let (job, finding) = &plan.refused[0];
+        assert_eq!(
+            (job.to_string().as_str(), finding.key),
+            ("shop.backup", "triggers.schedule")
+        );
+        assert!(
+            finding.message.contains("the cluster refuses it: `spec."),
+            "{finding:?}"
+        );
+    }
+    assert!(bench.list("CronJob").is_empty());
 }
