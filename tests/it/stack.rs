@@ -104,7 +104,6 @@ fn a_scheduler_as_a_stack_comes_back_elsewhere_and_doubles_nothing() {
         options: "concurrency: allow",
     };
     fs::write(folder.join("jobs.yaml"), witnessing("stacked", &witness, &[job])).expect("write the jobs");
-    // Else nothing may bind the witness's folder.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let stack = fs::read_to_string(root.join("examples/swarm/stack.yml")).expect("the example");
     let socket = format!("{}/{{{{.Node.Hostname}}}}.sock", folder.display());
@@ -113,6 +112,7 @@ fn a_scheduler_as_a_stack_comes_back_elsewhere_and_doubles_nothing() {
         &format!("- '{socket}:/var/run/docker.sock'"),
     );
     assert!(stack.contains(&socket), "{stack}");
+    // Else nothing may bind the witness's folder.
     let allowed = format!("policy: {{bind_roots: [\"{}\"]}}\n", witness.folder().display());
     let stack = stack
         .replace(
