@@ -2,13 +2,12 @@
 //! rootless engine. A fake `ssh` calls the docker CLI on this machine, as the real one does on the other.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cli::{Ended, Program};
 use crate::docker::{free_port, make_certificates};
-use crate::rig::{IMAGE, Rig};
+use crate::rig::{IMAGE, Rig, install};
 
 /// The program with a folder of its own before all others in its PATH.
 struct Far {
@@ -24,8 +23,7 @@ impl Far {
         };
         let bin = program.state.path().join("bin");
         fs::create_dir_all(&bin).expect("a folder");
-        fs::write(bin.join("ssh"), script).expect("a script");
-        fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).expect("executable");
+        install(&bin.join("ssh"), script);
         Far { program }
     }
 

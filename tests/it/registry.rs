@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +16,7 @@ use docker_scheduler::model::ImageRef;
 use sha2::{Digest, Sha256};
 
 use crate::cli::{Program, declared_on, manifest};
-use crate::rig::{IMAGE, Rig};
+use crate::rig::{IMAGE, Rig, install};
 
 const USER: &str = "robot";
 /// Its login, encoded, needs both letters in which the two base64 alphabets differ.
@@ -574,6 +573,5 @@ async fn helpers_are_asked() {
 fn helper(folder: &Path, name: &str, script: &str) {
     let path = folder.join(format!("docker-credential-{name}"));
     // It must read the server's name, or the caller's write fails.
-    fs::write(&path, format!("#!/bin/sh\nread -r server\n{script}\n")).expect("write a helper");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make it a program");
+    install(&path, &format!("#!/bin/sh\nread -r server\n{script}\n"));
 }

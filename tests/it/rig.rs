@@ -427,6 +427,25 @@ impl Drop for Rig {
     }
 }
 
+/// Writes a script that can be run. Another process writes it: a file that this one had open, and a child
+/// that another test starts just then still has, cannot be executed ("text file busy").
+pub fn install(path: &Path, script: &str) {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "install"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("run sh");
+    let mut input = writer.stdin.take().expect("its input");
+    input.write_all(script.as_bytes()).expect("write a script");
+    drop(input);
+    assert!(
+        writer.wait().expect("wait for sh").success(),
+        "install {}",
+        path.display()
+    );
+}
+
 /// Runs `ip`, which must succeed.
 pub fn ip(args: &[&str]) {
     let done = Command::new("ip").args(args).status().expect("run ip");
