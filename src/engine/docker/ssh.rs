@@ -6,6 +6,7 @@
 //! (`ControlMaster`) are set up there; it is never allowed to ask a question.
 
 use std::io;
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -221,7 +222,7 @@ where
     };
     let (mut from, mut to) = tokio::io::split(stream);
     let upwards = copy(&mut from, &mut stdin);
-    let downwards = async {
+    let mut downwards = pin!(async {
         let mut words = Vec::new();
         let mut stderr = stderr.take(MAX_WORDS);
         // A side that went away ends the connection, and needs no reason.
@@ -233,10 +234,14 @@ where
             say(String::new());
         }
         drop(to.shutdown().await);
+    });
+    let ended = tokio::select! {
+        ended = upwards => ended.map(drop),
+        () = &mut downwards => Ok(()),
     };
-    tokio::select! {
-        _ = upwards => {}
-        () = downwards => {}
+    if ended.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        // `ssh` takes no more: it has ended, and what it said of that comes first.
+        downwards.await;
     }
     drop(child.kill().await);
 }
