@@ -16,10 +16,10 @@ use crate::model::{Intent, JobName, Origin, Run, RunId, RunTrigger, Slot};
 
 use super::containers;
 use super::error::{Fault, Result};
+use super::jobs;
 use super::point::Write;
 use super::runs::{
-    Attempt, InsertWithin, Intended, NewRun, Settle, Terms, by_container, insert, move_pointer, occupied,
-    refused,
+    Attempt, InsertWithin, Intended, NewRun, Settle, Terms, by_container, insert, occupied, refused,
 };
 use super::sql::count;
 use super::{Ledger, NewContainer};
@@ -67,11 +67,11 @@ impl Ledger {
         } = new;
         self.write(Write::IntendAtOnce, |tx| {
             if let Some(found) = by_container(tx, container)? {
-                move_pointer(tx, terms.settle.as_ref())?;
+                jobs::move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(found)));
             }
             if let Some(found) = occupied(tx, &run.name, &run.job, run.slot, None, run.attempt)? {
-                move_pointer(tx, terms.settle.as_ref())?;
+                jobs::move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(found)));
             }
             let attempt = Attempt::of(&run.job, run.slot, run.attempt);
@@ -201,7 +201,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger knows no such job.
     pub fn advance(&self, settle: &Settle) -> Result<()> {
-        self.write(Write::Advance, |tx| move_pointer(tx, Some(settle)))
+        self.write(Write::Advance, |tx| jobs::move_pointer(tx, Some(settle)))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::model::{HeldSlot, JobName, JobRecord, Line, Slot};
 
 use super::Ledger;
 use super::error::{Fault, Result};
+use super::jobs;
 use super::point::Write;
 use super::runs::{self, NotRun, Settle};
 use super::sql::{At, Json};
@@ -67,7 +68,7 @@ impl Ledger {
                 .execute((job, slot, line, &otherwise.id, Json(&otherwise.origin)))?;
                 Held::New
             };
-            runs::move_pointer(tx, settle)?;
+            jobs::move_pointer(tx, settle)?;
             Ok(done)
         })
     }

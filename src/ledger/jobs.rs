@@ -12,6 +12,7 @@ use crate::model::{
 
 use super::error::{Fault, LedgerError, Result};
 use super::point::Write;
+use super::runs::Settle;
 use super::sql::{At, Json};
 use super::{Ledger, held};
 
@@ -189,7 +190,47 @@ pub(super) fn unsettle(tx: &Transaction<'_>, job: &JobName, slot: Slot) -> std::
     let before = Slot::from_second(slot.as_second() - 1).at();
     tx.prepare_cached("UPDATE jobs SET settled = min(settled, ?2) WHERE name = ?1")?
         .execute((job, At(before)))?;
+    tx.prepare_cached("INSERT INTO given_back (job, slot) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute((job, slot))?;
     Ok(())
+}
+
+/// Moves a job's pointer as a pass planned it, unless a slot has been given back since.
+pub(super) fn move_pointer(tx: &Transaction<'_>, plan: Option<&Settle>) -> std::result::Result<(), Fault> {
+    let Some(Settle {
+        job,
+        planned_from,
+        until,
+    }) = plan
+    else {
+        return Ok(());
+    };
+    let from = settled(tx, job)?;
+    if from < *planned_from || has_given_back(tx, job, from, *until)? {
+        return Ok(());
+    }
+    settle(tx, job, *until)
+}
+
+/// Whether a slot between the pointer and there was given back and is not decided again. Those that the
+/// pointer has passed, and those that are decided, are forgotten.
+fn has_given_back(
+    tx: &Transaction<'_>,
+    job: &JobName,
+    settled: Timestamp,
+    until: Timestamp,
+) -> std::result::Result<bool, Fault> {
+    tx.prepare_cached(
+        "DELETE FROM given_back WHERE job = ?1 AND (
+             slot <= ?2
+             OR EXISTS (SELECT 1 FROM runs WHERE runs.job = given_back.job
+                        AND given_back.slot BETWEEN runs.slot AND coalesce(runs.slot_last, runs.slot))
+             OR EXISTS (SELECT 1 FROM held WHERE held.job = given_back.job AND held.slot = given_back.slot))",
+    )?
+    .execute((job, settled.as_second()))?;
+    Ok(tx
+        .prepare_cached("SELECT 1 FROM given_back WHERE job = ?1 AND slot <= ?2")?
+        .exists((job, until.as_second()))?)
 }
 
 fn clear_arm_failure(tx: &Transaction<'_>, job: &JobName) -> std::result::Result<(), Fault> {

@@ -180,7 +180,7 @@ impl Ledger {
                 return intend_again(tx, &row, container, *due_at, intent, terms, shared);
             }
             if let Some(run) = in_the_way(tx, &row, container)? {
-                move_pointer(tx, terms.settle.as_ref())?;
+                jobs::move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(run)));
             }
             row.check_id(tx, container)?;
@@ -243,7 +243,7 @@ impl Ledger {
         } = new;
         self.write(Write::IntendExec, |tx| {
             if let Some(found) = occupied(tx, &run.name, &run.job, run.slot, None, run.attempt)? {
-                move_pointer(tx, terms.settle.as_ref())?;
+                jobs::move_pointer(tx, terms.settle.as_ref())?;
                 return Ok(Intended::AlreadyRecorded(Box::new(found)));
             }
             let attempt = Attempt::of(&run.job, run.slot, run.attempt);
@@ -339,7 +339,7 @@ impl Ledger {
             for slot in slots {
                 new += usize::from(record(tx, slot)?);
             }
-            move_pointer(tx, settle)?;
+            jobs::move_pointer(tx, settle)?;
             Ok(new)
         })
     }
@@ -623,15 +623,6 @@ fn may_be_followed(tx: &Transaction<'_>, run: &RunId) -> std::result::Result<boo
         .exists([run])?)
 }
 
-pub(super) fn move_pointer(tx: &Transaction<'_>, settle: Option<&Settle>) -> std::result::Result<(), Fault> {
-    if let Some(settle) = settle
-        && jobs::settled(tx, &settle.job)? >= settle.planned_from
-    {
-        jobs::settle(tx, &settle.job, settle.until)?;
-    }
-    Ok(())
-}
-
 /// Whether this slot's attempt has a record, or a series covers it.
 pub(super) fn has_record(tx: &Transaction<'_>, slot: &NotRun) -> std::result::Result<bool, Fault> {
     Ok(occupied(tx, &slot.id, &slot.job, slot.slot, slot.slot_last, slot.attempt)?.is_some())
@@ -668,7 +659,7 @@ fn intend_again(
         before,
     } = shared;
     if let Some(run) = occupied(tx, id, &row.job, *slot, None, *attempt)? {
-        move_pointer(tx, terms.settle.as_ref())?;
+        jobs::move_pointer(tx, terms.settle.as_ref())?;
         return Ok(Intended::AlreadyRecorded(Box::new(run)));
     }
     row.check_id(tx, container)?;
@@ -906,7 +897,7 @@ impl<'a> Attempt<'a> {
              WHERE job = ?1 AND slot = ?2 AND attempt < ?3 AND retry_at IS NOT NULL",
         )?
         .execute((self.job, self.slot, self.number))?;
-        move_pointer(tx, terms.settle.as_ref())
+        jobs::move_pointer(tx, terms.settle.as_ref())
     }
 
     /// First attempts go in the order in which their slots wait; a further one follows an attempt

@@ -842,6 +842,38 @@ fn a_slot_that_was_given_back_is_not_passed_over() {
     assert!(record.recorded_ahead.contains(&later));
 }
 
+/// Nor when the pointer was still behind it: the same run of a pass that counts it as decided.
+#[test]
+fn a_slot_that_was_given_back_ahead_of_the_pointer_is_not_passed_over() {
+    let (_home, ledger) = open();
+    let name = job("shop.backup");
+    ledger
+        .upsert_job(&upsert("shop.backup", "2026-11-22T12:00:00Z"))
+        .unwrap();
+    let planned_from = ledger.jobs().unwrap()[&name].settled;
+    let id = running(&ledger, "n1", "c1", slot(NIGHT));
+    let settled = || ledger.jobs().unwrap()[&name].settled;
+    assert_eq!(settled(), planned_from);
+    assert!(ledger.never_ran(&id).unwrap());
+    let later = slot("2026-11-24T01:30:00Z");
+    let to = |until| Settle {
+        job: name.clone(),
+        planned_from,
+        until,
+    };
+    ledger.advance(&to(time(NIGHT))).unwrap();
+    assert_eq!(settled(), planned_from);
+    let missed = not_run("shop.backup", later);
+    assert_eq!(ledger.record_all(&[missed], Some(&to(later.at()))).unwrap(), 1);
+    assert_eq!(settled(), planned_from);
+    // It is decided: from then on the pointer goes on as ever.
+    let decided = not_run("shop.backup", slot(NIGHT));
+    assert_eq!(ledger.record_all(&[decided], Some(&to(time(NIGHT)))).unwrap(), 1);
+    assert_eq!(settled(), time(NIGHT));
+    ledger.advance(&to(later.at())).unwrap();
+    assert_eq!(settled(), later.at());
+}
+
 #[test]
 fn a_container_without_record_is_adopted_once_and_never_started() {
     let (_home, ledger) = open();
