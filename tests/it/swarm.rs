@@ -405,9 +405,12 @@ fn a_node_pulls_with_the_schedulers_login_and_by_digest() {
             ended(command.output().expect("run docker-scheduler"))
         };
         with(&["apply"]);
+        let before = scheduler.history().len();
         let triggered = with(&["trigger", "tool", "--wait"]);
         assert_ne!(triggered.code, 0, "{triggered:#?}");
-        let run = scheduler.history()[0].clone();
+        let all = scheduler.history();
+        assert_eq!(all.len(), before + 1, "{triggered:#?}");
+        let run = all[0].clone();
         assert_eq!(run["outcome"], "start_failed", "{run}");
         run["reason"].as_str().unwrap_or_default().to_owned()
     };
