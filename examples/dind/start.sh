@@ -20,6 +20,7 @@ scheduler=$!
 
 # The scheduler first, so that no start meets an engine that is going down; then the engine, which stops
 # the jobs that run.
+# shellcheck disable=SC2317 # called by the trap
 end() {
     trap '' TERM INT
     kill -TERM "$scheduler" 2>/dev/null || true
