@@ -209,28 +209,27 @@ pub(super) fn move_pointer(tx: &Transaction<'_>, plan: Option<&Settle>) -> std::
     if from < *planned_from || has_given_back(tx, job, from, *until)? {
         return Ok(());
     }
-    settle(tx, job, *until)
+    settle(tx, job, *until)?;
+    tx.prepare_cached("DELETE FROM given_back WHERE job = ?1 AND slot <= ?2")?
+        .execute((job, until.as_second()))?;
+    Ok(())
 }
 
-/// Whether a slot between the pointer and there was given back and is not decided again. Those that the
-/// pointer has passed, and those that are decided, are forgotten.
+/// Whether a slot between two places of the pointer was given back and is not decided again.
 fn has_given_back(
     tx: &Transaction<'_>,
     job: &JobName,
-    settled: Timestamp,
+    from: Timestamp,
     until: Timestamp,
 ) -> std::result::Result<bool, Fault> {
-    tx.prepare_cached(
-        "DELETE FROM given_back WHERE job = ?1 AND (
-             slot <= ?2
-             OR EXISTS (SELECT 1 FROM runs WHERE runs.job = given_back.job
-                        AND given_back.slot BETWEEN runs.slot AND coalesce(runs.slot_last, runs.slot))
-             OR EXISTS (SELECT 1 FROM held WHERE held.job = given_back.job AND held.slot = given_back.slot))",
-    )?
-    .execute((job, settled.as_second()))?;
     Ok(tx
-        .prepare_cached("SELECT 1 FROM given_back WHERE job = ?1 AND slot <= ?2")?
-        .exists((job, until.as_second()))?)
+        .prepare_cached(
+            "SELECT 1 FROM given_back AS given WHERE job = ?1 AND slot > ?2 AND slot <= ?3
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.job = given.job
+                             AND given.slot BETWEEN runs.slot AND coalesce(runs.slot_last, runs.slot))
+             AND NOT EXISTS (SELECT 1 FROM held WHERE held.job = given.job AND held.slot = given.slot)",
+        )?
+        .exists((job, from.as_second(), until.as_second()))?)
 }
 
 fn clear_arm_failure(tx: &Transaction<'_>, job: &JobName) -> std::result::Result<(), Fault> {
