@@ -16,21 +16,10 @@ pub(super) async fn refresh(
     launch: &Launch,
     report: &mut LaneReport,
 ) -> Result<(), ApplyError> {
-    let image = &launch.spec.image;
-    context.say(
-        Some(&launch.job),
-        What::Pulling {
-            image: launch.spec.conceal(image.as_str()),
-        },
-    );
-    match pull_now(context, launch).await? {
+    match pull_aloud(context, launch).await? {
         Ok(()) => report.progress = true,
         Err(error) if error.is_unreachable() => return Err(error.into()),
-        Err(error) => {
-            let text = format!("cannot pull {image}: {error}; going on with the image that is here");
-            let text = launch.spec.conceal(&text);
-            context.say(Some(&launch.job), What::Trouble { text });
-        }
+        Err(error) => go_on_without(context, launch, &error),
     }
     Ok(())
 }
@@ -50,21 +39,9 @@ pub(super) async fn image(context: &Context, launch: &Launch) -> Result<String, 
         (PullPolicy::Always, _) | (PullPolicy::Missing | PullPolicy::Every(_), None) => true,
     };
     if pull {
-        context.say(
-            Some(&launch.job),
-            What::Pulling {
-                image: launch.spec.conceal(image.as_str()),
-            },
-        );
-        let pulled = pull_now(context, launch).await?;
-        match (pulled, &present) {
+        match (pull_aloud(context, launch).await?, &present) {
             (Ok(()), _) => {}
-            // A registry that is away must not cost the night its backup: what is there runs.
-            (Err(error), Some(_)) => {
-                let text = format!("cannot pull {image}: {error}; going on with the image that is here");
-                let text = launch.spec.conceal(&text);
-                context.say(Some(&launch.job), What::Trouble { text });
-            }
+            (Err(error), Some(_)) => go_on_without(context, launch, &error),
             (Err(error), None) if error.is_unreachable() => return Err(error.into()),
             (Err(error), None) => {
                 let advice = error.advice().map(|advice| format!(" ({advice})"));
@@ -79,7 +56,22 @@ pub(super) async fn image(context: &Context, launch: &Launch) -> Result<String, 
     found.ok_or_else(|| ApplyError::CannotArm(format!("no image {image} after a pull that reported success")))
 }
 
-/// One pull, noted when it succeeds. Its failure is the caller's to judge.
+/// As [`pull_now`], and says before that it takes its time.
+async fn pull_aloud(context: &Context, launch: &Launch) -> Result<Result<(), EngineError>, ApplyError> {
+    let image = launch.spec.conceal(launch.spec.image.as_str());
+    context.say(Some(&launch.job), What::Pulling { image });
+    pull_now(context, launch).await
+}
+
+/// A registry that is away must not cost the night its backup: what is there runs.
+fn go_on_without(context: &Context, launch: &Launch, error: &EngineError) {
+    let image = &launch.spec.image;
+    let text = format!("cannot pull {image}: {error}; going on with the image that is here");
+    let text = launch.spec.conceal(&text);
+    context.say(Some(&launch.job), What::Trouble { text });
+}
+
+/// One pull; what came of it is noted. Its failure is the caller's to judge.
 pub(super) async fn pull_now(
     context: &Context,
     launch: &Launch,
