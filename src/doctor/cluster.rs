@@ -2,16 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::engine::{NO_ENGINE, SKEW};
+use super::engine::{SKEW, away};
 use super::{Case, Cluster, Engine, Finding, Objects, Right, counted};
 use crate::schedule::until_words;
 
 /// The first whose CronJobs have time zones.
 const OLDEST: (u32, u32) = (1, 27);
-
-fn away() -> Vec<Finding> {
-    vec![Finding::unknown(NO_ENGINE)]
-}
 
 fn cluster(case: &Case) -> Option<&Cluster> {
     match &case.engine {

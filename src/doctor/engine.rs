@@ -14,7 +14,7 @@ pub(super) const SKEW: SignedDuration = SignedDuration::from_secs(2);
 pub(super) const NO_ENGINE: &str = "the engine does not answer";
 
 /// What a check says while there is no engine.
-fn away() -> Vec<Finding> {
+pub(super) fn away() -> Vec<Finding> {
     vec![Finding::unknown(NO_ENGINE)]
 }
 

@@ -107,24 +107,36 @@ pub struct Check {
     pub run: fn(&Case) -> Vec<Finding>,
 }
 
+const HOST: Check = Check {
+    name: "host",
+    about: "this machine and user: container, WSL, rootless session",
+    run: host::host,
+};
+
+const CONFIG: Check = Check {
+    name: "config",
+    about: "the operator's file: readable, without errors, writable by its owner alone",
+    run: host::config,
+};
+
+const POLICY: Check = Check {
+    name: "policy",
+    about: "what the operator allows manifests beyond the default",
+    run: host::policy,
+};
+
+const MANIFESTS: Check = Check {
+    name: "manifests",
+    about: "the directory of manifests is there and without errors",
+    run: records::manifests,
+};
+
 /// Every check, in the order in which a person would ask. To add one: a line here, its function in
 /// the file that it belongs to, what it looks at in [`Case`], and a test that sees it go red.
 pub const CHECKS: &[Check] = &[
-    Check {
-        name: "host",
-        about: "this machine and user: container, WSL, rootless session",
-        run: host::host,
-    },
-    Check {
-        name: "config",
-        about: "the operator's file: readable, without errors, writable by its owner alone",
-        run: host::config,
-    },
-    Check {
-        name: "policy",
-        about: "what the operator allows manifests beyond the default",
-        run: host::policy,
-    },
+    HOST,
+    CONFIG,
+    POLICY,
     Check {
         name: "engine",
         about: "the engine answers",
@@ -190,11 +202,7 @@ pub const CHECKS: &[Check] = &[
         about: "somebody looks when jobs are due",
         run: records::watch,
     },
-    Check {
-        name: "manifests",
-        about: "the directory of manifests is there and without errors",
-        run: records::manifests,
-    },
+    MANIFESTS,
     Check {
         name: "jobs",
         about: "jobs that could not be armed, and runs that wait for a person",
@@ -204,21 +212,9 @@ pub const CHECKS: &[Check] = &[
 
 /// Those for a cluster that owns the clock: it has neither our ledger nor containers made ahead.
 pub const CLUSTER_CHECKS: &[Check] = &[
-    Check {
-        name: "host",
-        about: "this machine and user: container, WSL, rootless session",
-        run: host::host,
-    },
-    Check {
-        name: "config",
-        about: "the operator's file: readable, without errors, writable by its owner alone",
-        run: host::config,
-    },
-    Check {
-        name: "policy",
-        about: "what the operator allows manifests beyond the default",
-        run: host::policy,
-    },
+    HOST,
+    CONFIG,
+    POLICY,
     Check {
         name: "engine",
         about: "the cluster answers",
@@ -244,11 +240,7 @@ pub const CLUSTER_CHECKS: &[Check] = &[
         about: "this machine's clock against the cluster's",
         run: cluster::clock,
     },
-    Check {
-        name: "manifests",
-        about: "the directory of manifests is there and without errors",
-        run: records::manifests,
-    },
+    MANIFESTS,
     Check {
         name: "objects",
         about: "objects with our mark that nobody looks after",
