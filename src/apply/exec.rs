@@ -146,7 +146,7 @@ fn request(launch: &Launch, container: &str) -> ExecRequest {
     let spec = &launch.spec;
     let mut environment = spec.environment.clone();
     let ours = environment_of(launch).into_iter();
-    environment.extend(ours.map(|(name, value)| (name, Text::plain(value))));
+    environment.extend(ours.map(|(name, value)| (name, Some(Text::plain(value)))));
     ExecRequest {
         container: container.to_owned(),
         command: spec.command.clone().unwrap_or_default(),

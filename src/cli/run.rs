@@ -387,9 +387,10 @@ fn request(
     spec.environment = args
         .env
         .iter()
-        .filter_map(|env| {
-            let value = env.value.clone().or_else(|| variable(&env.key))?;
-            Some((env.key.clone(), Text::sensitive(value)))
+        .map(|env| {
+            // Without a value it takes away the image's own, as with `docker run`.
+            let value = env.value.clone().or_else(|| variable(&env.key));
+            (env.key.clone(), value.map(Text::sensitive))
         })
         .collect();
     Ok(CreateRequest {
@@ -536,11 +537,17 @@ mod tests {
             .unwrap()
             .spec
             .environment;
-        let values: Vec<(&str, &str)> = environment
+        let values: Vec<(&str, Option<&str>)> = environment
             .iter()
-            .map(|(key, value)| (key.as_str(), value.expose()))
+            .map(|(key, value)| (key.as_str(), value.as_ref().map(Text::expose)))
             .collect();
-        assert_eq!(values, [("A", "1=2"), ("B", ""), ("HOME", "/home/me")]);
+        let wanted = [
+            ("A", Some("1=2")),
+            ("B", Some("")),
+            ("HOME", Some("/home/me")),
+            ("UNSET", None),
+        ];
+        assert_eq!(values, wanted);
         assert!(parsed(&["-e", "=x", "u"]).is_err());
         assert!(parsed(&["-e", "", "u"]).is_err());
     }

@@ -239,6 +239,13 @@ fn container(spec: &ContainerSpec, found: &mut Findings) {
         !environment.keys().all(is_name),
         "the name of a variable is made of letters, digits, `-`, `_` and `.`",
     );
+    if let Some((name, _)) = environment.iter().find(|(_, value)| value.is_none()) {
+        found.warning(
+            "environment",
+            format!("`{name}` has no value, and a CronJob cannot take away what the image sets"),
+            "",
+        );
+    }
     for mount in mounts {
         self::mount(mount, *kubernetes, found);
     }

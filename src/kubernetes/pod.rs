@@ -20,8 +20,10 @@ impl Private {
     pub fn of(job: &Job) -> Private {
         let mut values = BTreeMap::new();
         let spec = &job.container;
-        for (name, value) in spec.environment.iter().filter(|(_, value)| value.is_sensitive()) {
-            values.insert(name.clone(), value.expose().to_owned());
+        for (name, value) in &spec.environment {
+            if let Some(value) = value.as_ref().filter(|value| value.is_sensitive()) {
+                values.insert(name.clone(), value.expose().to_owned());
+            }
         }
         for (what, words) in [(ENTRYPOINT, &spec.entrypoint), (COMMAND, &spec.command)] {
             for (at, word) in words.iter().flatten().enumerate() {
@@ -181,9 +183,11 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn env(environment: &BTreeMap<String, Text>, private: &Private) -> Option<Value> {
-    let plain = environment.iter().filter(|(_, value)| !value.is_sensitive());
-    let plain = plain.map(|(name, value)| (name, json!({"name": name, "value": escaped(value.expose())})));
+fn env(environment: &BTreeMap<String, Option<Text>>, private: &Private) -> Option<Value> {
+    let plain = environment.iter().filter_map(|(name, value)| {
+        let value = value.as_ref().filter(|value| !value.is_sensitive())?;
+        Some((name, json!({"name": name, "value": escaped(value.expose())})))
+    });
     let secret = private.values.keys().map(|name| {
         let reference = json!({"name": private.secret, "key": name});
         (

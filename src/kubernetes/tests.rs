@@ -94,7 +94,7 @@ fn a_sensitive_value_stands_in_a_secret_alone() {
         job("    image: busybox\n    environment: {A: x}\n    triggers: {schedule: [\"@daily\"]}\n");
     job.container
         .environment
-        .insert("PASSWORD".into(), crate::model::Text::sensitive("hunter2"));
+        .insert("PASSWORD".into(), Some(crate::model::Text::sensitive("hunter2")));
     let objects = objects(
         &job,
         &Target {

@@ -100,28 +100,27 @@ pub(crate) fn environment(scope: &mut Scope<'_, '_>, job: &Entry, spec: &mut Con
             scope.sink.error(code::VALUE, at, "a variable without a name");
             continue;
         }
-        // A name alone takes its value from where variables come from, or is left out.
+        // A name alone takes its value from where variables come from. Without one it takes away what the
+        // image, or an env file, sets, as in Compose.
         let inherited = scope.variables.get(&pair.name);
         let inherited = || inherited.map(|(value, sensitive)| text_of(value, sensitive));
-        match pair.value.or_else(inherited) {
-            Some(value) => drop(spec.environment.insert(pair.name, value)),
-            None if scope.variables.unlisted.contains(&pair.name) && !pair.masked => {
-                let name = pair.name;
-                scope
-                    .sink
-                    .warning(
-                        code::INTERPOLATION,
-                        at,
-                        format!("variable `{name}` has no value and is left out"),
-                    )
-                    .help(not_listed(&name));
-            }
-            None => {}
+        let value = pair.value.or_else(inherited);
+        if value.is_none() && scope.variables.unlisted.contains(&pair.name) && !pair.masked {
+            let name = &pair.name;
+            scope
+                .sink
+                .warning(
+                    code::INTERPOLATION,
+                    at,
+                    format!("variable `{name}` has no value: the job runs without it"),
+                )
+                .help(not_listed(name));
         }
+        spec.environment.insert(pair.name, value);
     }
 }
 
-fn env_files(scope: &mut Scope<'_, '_>, node: &Node, out: &mut BTreeMap<String, Text>) {
+fn env_files(scope: &mut Scope<'_, '_>, node: &Node, out: &mut BTreeMap<String, Option<Text>>) {
     let items = match &node.value {
         Value::Seq(items) => items.as_slice(),
         Value::Scalar(_) | Value::Map(_) => std::slice::from_ref(node),
@@ -165,7 +164,7 @@ fn env_file(
     node: &Node,
     required: bool,
     raw: bool,
-    out: &mut BTreeMap<String, Text>,
+    out: &mut BTreeMap<String, Option<Text>>,
 ) {
     let Some(written) = filled_text(scope.sink, node, "env_file") else {
         return;
@@ -227,7 +226,7 @@ fn env_file(
         Ok(found) => out.extend(
             found
                 .into_iter()
-                .map(|(name, value)| (name, Text::sensitive(value))),
+                .map(|(name, value)| (name, Some(Text::sensitive(value)))),
         ),
         Err(errors) => {
             for error in errors {

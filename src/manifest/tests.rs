@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::model::Job;
+use crate::model::{Job, Text};
 
 use super::*;
 
@@ -417,19 +417,23 @@ fn variables_come_from_the_list_and_from_dot_env_and_from_nowhere_else() {
         with_env("environment: [BOTH, OWN, NONE, 'A=$BOTH-$OWN', P=$COMPOSE_PROJECT_NAME]"),
         &settings,
     );
-    let environment: Vec<(&str, &str, bool)> = job
+    let environment: Vec<(&str, Option<&str>, bool)> = job
         .container
         .environment
         .iter()
-        .map(|(name, value)| (name.as_str(), value.expose(), value.is_sensitive()))
+        .map(|(name, value)| {
+            let is_sensitive = value.as_ref().is_some_and(Text::is_sensitive);
+            (name.as_str(), value.as_ref().map(Text::expose), is_sensitive)
+        })
         .collect();
     assert_eq!(
         environment,
         [
-            ("A", "listed-1", true),
-            ("BOTH", "listed", true),
-            ("OWN", "1", true),
-            ("P", "jobs", false)
+            ("A", Some("listed-1"), true),
+            ("BOTH", Some("listed"), true),
+            ("NONE", None, false),
+            ("OWN", Some("1"), true),
+            ("P", Some("jobs"), false)
         ]
     );
     insta::assert_snapshot!(
@@ -449,7 +453,7 @@ fn variables_come_from_the_list_and_from_dot_env_and_from_nowhere_else() {
        |                  ^^^^^^^^^
        = help: `HOME` is set in the scheduler's own environment, but not listed: the operator's file may list it under `interpolate`
 
-    warning: variable `HOME` has no value and is left out
+    warning: variable `HOME` has no value: the job runs without it
       --> a.yaml:7:19
        |
      7 |     environment: [HOME]
@@ -587,7 +591,10 @@ fn scalars_follow_the_core_schema_as_compose_prints_them() {
         .container
         .environment
         .iter()
-        .map(|(name, value)| format!("{name}={}", value.expose()))
+        .map(|(name, value)| match value {
+            Some(value) => format!("{name}={}", value.expose()),
+            None => name.clone(),
+        })
         .collect();
     assert_eq!(
         environment,
@@ -599,6 +606,7 @@ fn scalars_follow_the_core_schema_as_compose_prints_them() {
             "E=31",
             "F=1.5",
             "G=true",
+            "H",
             "I=5",
             "J=1000",
             "K=8",

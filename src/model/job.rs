@@ -423,8 +423,8 @@ pub struct ContainerSpec {
     pub pull_policy: PullPolicy,
     pub entrypoint: Option<Vec<Text>>,
     pub command: Option<Vec<Text>>,
-    /// Env files and `environment` merged; the latter wins.
-    pub environment: BTreeMap<String, Text>,
+    /// Env files and `environment` merged; the latter wins. `None` takes away what the image sets.
+    pub environment: BTreeMap<String, Option<Text>>,
     pub labels: BTreeMap<String, Text>,
     pub mounts: Vec<Mount>,
     pub tmpfs: Vec<Tmpfs>,
@@ -561,7 +561,7 @@ impl ContainerSpec {
             .chain(&self.command)
             .chain(test)
             .flatten()
-            .chain(self.environment.values())
+            .chain(self.environment.values().flatten())
             .chain(self.labels.values())
             .chain(self.annotations.values())
             .chain(files)
@@ -583,6 +583,7 @@ impl ContainerSpec {
         let maps = spec
             .environment
             .values_mut()
+            .flatten()
             .chain(spec.labels.values_mut())
             .chain(spec.annotations.values_mut());
         let files = spec.files.iter_mut().filter_map(|file| match &mut file.source {
@@ -719,7 +720,7 @@ mod tests {
         assert!(!format!("{text} {text:?}").contains("hunter2"));
         assert!(serde_json::to_string(&text).is_err());
         let mut spec = ContainerSpec::of_image("busybox".parse().unwrap());
-        spec.environment.insert("PASSWORD".into(), text);
+        spec.environment.insert("PASSWORD".into(), Some(text));
         let masked = spec
             .map_texts(|_| Ok::<_, ()>(Text::sensitive("hmac:00ff")))
             .unwrap();

@@ -62,7 +62,10 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
     fields.list("entrypoint", entrypoint.as_deref());
     fields.list("command", command.as_deref());
     for (key, value) in environment {
-        fields.pair("environment", key, value.expose());
+        match value {
+            Some(value) => fields.pair("environment", key, value.expose()),
+            None => fields.text("no environment", key),
+        }
     }
     for (key, value) in labels {
         fields.pair("label", key, value.expose());
@@ -424,7 +427,7 @@ mod tests {
             |spec| spec.command = Some(vec![Text::plain("a"), Text::plain("b")]),
             |spec| spec.command = Some(vec![Text::plain("ab")]),
             |spec| spec.entrypoint = Some(vec![Text::plain("ab")]),
-            |spec| drop(spec.environment.insert("A".into(), Text::sensitive("x"))),
+            |spec| drop(spec.environment.insert("A".into(), Some(Text::sensitive("x")))),
             |spec| spec.place = Place::Reuse,
             |spec| spec.user = Some("ab".into()),
             |spec| spec.working_dir = Some("ab".into()),

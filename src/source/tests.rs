@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::manifest::render;
-use crate::model::{Desired, JobName, Removals};
+use crate::model::{Desired, JobName, Removals, Text};
 
 fn job(name: &str) -> String {
     format!("name: t\njobs:\n  {name}: {{image: busybox, triggers: {{manual: true}}}}\n")
@@ -260,7 +260,7 @@ fn env_files_are_read_but_not_from_elsewhere() {
     symlink(outside.path().join("secret.env"), dir.path().join("out.env")).unwrap();
     let (files, loaded) = load(dir.path(), &Settings::default()).unwrap();
     let job = loaded.desired.jobs.values().next().unwrap();
-    assert_eq!(job.container.environment["P"].expose(), "hunter2");
+    assert_eq!(job.container.environment["P"], Some(Text::sensitive("hunter2")));
     let shown = render(&loaded.diagnostics, &files.texts(), "", false);
     assert!(
         shown.contains("only what lies in the manifest's own folder"),

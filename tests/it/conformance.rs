@@ -27,7 +27,7 @@ pub struct World {
     pub prefix: String,
     /// Has `/bin/sh` and the usual tools.
     pub image: ImageRef,
-    /// The same with `VOLUME /data`, where the engine knows image volumes.
+    /// The same with `VOLUME /data` and `ENV OF_IMAGE=set`, where the engine knows image volumes.
     pub volume_image: Option<ImageRef>,
     /// A network that exists.
     pub network: String,
@@ -38,6 +38,7 @@ pub async fn suite(engine: &dyn Engine, world: &World) {
     names_lock(engine, world).await;
     missing_things(engine, world).await;
     life_of_a_run(engine, world).await;
+    variables_taken_away(engine, world).await;
     starting_again(engine, world).await;
     a_bad_command(engine, world).await;
     removal(engine, world).await;
@@ -117,8 +118,8 @@ async fn life_of_a_task(engine: &dyn Engine, world: &World) {
     let mut events = engine.events(label.clone(), None, None).await.expect("events");
     let mut spec = world.sh("echo \"$SCHEDULER_JOB $OWN\"; echo trouble >&2; exit 3");
     spec.environment = BTreeMap::from([
-        ("OWN".to_owned(), Text::sensitive("value")),
-        ("SCHEDULER_JOB".to_owned(), Text::plain("forged")),
+        ("OWN".to_owned(), Some(Text::sensitive("value"))),
+        ("SCHEDULER_JOB".to_owned(), Some(Text::plain("forged"))),
     ]);
     let id = world.create(engine, "life", spec).await;
     let seen = tokio::time::timeout(SOON, events.next())
@@ -393,8 +394,8 @@ async fn missing_things(engine: &dyn Engine, world: &World) {
 async fn life_of_a_run(engine: &dyn Engine, world: &World) {
     let mut spec = world.sh("echo \"$SCHEDULER_JOB $OWN\"; exit 3");
     spec.environment = BTreeMap::from([
-        ("OWN".to_owned(), Text::sensitive("value")),
-        ("SCHEDULER_JOB".to_owned(), Text::plain("forged")),
+        ("OWN".to_owned(), Some(Text::sensitive("value"))),
+        ("SCHEDULER_JOB".to_owned(), Some(Text::plain("forged"))),
     ]);
     let id = world.create(engine, "life", spec).await;
     let created = state(engine, &id).await;
@@ -415,6 +416,23 @@ async fn life_of_a_run(engine: &dyn Engine, world: &World) {
     assert_eq!(read(engine, &id).await.0, "life value\n");
     remove(engine, &id).await;
     assert_eq!(engine.inspect(&id).await, Ok(None));
+}
+
+/// A variable without a value takes away the image's own.
+async fn variables_taken_away(engine: &dyn Engine, world: &World) {
+    let Some(image) = &world.volume_image else { return };
+    for (value, said) in [(None, "[]\n"), (Some(Text::plain("ours")), "[ours]\n")] {
+        let mut spec = world.sh("echo \"[$OF_IMAGE]\"");
+        spec.image = image.clone();
+        let with_image = world.create(engine, "of-image", spec.clone()).await;
+        spec.environment = BTreeMap::from([("OF_IMAGE".to_owned(), value)]);
+        let id = world.create(engine, "variables", spec).await;
+        for (id, said) in [(with_image, "[set]\n"), (id, said)] {
+            run(engine, &id).await;
+            assert_eq!(read(engine, &id).await.0, said);
+            remove(engine, &id).await;
+        }
+    }
 }
 
 /// Why names alone are not enough: a start of an ended container runs the job again.
@@ -691,11 +709,19 @@ async fn stopping(engine: &dyn Engine, world: &World) {
 
 /// Commands in a container that runs: attached, started once, and ended by a signal from inside.
 async fn commands(engine: &dyn Engine, world: &World) {
-    let id = world.create(engine, "commands", world.sh("sleep 300")).await;
+    let mut spec = world.sh("sleep 300");
+    spec.environment = BTreeMap::from([("OF_CONTAINER".to_owned(), Some(Text::plain("set")))]);
+    let id = world.create(engine, "commands", spec).await;
     let request = |words: &[&str]| ExecRequest {
         container: id.clone(),
         command: words.iter().map(|word| Text::plain(*word)).collect(),
-        environment: BTreeMap::from([("SCHEDULER_RUN_ID".to_owned(), Text::plain("suite.commands.1"))]),
+        environment: BTreeMap::from([
+            (
+                "SCHEDULER_RUN_ID".to_owned(),
+                Some(Text::plain("suite.commands.1")),
+            ),
+            ("OF_CONTAINER".to_owned(), None),
+        ]),
         user: None,
         working_dir: None,
         tty: false,
@@ -709,7 +735,7 @@ async fn commands(engine: &dyn Engine, world: &World) {
     engine.start(&id).await.expect("start");
 
     let exec = engine
-        .create_exec(&shell("echo out; echo err >&2; exit 3"))
+        .create_exec(&shell("echo out$OF_CONTAINER; echo err >&2; exit 3"))
         .await
         .expect("create");
     let untouched = ExecState {

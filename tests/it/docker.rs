@@ -128,7 +128,7 @@ async fn a_refusal_quotes_no_secret() {
     let engine = connect(Rig::shared()).await;
     let mut spec = ContainerSpec::of_image(rig::image());
     spec.command = Some(vec![Text::plain("true")]);
-    spec.environment = BTreeMap::from([(String::new(), Text::sensitive("canary-value"))]);
+    spec.environment = BTreeMap::from([(String::new(), Some(Text::sensitive("canary-value")))]);
     let refused = engine.create(&request("quoted", spec)).await;
     assert!(
         matches!(&refused, Err(EngineError::Refused { status: 400, message }) if message.contains("=(masked)")),

@@ -112,7 +112,10 @@ impl Rig {
     /// The images that every rig has; also after somebody removed them.
     pub fn import_images(&self) {
         self.import(IMAGE, "");
-        self.import(VOLUME_IMAGE, "&changes=VOLUME%20%2Fdata");
+        self.import(
+            VOLUME_IMAGE,
+            "&changes=VOLUME%20%2Fdata&changes=ENV%20OF_IMAGE%3Dset",
+        );
     }
 
     /// One engine for all tests that neither stop it nor look at all of its containers.

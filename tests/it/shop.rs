@@ -70,8 +70,11 @@ fn upsert(job: &JobName) -> JobUpsert {
 fn spec() -> String {
     let mut spec = ContainerSpec::of_image("busybox".parse().expect("an image"));
     spec.environment = BTreeMap::from([
-        ("PASSWORD".to_owned(), Text::sensitive("hmac:0123456789abcdef")),
-        ("LEVEL".to_owned(), Text::plain("9")),
+        (
+            "PASSWORD".to_owned(),
+            Some(Text::sensitive("hmac:0123456789abcdef")),
+        ),
+        ("LEVEL".to_owned(), Some(Text::plain("9"))),
     ]);
     spec.labels = BTreeMap::from([("tier".to_owned(), Text::plain("gold"))]);
     serde_json::to_string(&spec).expect("JSON")

@@ -14,10 +14,13 @@ async fn conforms() {
     let image = "busybox:1".parse().expect("a valid reference");
     let volume_image = "volume:1".parse().expect("a valid reference");
     engine.add_image(&image, SimImage::default());
-    let content = SimImage {
+    let mut content = SimImage {
         volumes: vec!["/data".to_owned()],
         ..SimImage::default()
     };
+    content
+        .environment
+        .insert("OF_IMAGE".to_owned(), "set".to_owned());
     engine.add_image(&volume_image, content);
     engine.network_create("suite");
 

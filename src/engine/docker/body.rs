@@ -14,7 +14,7 @@ use bollard::models::{
 };
 
 use super::{ApiVersion, host};
-use crate::engine::{CreateRequest, EngineError, Result};
+use crate::engine::{CreateRequest, EngineError, Result, environment_list};
 use crate::model::{
     ContainerSpec, FileSource, JobFile, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit,
 };
@@ -113,7 +113,7 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         image: Some(image.to_string()),
         entrypoint: entrypoint.as_deref().map(exposed),
         cmd: command.as_deref().map(exposed),
-        env: some(lower_environment(environment, own_environment)),
+        env: some(environment_list(environment, own_environment)),
         labels: some(lower_labels(labels, own_labels)),
         user: user.clone(),
         working_dir: working_dir.clone(),
@@ -166,17 +166,6 @@ where
 
 pub(super) fn exposed(words: &[Text]) -> Vec<String> {
     words.iter().map(|word| word.expose().to_owned()).collect()
-}
-
-fn lower_environment(declared: &BTreeMap<String, Text>, own: &BTreeMap<String, String>) -> Vec<String> {
-    let mut all: BTreeMap<&str, &str> = declared
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.expose()))
-        .collect();
-    all.extend(own.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    all.into_iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect()
 }
 
 fn lower_labels(

@@ -129,8 +129,9 @@ fn an_empty_entrypoint_resets_the_images_own() {
 fn environment_and_labels_of_the_request_win() {
     let mut spec = spec();
     spec.environment = BTreeMap::from([
-        ("SCHEDULER_JOB".to_owned(), Text::plain("forged")),
-        ("TOKEN".to_owned(), Text::sensitive("s3cret")),
+        ("SCHEDULER_JOB".to_owned(), Some(Text::plain("forged"))),
+        ("TAKEN_AWAY".to_owned(), None),
+        ("TOKEN".to_owned(), Some(Text::sensitive("s3cret"))),
     ]);
     spec.labels = BTreeMap::from([
         ("docker-scheduler.job".to_owned(), Text::plain("forged")),
@@ -141,7 +142,10 @@ fn environment_and_labels_of_the_request_win() {
     request.environment = BTreeMap::from([("SCHEDULER_JOB".to_owned(), "a.b".to_owned())]);
     request.labels = BTreeMap::from([("docker-scheduler.job".to_owned(), "b".to_owned())]);
     let body = serde_json::to_value(create_body(&request, OLD).unwrap()).unwrap();
-    assert_eq!(body["Env"].to_string(), r#"["SCHEDULER_JOB=a.b","TOKEN=s3cret"]"#);
+    assert_eq!(
+        body["Env"].to_string(),
+        r#"["SCHEDULER_JOB=a.b","TAKEN_AWAY","TOKEN=s3cret"]"#
+    );
     assert_eq!(
         body["Labels"].to_string(),
         r#"{"docker-scheduler.job":"b","team":"ops"}"#
@@ -317,8 +321,8 @@ fn an_engines_words_never_quote_a_secret() {
     let mut spec = spec();
     spec.command = Some(vec![Text::sensitive("hunter2-long"), Text::plain("plain")]);
     spec.environment = BTreeMap::from([
-        ("A".to_owned(), Text::sensitive("hunter2")),
-        ("B".to_owned(), Text::sensitive("")),
+        ("A".to_owned(), Some(Text::sensitive("hunter2"))),
+        ("B".to_owned(), Some(Text::sensitive(""))),
     ]);
     let text = r#"exec: "hunter2-long": not found beside plain (A=hunter2)"#;
     assert_eq!(

@@ -2,6 +2,7 @@
 //!
 //! Always attached: a detached exec has no result on Podman, and its output is lost everywhere.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard::exec::{StartExecOptions, StartExecResults};
@@ -10,7 +11,9 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::{CREATE, DockerEngine, KILL, QUESTION, START, attached_chunk, checked, failure, none_when_gone};
-use crate::engine::{Engine, EngineError, ExecRequest, ExecState, LogChunk, Observe, Result};
+use crate::engine::{
+    Engine, EngineError, ExecRequest, ExecState, LogChunk, Observe, Result, environment_list,
+};
 use crate::model::Text;
 
 /// Looks through the container's processes, because the process ID that the engine tells is the
@@ -102,7 +105,7 @@ impl DockerEngine {
             .create_exec(&ExecRequest {
                 container: container.to_owned(),
                 command: words.into_iter().map(Text::plain).collect(),
-                environment: std::collections::BTreeMap::new(),
+                environment: BTreeMap::new(),
                 user: user.map(str::to_owned),
                 working_dir: None,
                 tty: false,
@@ -139,15 +142,12 @@ fn exec_config(request: &ExecRequest) -> ExecConfig {
         working_dir,
         tty,
     } = request;
-    let environment = environment
-        .iter()
-        .map(|(name, value)| format!("{name}={}", value.expose()));
     ExecConfig {
         attach_stdin: Some(false),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         tty: Some(*tty),
-        env: Some(environment.collect()),
+        env: Some(environment_list(environment, &BTreeMap::new())),
         cmd: Some(command.iter().map(|word| word.expose().to_owned()).collect()),
         user: user.clone(),
         working_dir: working_dir.clone(),

@@ -10,7 +10,7 @@ use super::super::{EventAction, ExecRequest, ExecState, LogChunk, LogStream, Res
 use super::SimEngine;
 use super::program::{self, Ending, OnSignal};
 use super::state::{LogLine, State};
-use super::verbs::{no_such_container, refused, signal_number};
+use super::verbs::{declare, no_such_container, refused, signal_number};
 use crate::model::ContainerStatus;
 
 /// One command, as the daemon knows it.
@@ -112,8 +112,7 @@ impl State {
         };
         let container = self.containers.get(&exec.container);
         let mut environment = container.map(|one| one.environment.clone()).unwrap_or_default();
-        let own = exec.request.environment.iter();
-        environment.extend(own.map(|(key, value)| (key.clone(), value.expose().to_owned())));
+        declare(&mut environment, &exec.request.environment);
         environment
     }
 

@@ -156,16 +156,13 @@ impl State {
 
     pub(super) fn add_container(&mut self, id: String, name: String, image: &Image, request: CreateRequest) {
         let anonymous_volumes = self.add_volumes(&request.spec, image);
-        let shown = |texts: &BTreeMap<String, Text>| -> BTreeMap<String, String> {
-            let pairs = texts.iter();
-            pairs
-                .map(|(key, text)| (key.clone(), text.expose().to_owned()))
-                .collect()
-        };
-        let mut labels = shown(&request.spec.labels);
+        let declared = request.spec.labels.iter();
+        let mut labels: BTreeMap<String, String> = declared
+            .map(|(key, text)| (key.clone(), text.expose().to_owned()))
+            .collect();
         labels.extend(request.labels.clone());
         let mut environment = image.content.environment.clone();
-        environment.extend(shown(&request.spec.environment));
+        declare(&mut environment, &request.spec.environment);
         environment.extend(request.environment.clone());
         let logging = request.spec.logging.as_ref();
         let log_driver = logging.map_or(&self.settings.default_log_driver, |logging| &logging.driver);
@@ -646,5 +643,15 @@ pub(super) fn signal_number(name: &str) -> i64 {
         "USR1" | "10" => 10,
         "USR2" | "12" => 12,
         _ => 15,
+    }
+}
+
+/// Lays declared variables over those that are there; one without a value takes away.
+pub(super) fn declare(environment: &mut BTreeMap<String, String>, declared: &BTreeMap<String, Option<Text>>) {
+    for (name, value) in declared {
+        match value {
+            Some(value) => drop(environment.insert(name.clone(), value.expose().to_owned())),
+            None => drop(environment.remove(name)),
+        }
     }
 }

@@ -15,7 +15,7 @@ use bollard::models::{
 };
 
 use super::files::References;
-use crate::engine::{CreateRequest, EngineError, Result};
+use crate::engine::{CreateRequest, EngineError, Result, environment_list};
 use crate::model::{
     ContainerSpec, Healthcheck, LABEL_RUN, Logging, Mount, MountKind, NetworkAttachment, Placement, Port,
     Presence, Reservations, Text, Tmpfs, Ulimit,
@@ -52,7 +52,7 @@ pub(super) fn service_spec(
     if let Some(container) = &mut task.container_spec {
         container.secrets = some(files.secrets);
         container.configs = some(files.configs);
-        container.env = some(lower_environment(&spec.environment, own_environment));
+        container.env = some(environment_list(&spec.environment, own_environment));
         container.labels = some(container_labels(&spec.labels, &service_labels));
     }
     Ok(ServiceSpec {
@@ -190,17 +190,6 @@ where
 
 fn exposed(words: &[Text]) -> Vec<String> {
     words.iter().map(|word| word.expose().to_owned()).collect()
-}
-
-fn lower_environment(declared: &BTreeMap<String, Text>, own: &BTreeMap<String, String>) -> Vec<String> {
-    let mut all: BTreeMap<&str, &str> = declared
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.expose()))
-        .collect();
-    all.extend(own.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    all.into_iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect()
 }
 
 fn container_labels(

@@ -71,7 +71,11 @@ pub(crate) static JOB: Section = Section {
             Either(&[Text, Keys(&ENV_FILE), List(&Either(&[Text, Keys(&ENV_FILE)]))]),
             "Files with lines `NAME=value`.",
         ),
-        row("environment", PAIRS, "Variables of the command."),
+        row(
+            "environment",
+            PAIRS,
+            "Variables of the command. A name alone takes its value from where variables come from, or takes away the image's own.",
+        ),
         row(
             "extra_hosts",
             Either(&[TEXTS, Map(&TEXT_OR_TEXTS)]),
