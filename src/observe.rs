@@ -11,9 +11,9 @@ use crate::engine::target::{Program, find_program, find_target};
 use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe, environment_list};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Checked, Claim, Container, Desired, EngineFacts, Gap, ImageRef, ImageState, Instance, JobName, JobRecord,
-    LABEL_INSTANCE, Lane, Launching, MountKind, Observed, PullPolicy, Pulls, Run, RunId, Stamp, TargetState,
-    Text, Within,
+    Checked, Claim, Container, ContainerSpec, Desired, EngineFacts, Gap, ImageRef, ImageState, Instance,
+    JobName, JobRecord, LABEL_INSTANCE, Lane, Launching, MountKind, Observed, PullPolicy, Pulls, Run, RunId,
+    Stamp, TargetState, Text, Within,
 };
 
 /// Why the world could not be seen. An engine that is away is not an empty engine.
@@ -261,12 +261,22 @@ pub async fn observe(
         targets,
         exec_running,
         checked: facts.checked.clone(),
+        masked: ledger.map(|ledger| masked(ledger, desired)).unwrap_or_default(),
         pulls: ledger
             .map(|ledger| pulls(ledger, desired))
             .transpose()?
             .unwrap_or_default(),
         busy: circumstances.busy.clone(),
     })
+}
+
+/// The containers of jobs that have sensitive values, with these as the ledger may have them.
+fn masked(ledger: &Ledger, desired: &Desired) -> BTreeMap<JobName, ContainerSpec> {
+    let mask = |value: &str| ledger.mask(&Text::sensitive(value));
+    let jobs = desired.jobs.iter();
+    jobs.filter(|(_, job)| job.container.is_sensitive())
+        .map(|(name, job)| (name.clone(), job.container.masked(mask)))
+        .collect()
 }
 
 /// When the images of jobs that have them pulled again were last pulled.

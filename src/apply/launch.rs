@@ -32,7 +32,7 @@ use crate::model::{
     ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Launching, Outcome, PullPolicy, Reason,
     RunId, RunTrigger, Slot, Stamp, Text,
 };
-use crate::plan::{Launch, Target};
+use crate::plan::{self, Launch, Target};
 
 /// How long a refused create is asked about before it counts as failed. A create that fails late
 /// held its name for 15 s (measured, missing volume driver).
@@ -618,6 +618,12 @@ pub(super) fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<Str
 /// A spec as the ledger may have it.
 fn recorded(context: &Context, spec: &ContainerSpec) -> ContainerSpec {
     spec.masked(mask(context))
+}
+
+/// The hash of what is launched by hand, with this ledger's key.
+#[must_use]
+pub fn spec_hash(context: &Context, spec: &ContainerSpec) -> String {
+    plan::spec_hash(spec, Some(&recorded(context, spec)))
 }
 
 pub(super) fn mask(context: &Context) -> impl Fn(&str) -> String + '_ {

@@ -34,7 +34,7 @@ use crate::model::{
     Reason, RunId, Within,
 };
 use crate::plan::{Action, Cause, Hold, Launch, NotRun, Plan, Step, Target, describe_cause};
-pub use launch::{Launched, launch_now};
+pub use launch::{Launched, launch_now, spec_hash};
 pub use settle::{Past, adopt, wait_for_end};
 
 /// How long somebody else's removal of a container is waited for: a large one takes seconds, and one

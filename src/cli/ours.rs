@@ -1,10 +1,10 @@
 //! `rm` and `rerun` of what belongs to a job: through the ledger.
 
-use crate::apply::{launch_now, manual_name, wait_for_end};
+use crate::apply::{launch_now, manual_name, spec_hash, wait_for_end};
 use crate::engine::ContainerState;
 use crate::ledger::Ledger;
 use crate::model::{Concurrency, ContainerSpec, Job, Outcome, Place, Run, RunTrigger, Stamp, Text};
-use crate::plan::{Launch, spec_hash};
+use crate::plan::Launch;
 
 use super::App;
 use super::args::NameArg;
@@ -126,7 +126,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         slot: None,
         attempt: 0,
         due_at: app.now(),
-        spec_hash: spec_hash(&spec),
+        spec_hash: spec_hash(&session.context, &spec),
         pull: spec.pull_policy,
         spec,
         origin: run.origin.clone(),

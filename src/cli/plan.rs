@@ -111,6 +111,11 @@ async fn made(
     if ledger.is_none() && !observed.containers.is_empty() {
         talk("note: there is no ledger here to read; this plan is made from the containers' labels");
     }
+    if ledger.is_none() && desired.jobs.values().any(|job| job.container.is_sensitive()) {
+        talk(
+            "note: values of `.env`, env files and secrets are compared by a key of the ledger; here they are not",
+        );
+    }
     Ok(plan(desired, &observed, now))
 }
 

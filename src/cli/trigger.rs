@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::apply::{Context, launch_now, manual_name, wait_for_end};
+use crate::apply::{Context, launch_now, manual_name, spec_hash, wait_for_end};
 use crate::ledger::WatchLock;
 use crate::model::{Concurrency, Job, JobName, Outcome, Run, RunId, RunTrigger};
-use crate::plan::{Launch, spec_hash};
+use crate::plan::Launch;
 
 use super::App;
 use super::args::{DirFlag, NameArg};
@@ -142,7 +142,7 @@ pub fn launch_of(context: &Context, job: &Job, app: &App) -> Launch {
         attempt: 0,
         due_at: app.now(),
         spec: job.container.clone(),
-        spec_hash: spec_hash(&job.container),
+        spec_hash: spec_hash(context, &job.container),
         pull: job.container.pull_policy,
         origin: job.origin.clone(),
         exclusive: job.policy.concurrency != Concurrency::Allow,

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    ContainerName, Instance, JobName, Origin, Policy, Run, RunId, Slot, Stamp, TargetState, Triggers,
+    ContainerName, ContainerSpec, Instance, JobName, Origin, Policy, Run, RunId, Slot, Stamp, TargetState,
+    Triggers,
 };
 
 /// The whole world as one value.
@@ -29,6 +30,9 @@ pub struct Observed {
     pub networks: BTreeSet<String>,
     /// Volumes by name, for the external ones that jobs declare.
     pub volumes: BTreeSet<String>,
+    /// What the ledger would keep of each declared job's container, where that has sensitive values: with
+    /// these as keyed hashes. Empty without a ledger.
+    pub masked: BTreeMap<JobName, ContainerSpec>,
     /// What the ledger keeps of each job.
     pub jobs: BTreeMap<JobName, JobRecord>,
     /// Every run without outcome, every run whose container is not gone, and each job's newest.

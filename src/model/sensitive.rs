@@ -65,6 +65,12 @@ impl ContainerSpec {
         conceal(text, secrets)
     }
 
+    /// Whether any of its values must not be shown.
+    #[must_use]
+    pub fn is_sensitive(&self) -> bool {
+        !self.sensitive.0.is_empty() || self.texts().any(Text::is_sensitive)
+    }
+
     /// What the ledger keeps of it: `mask` makes of each sensitive value what may be written.
     #[must_use]
     pub fn masked(&self, mask: impl Fn(&str) -> String) -> ContainerSpec {

@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::action::{Action, Cause, Sight, Target, WaitCause};
 use super::diff;
 use super::due::{Decision, launch, looks_unstarted, miss_all_of_record, target};
-use super::fingerprint::spec_hash;
 use super::view::{Draft, JobView, is_idle, is_reserved};
 use crate::model::{
     Arming, Claim, Container, ContainerName, ImageState, Job, Lane, MountKind, PullPolicy, Reason, Removals,
@@ -28,7 +27,6 @@ pub(crate) const RESERVED_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// Tells the ledger what is declared, when that is news.
 pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
     let Some(job) = view.job else { return };
-    let hash = spec_hash(&job.container);
     let baseline = match view.record {
         Some(record) if !view.schedule_edited() && !view.clock_set_back() => record.baseline,
         _ => view.now,
@@ -38,7 +36,7 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
             && record.canonical == job.canonical
             && record.triggers == job.triggers
             && record.policy == job.policy
-            && record.spec_hash == hash
+            && view.declares(&record.spec_hash)
     });
     if known && !view.clock_set_back() {
         return;
@@ -48,7 +46,7 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
         canonical: job.canonical.clone(),
         triggers: job.triggers.clone(),
         policy: job.policy.clone(),
-        spec_hash: hash,
+        spec_hash: view.spec_hash.clone(),
         baseline,
     };
     // The slots of an edited schedule's past are recorded under the old one first.
@@ -57,7 +55,7 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
     } else if view.clock_set_back() {
         Cause::ClockSetBack
     } else {
-        edit_cause(view, job)
+        edit_cause(view)
     };
     draft.act(Action::See(Box::new(sight)), cause);
     if let Some(record) = view.record {
@@ -67,7 +65,9 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
 
 /// An edit that changed nothing on the engine is still shown.
 pub(super) fn show_edit(view: &JobView<'_>, draft: &mut Draft) {
-    let Some(job) = view.job else { return };
+    if view.job.is_none() {
+        return;
+    }
     let shown = draft.steps.iter().any(|(action, _)| {
         matches!(
             action,
@@ -80,14 +80,14 @@ pub(super) fn show_edit(view: &JobView<'_>, draft: &mut Draft) {
     if view.is_first_sight() && draft.waiting.is_empty() {
         draft.act(Action::Update, Cause::NewJob);
     } else if draft.diff.is_some() {
-        draft.act(Action::Update, edit_cause(view, job));
+        draft.act(Action::Update, edit_cause(view));
     }
 }
 
-fn edit_cause(view: &JobView<'_>, job: &Job) -> Cause {
+fn edit_cause(view: &JobView<'_>) -> Cause {
     let edited_spec = view
         .record
-        .is_some_and(|record| record.spec_hash != spec_hash(&job.container));
+        .is_some_and(|record| !view.declares(&record.spec_hash));
     if edited_spec {
         Cause::SpecChanged
     } else if view.schedule_edited() {
@@ -118,7 +118,6 @@ pub(super) fn arm(
     if view.reuses() {
         return arm_reused(view, job, decision, arming, within_limit, draft);
     }
-    let hash = spec_hash(&job.container);
     let mut idle: Vec<&Container> = idle_without_run(view);
     if view.busy(Lane::Run) {
         // What is being made for a slot that is due is that lane's to start or to take away, also
@@ -161,26 +160,26 @@ pub(super) fn arm(
     }
     let armed = view.container_for(fire.slot, 0).filter(|armed| {
         // One that a person started is found out when its slot is due.
-        !looks_unstarted(&armed.status) || view.is_current(armed, job, &hash)
+        !looks_unstarted(&armed.status) || view.is_current(armed, job)
     });
     if let Some(armed) = armed {
         idle.retain(|container| container.id != armed.id);
         remove_all(&idle, &Cause::SlotPassed, draft);
         if looks_unstarted(&armed.status) && !view.is_checked(armed) {
             // Its name is found taken, by us, and what was left undone is done.
-            return arm_anew(view, job, &fire, hash, *decision, &[], draft);
+            return arm_anew(view, job, &fire, *decision, &[], draft);
         }
         missing_parts(view, job)
             .into_iter()
             .for_each(|missing| draft.wait(missing));
-        return pull_again(view, job, fire.slot, hash, draft);
+        return pull_again(view, job, fire.slot, draft);
     }
-    arm_anew(view, job, &fire, hash, *decision, &idle, draft);
+    arm_anew(view, job, &fire, *decision, &idle, draft);
 }
 
 /// What is armed may be a week old: a job that wants its image pulled has it pulled once more before
 /// the slot, and a tag that moved then replaces the container.
-fn pull_again(view: &JobView<'_>, job: &Job, slot: Slot, hash: String, draft: &mut Draft) {
+fn pull_again(view: &JobView<'_>, job: &Job, slot: Slot, draft: &mut Draft) {
     let fresh_for = match job.container.pull_policy {
         PullPolicy::Always => SignedDuration::ZERO,
         PullPolicy::Every(period) => SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX),
@@ -199,7 +198,7 @@ fn pull_again(view: &JobView<'_>, job: &Job, slot: Slot, hash: String, draft: &m
     if view.now < from {
         return draft.wake_at(from);
     }
-    let launch = Box::new(launch(view, job, slot, hash));
+    let launch = Box::new(launch(view, job, slot));
     draft.act(Action::Pull(launch), Cause::NextSlot);
 }
 
@@ -263,7 +262,6 @@ fn arm_reused(
     within_limit: bool,
     draft: &mut Draft,
 ) {
-    let hash = spec_hash(&job.container);
     let (shared, others): (Vec<&Container>, Vec<&Container>) = idle_without_run(view)
         .into_iter()
         .partition(|container| container.stamp.reused);
@@ -272,7 +270,7 @@ fn arm_reused(
         return;
     }
     if let Some(in_use) = view.reused_in_use() {
-        if !view.is_current(in_use, job, &hash) {
+        if !view.is_current(in_use, job) {
             draft.wait(WaitCause::ReplacedAfterRun);
         }
         return;
@@ -285,12 +283,12 @@ fn arm_reused(
     };
     let made = view
         .container_for(fire.slot, 0)
-        .filter(|container| view.is_current(container, job, &hash));
+        .filter(|container| view.is_current(container, job));
     if made.is_some_and(|container| view.is_checked(container)) {
         missing_parts(view, job)
             .into_iter()
             .for_each(|missing| draft.wait(missing));
-        return pull_again(view, job, fire.slot, hash, draft);
+        return pull_again(view, job, fire.slot, draft);
     }
     if let (Arming::Nearest(limit), false) = (arming, within_limit) {
         draft.wait(WaitCause::BeyondArmLimit { limit });
@@ -298,7 +296,7 @@ fn arm_reused(
     }
     if within_limit {
         let old = if made.is_some() { &[][..] } else { &shared[..] };
-        arm_anew(view, job, &fire, hash, *decision, old, draft);
+        arm_anew(view, job, &fire, *decision, old, draft);
     }
 }
 
@@ -306,17 +304,16 @@ fn arm_anew(
     view: &JobView<'_>,
     job: &Job,
     fire: &Fire,
-    hash: String,
     decision: Decision,
     idle: &[&Container],
     draft: &mut Draft,
 ) {
-    if let Some(obstacle) = cannot_arm(view, job, &hash, draft) {
+    if let Some(obstacle) = cannot_arm(view, job, draft) {
         draft.wait(obstacle);
         return;
     }
-    let cause = arm_cause(view, job, fire.slot, &hash, decision, idle);
-    let new = Box::new(launch(view, job, fire.slot, hash));
+    let cause = arm_cause(view, job, fire.slot, decision, idle);
+    let new = Box::new(launch(view, job, fire.slot));
     if idle.is_empty() {
         draft.act(Action::Create(new), cause);
     } else {
@@ -330,18 +327,11 @@ fn arm_anew(
     }
 }
 
-fn arm_cause(
-    view: &JobView<'_>,
-    job: &Job,
-    slot: Slot,
-    hash: &str,
-    decision: Decision,
-    idle: &[&Container],
-) -> Cause {
+fn arm_cause(view: &JobView<'_>, job: &Job, slot: Slot, decision: Decision, idle: &[&Container]) -> Cause {
     let Some(record) = view.record else {
         return Cause::NewJob;
     };
-    if let Some(old) = idle.iter().find(|old| old.stamp.spec_hash != hash) {
+    if let Some(old) = idle.iter().find(|old| !view.declares(&old.stamp.spec_hash)) {
         return match old.claim {
             Claim::Known => Cause::SpecChanged,
             Claim::Discarded => Cause::GivenUp,
@@ -349,7 +339,7 @@ fn arm_cause(
             Claim::Superseded | Claim::Shared => Cause::Superseded,
         };
     }
-    if record.spec_hash != hash {
+    if !view.declares(&record.spec_hash) {
         return Cause::SpecChanged;
     }
     if view.schedule_edited() {
@@ -393,9 +383,9 @@ fn arm_cause(
 }
 
 /// Why a container for this job cannot be made now, if so.
-pub(super) fn cannot_arm(view: &JobView<'_>, job: &Job, hash: &str, draft: &mut Draft) -> Option<WaitCause> {
+pub(super) fn cannot_arm(view: &JobView<'_>, job: &Job, draft: &mut Draft) -> Option<WaitCause> {
     if let Some(failure) = view.record.and_then(|record| record.arm_failure.as_ref())
-        && failure.spec_hash == hash
+        && view.declares(&failure.spec_hash)
         && failure.retry_at > view.now
     {
         draft.wake_at(failure.retry_at);

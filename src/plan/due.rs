@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, Hold, Launch, NotRun, Target, WaitCause};
-use super::fingerprint::spec_hash;
 use super::retain;
 use super::turn;
 use super::view::{Draft, JobView, is_idle};
@@ -510,13 +509,12 @@ pub(super) struct Attempt {
 pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut Draft) -> Decision {
     let slot = attempt.slot;
     attempt.deadline.into_iter().for_each(|at| draft.wake_at(at));
-    let hash = spec_hash(&job.container);
     if view.is_exec() {
-        return start_exec(view, job, &attempt, hash, draft);
+        return start_exec(view, job, &attempt, draft);
     }
     let made = view
         .container_for(slot, attempt.number)
-        .filter(|container| view.is_current(container, job, &hash));
+        .filter(|container| view.is_current(container, job));
     let current = made.filter(|container| view.is_checked(container));
     let in_use = view.reuses() && view.reused_in_use().is_some();
     if view.busy(Lane::Run) || (current.is_none() && (view.busy(Lane::Arm) || in_use)) {
@@ -526,7 +524,7 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
         return Decision::Pending(slot);
     }
     if current.is_none()
-        && let Some(obstacle) = super::converge::cannot_arm(view, job, &hash, draft)
+        && let Some(obstacle) = super::converge::cannot_arm(view, job, draft)
     {
         draft.wait(obstacle);
         return Decision::Pending(slot);
@@ -546,7 +544,7 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
         .collect();
     draft.wants_since = Some(attempt.due_at);
     let cause = attempt.cause.clone();
-    let launch = Box::new(launch_attempt(view, job, &attempt, hash));
+    let launch = Box::new(launch_attempt(view, job, &attempt));
     let armed = current.map(target);
     let decision = match &armed {
         Some(_) => Decision::Starting(slot),
@@ -564,7 +562,7 @@ pub(super) fn start(view: &JobView<'_>, job: &Job, attempt: Attempt, draft: &mut
 }
 
 /// Starts the command of a due slot in somebody else's container, as soon as that runs.
-fn start_exec(view: &JobView<'_>, job: &Job, attempt: &Attempt, hash: String, draft: &mut Draft) -> Decision {
+fn start_exec(view: &JobView<'_>, job: &Job, attempt: &Attempt, draft: &mut Draft) -> Decision {
     let slot = attempt.slot;
     // No event tells of other people's containers, nor of a command that was started in one.
     draft.wake_at(view.now.saturating_add(LOOK_AGAIN).unwrap_or(view.now));
@@ -574,7 +572,7 @@ fn start_exec(view: &JobView<'_>, job: &Job, attempt: &Attempt, hash: String, dr
     }
     draft.wants_since = Some(attempt.due_at);
     let action = Action::Start {
-        launch: Box::new(launch_attempt(view, job, attempt, hash)),
+        launch: Box::new(launch_attempt(view, job, attempt)),
         armed: None,
         discard: Vec::new(),
     };
@@ -583,7 +581,7 @@ fn start_exec(view: &JobView<'_>, job: &Job, attempt: &Attempt, hash: String, dr
 }
 
 /// The container of a slot's first attempt, to be made ahead of its time.
-pub(super) fn launch(view: &JobView<'_>, job: &Job, slot: Slot, spec_hash: String) -> Launch {
+pub(super) fn launch(view: &JobView<'_>, job: &Job, slot: Slot) -> Launch {
     let attempt = Attempt {
         slot,
         number: 0,
@@ -593,10 +591,10 @@ pub(super) fn launch(view: &JobView<'_>, job: &Job, slot: Slot, spec_hash: Strin
         settles: true,
         cause: Cause::NextSlot,
     };
-    launch_attempt(view, job, &attempt, spec_hash)
+    launch_attempt(view, job, &attempt)
 }
 
-fn launch_attempt(view: &JobView<'_>, job: &Job, attempt: &Attempt, spec_hash: String) -> Launch {
+fn launch_attempt(view: &JobView<'_>, job: &Job, attempt: &Attempt) -> Launch {
     Launch {
         job: job.name.clone(),
         name: ContainerName::of_slot(&view.world.instance, &job.name, attempt.slot, attempt.number),
@@ -605,7 +603,7 @@ fn launch_attempt(view: &JobView<'_>, job: &Job, attempt: &Attempt, spec_hash: S
         due_at: attempt.due_at,
         deadline: attempt.deadline,
         spec: job.container.clone(),
-        spec_hash,
+        spec_hash: view.spec_hash.clone(),
         pull: job.container.pull_policy,
         origin: job.origin.clone(),
         exclusive: attempt.exclusive,

@@ -14,10 +14,40 @@ use crate::model::{
     Ulimit, Which,
 };
 
-/// `v1:` and 32 hexadecimal digits. The version changes when the list of what counts does, so that
-/// every armed container is then made anew once.
+/// Stands for every sensitive value in the part that anybody may compute.
+const HIDDEN: &str = "hmac:0000000000000000";
+
+/// In place of the keyed part where the key is not at hand.
+const NO_KEY: &str = "?";
+
+/// `v1:` and 32 hexadecimal digits; with sensitive values, these are left out of it and 16 more digits
+/// stand behind another colon. Labels are read by many who may not read the values, and a plain hash
+/// of a short password tells it to whoever tries a few million. So the second part is made of what
+/// the ledger keeps: `masked`, with each value as a keyed hash; a plan without the ledger leaves it open.
+///
+/// The version changes when the list of what counts does, so that every armed container is then made anew
+/// once.
 #[must_use]
-pub fn spec_hash(spec: &ContainerSpec) -> String {
+pub fn spec_hash(spec: &ContainerSpec, masked: Option<&ContainerSpec>) -> String {
+    if !spec.is_sensitive() {
+        return format!("v1:{}", digest(spec, 16));
+    }
+    let open = digest(&spec.masked(|_| HIDDEN.to_owned()), 16);
+    let keyed = masked.map_or_else(|| NO_KEY.to_owned(), |masked| digest(masked, 8));
+    format!("v1:{open}:{keyed}")
+}
+
+/// Whether something was made from the spec that has the hash `wanted`, as far as that can tell.
+#[must_use]
+pub fn is_same(recorded: &str, wanted: &str) -> bool {
+    match wanted.strip_suffix(NO_KEY) {
+        Some(open) => recorded.starts_with(open),
+        None => recorded == wanted,
+    }
+}
+
+/// As many bytes of the digest, in hexadecimal digits.
+fn digest(spec: &ContainerSpec, bytes: usize) -> String {
     // Without `..`: a new field must be given a line here, or a reason why not.
     let ContainerSpec {
         place,
@@ -140,7 +170,7 @@ pub fn spec_hash(spec: &ContainerSpec) -> String {
     for file in files {
         fields.file(file);
     }
-    fields.finish()
+    hex::encode(&fields.0.finalize()[..bytes])
 }
 
 /// Writes each field with its length, so that no two lists of fields run together to the same text.
@@ -400,10 +430,6 @@ impl Fields {
             self.option("published", published.as_deref());
         }
     }
-
-    fn finish(self) -> String {
-        format!("v1:{}", hex::encode(&self.0.finalize()[..16]))
-    }
 }
 
 #[cfg(test)]
@@ -414,12 +440,41 @@ mod tests {
         ContainerSpec::of_image("busybox:1".parse().unwrap())
     }
 
+    fn hash(spec: &ContainerSpec) -> String {
+        spec_hash(spec, Some(&spec.masked(|value| format!("hmac:{value}"))))
+    }
+
+    #[test]
+    fn a_secret_counts_by_its_keyed_hash_alone() {
+        let with = |value: Text| {
+            let mut spec = spec();
+            spec.environment.insert("PIN".into(), Some(value));
+            spec
+        };
+        let (one, other) = (with(Text::sensitive("1234")), with(Text::sensitive("4321")));
+        // Without the key nothing can be tried out.
+        assert_eq!(spec_hash(&one, None), spec_hash(&other, None));
+        assert!(is_same(&hash(&one), &spec_hash(&other, None)));
+        // With it, another value is an edit, and so is a value that is no secret any more.
+        assert!(is_same(&hash(&one), &hash(&one)));
+        assert!(!is_same(&hash(&one), &hash(&other)));
+        assert!(!is_same(&hash(&one), &hash(&with(Text::plain("1234")))));
+        assert!(!is_same(&hash(&one), &hash(&with(Text::plain(HIDDEN)))));
+        // And another key changes the second part alone.
+        let anew = spec_hash(&one, Some(&one.masked(|_| "hmac:another".to_owned())));
+        assert_eq!(
+            anew.rsplit_once(':').unwrap().0,
+            hash(&one).rsplit_once(':').unwrap().0
+        );
+        assert!(!is_same(&hash(&one), &anew));
+    }
+
     #[test]
     fn every_part_of_the_request_counts_and_when_to_pull_does_not() {
-        let base = spec_hash(&spec());
+        let base = hash(&spec());
         let mut pull = spec();
         pull.pull_policy = crate::model::PullPolicy::Always;
-        assert_eq!(spec_hash(&pull), base);
+        assert_eq!(hash(&pull), base);
 
         let mut seen = std::collections::BTreeSet::from([base]);
         let edits: [fn(&mut ContainerSpec); 9] = [
@@ -437,7 +492,7 @@ mod tests {
             let mut edited = spec();
             edit(&mut edited);
             assert!(
-                seen.insert(spec_hash(&edited)),
+                seen.insert(hash(&edited)),
                 "an edit left the hash as it was: {edited:?}"
             );
         }

@@ -221,7 +221,7 @@ mod tests {
             }],
         };
         let container = ContainerSpec::of_image("busybox".parse().unwrap());
-        let spec_hash = crate::plan::spec_hash(&container);
+        let spec_hash = crate::plan::spec_hash(&container, None);
         let job = Job {
             name: name.clone(),
             origin: Origin::default(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Action, Cause, NextFire, Plan, Step, WaitCause, Waiting};
+use super::fingerprint::{is_same, spec_hash};
 use crate::model::{
     Cap, Claim, Container, ContainerStatus, Desired, GapKind, Job, JobName, JobRecord, Lane, Launching,
     Observed, Pause, Place, Policy, Reason, Run, RunId, Slot, TargetState, Within,
@@ -53,6 +54,8 @@ pub(super) struct JobView<'a> {
     pub now: Timestamp,
     pub world: &'a Observed,
     pub job: Option<&'a Job>,
+    /// Of the container that is declared; empty where none is.
+    pub spec_hash: String,
     pub record: Option<&'a JobRecord>,
     /// What counts today; `Err` when the ledger holds a schedule that this version cannot read.
     pub schedule: Result<Schedule, String>,
@@ -78,11 +81,15 @@ impl<'a> JobView<'a> {
         let mut runs = seen.runs.get(&name).cloned().unwrap_or_default();
         runs.sort_by_key(|run| std::cmp::Reverse((run.due_at, run.attempt)));
         let containers = seen.containers.get(&name).cloned().unwrap_or_default();
+        let spec_hash = job
+            .map(|job| spec_hash(&job.container, world.masked.get(&name)))
+            .unwrap_or_default();
         JobView {
             name,
             now,
             world,
             job,
+            spec_hash,
             record,
             schedule,
             containers,
@@ -353,14 +360,19 @@ impl<'a> JobView<'a> {
         self.world.targets.get(&self.name).and_then(TargetState::problem)
     }
 
+    /// Whether that is the hash of today's declaration.
+    pub fn declares(&self, spec_hash: &str) -> bool {
+        is_same(spec_hash, &self.spec_hash)
+    }
+
     /// Whether a container was made from today's declaration and today's image.
-    pub fn is_current(&self, container: &Container, job: &Job, spec_hash: &str) -> bool {
+    pub fn is_current(&self, container: &Container, job: &Job) -> bool {
         let image = self
             .world
             .images
             .get(job.container.image.as_str())
             .and_then(|image| image.id());
-        container.stamp.spec_hash == spec_hash && image.is_none_or(|id| id == container.image_id)
+        self.declares(&container.stamp.spec_hash) && image.is_none_or(|id| id == container.image_id)
     }
 
     /// Up to where the ledger may have forgotten what ran, as after it was put back from an older

@@ -119,6 +119,21 @@ fn secret_values_are_shown_nowhere() {
         scheduler.containers_of("good", "created").len() == 1
             && scheduler.containers_of("bad", "created").len() == 1
     });
+    // The label of what a container was made from tells nothing of its secrets to who tries values: it
+    // has a part that counts them, which only the ledger's key can make.
+    let armed = scheduler.containers_of("good", "created");
+    let made_from = armed[0]["Labels"]["docker-scheduler.spec-hash"].clone();
+    let parts: Vec<&str> = made_from.as_str().expect("a hash").split(':').collect();
+    assert!(
+        matches!(parts[..], ["v1", open, keyed] if open.len() == 32 && keyed.len() == 16),
+        "{parts:?}"
+    );
+    let elsewhere = scheduler.with_other_ledger();
+    let planned = elsewhere.run(&["plan", "--detailed-exitcode"]);
+    assert!(
+        planned.code == 0 && planned.stderr.contains("here they are not"),
+        "{planned:?}"
+    );
     scheduler.ends(0, &["trigger", "shop.good", "--wait"]);
     scheduler.ends(3, &["trigger", "shop.bad", "--wait"]);
     say(&scheduler, &["rerun", "shop.good"]);

@@ -108,7 +108,7 @@ async fn of_runs_that_exclude_each_other_as_many_begin_as_may() {
                 attempt: 0,
                 due_at: SystemClock.now(),
                 deadline: None,
-                spec_hash: plan::spec_hash(&spec),
+                spec_hash: plan::spec_hash(&spec, None),
                 pull: PullPolicy::Missing,
                 spec,
                 origin: Origin::default(),

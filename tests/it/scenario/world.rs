@@ -373,7 +373,7 @@ impl World {
             slot: None,
             attempt: 0,
             due_at: self.now(),
-            spec_hash: plan::spec_hash(&job.container),
+            spec_hash: apply::spec_hash(&context, &job.container),
             pull: job.container.pull_policy,
             spec: job.container,
             origin: job.origin,
