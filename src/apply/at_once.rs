@@ -611,19 +611,26 @@ fn further(run: &Run, policy: &Policy, outcome: Outcome, from: Timestamp) -> Opt
     Some(from.saturating_add(pause).unwrap_or(Timestamp::MAX))
 }
 
-/// Its node is down: it may go on there, where nobody can reach it, and its result may never be known.
+/// Its node is down, or its task was given up: it may go on, where nobody can reach it, and its result may
+/// never be known.
 fn lost(context: &Context, run: &Run, state: &ContainerState) -> Result<(), ApplyError> {
     let policy = policy_of(context, &run.job)?;
     let from = base(context, state);
     let after = |by: Duration| from.saturating_add(by).unwrap_or(Timestamp::MAX);
-    let rerun = policy.on_node_loss == OnNodeLoss::Rerun && run.slot.is_some();
+    // Only of a node that is lost there is nothing to say but that.
+    let with_node = state.error.is_empty();
+    let reason = match with_node {
+        true => Reason::NodeLost(state.node.clone()),
+        false => Reason::TaskGivenUp(shown_error(context, run, state)?),
+    };
+    let rerun = with_node && policy.on_node_loss == OnNodeLoss::Rerun && run.slot.is_some();
     let again = match rerun && run.attempt < policy.retries.max(1) {
         true => Some(from),
         false => further(run, &policy, Outcome::Unknown, from),
     };
     let finish = Finish {
         outcome: Outcome::Unknown,
-        reason: Reason::NodeLost(state.node.clone()).to_string(),
+        reason: reason.to_string(),
         exit_code: None,
         started_at: run.started_at.or(state.started_at),
         finished_at: None,

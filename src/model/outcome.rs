@@ -140,6 +140,8 @@ pub enum Reason {
     Lost,
     /// The node that ran it went down, and took the result along.
     NodeLost(String),
+    /// A Swarm gave its task up without proof that it never ran, or of how it ended; its words.
+    TaskGivenUp(String),
     /// Its deadline came while it waited for a node, and a node took it at that moment.
     EndedAtItsStart,
     /// The engine restarted, or the container it ran in, and knows nothing of it any more.
@@ -201,6 +203,7 @@ impl fmt::Display for Reason {
             Reason::ReaderLost => f.write_str("its output lost its reader, and the engine lost sight of it"),
             Reason::Lost => f.write_str("lost: the container vanished before its result was read"),
             Reason::NodeLost(node) => write!(f, "lost: node {node} went down while it ran"),
+            Reason::TaskGivenUp(why) => write!(f, "lost: the Swarm gave its task up: {why}"),
             Reason::EndedAtItsStart => f.write_str("ended at its start: its deadline had passed"),
             Reason::StartedByHand => f.write_str("started by hand"),
             Reason::LedgerLost => f.write_str("ledger lost"),

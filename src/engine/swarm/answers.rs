@@ -161,6 +161,9 @@ struct TaskStatus {
 struct TaskContainer {
     #[serde(rename = "ContainerID", deserialize_with = "null")]
     id: String,
+    /// 0 once it has ended.
+    #[serde(rename = "PID", deserialize_with = "null")]
+    pid: i64,
     #[serde(rename = "ExitCode", deserialize_with = "null")]
     exit_code: i64,
 }
@@ -294,16 +297,53 @@ impl Task {
         self.is_unwanted() && (self.state() == "running" || STARTING.contains(&self.state()))
     }
 
-    /// Whether its process ever ran, as far as is known.
-    fn ran(&self) -> bool {
-        match self.state() {
-            "running" | "complete" => true,
-            // The message is that of the last step that went well.
-            "failed" => self.status.message == "started",
-            "shutdown" => !self.status.container_status.id.is_empty() && self.status.message != "starting",
-            _ => false,
+    /// What its last state says of its process. A node adds its error to the message of the step that went
+    /// well last; a manager writes both anew.
+    fn end(&self) -> End {
+        let TaskStatus {
+            state,
+            message,
+            err,
+            container_status: container,
+            timestamp: _,
+        } = &self.status;
+        let before_start = matches!(message.as_str(), "accepted" | "preparing" | "prepared");
+        match state.as_str() {
+            "complete" => End::Ran,
+            // Had it been started, its container would be named.
+            "shutdown" if container.id.is_empty() => End::NeverRan,
+            "shutdown" => End::Ran,
+            "rejected" if before_start => End::NeverRan,
+            // A manager rejects also what runs: its node no longer meets a constraint.
+            "rejected" => End::Untold,
+            _ if err.starts_with("task: non-zero exit") => End::Ran,
+            _ if message == "starting" && err.starts_with("starting container failed") => End::NeverRan,
+            // What failed came after the start: a short process is over before its node has announced its
+            // address ("failed to activate service binding"; 20.10: "network sandbox does not exist").
+            _ => {
+                let is_over = !container.id.is_empty() && container.pid == 0;
+                let was_started = message == "started"
+                    || container.exit_code != 0
+                    || ["service binding", "network sandbox"]
+                        .iter()
+                        .any(|word| err.contains(word));
+                match is_over && was_started {
+                    true => End::Ran,
+                    false => End::Untold,
+                }
+            }
         }
     }
+}
+
+/// What is known of the process of a task that is over.
+enum End {
+    /// It ran, and the code is its own.
+    Ran,
+    /// Proven, not only unseen.
+    NeverRan,
+    /// Swarm gave the task up, and listens no more to what its process does.
+    Untold,
 }
 
 /// The one task of a service that carries out its run; none when it has not been made yet.
@@ -388,19 +428,28 @@ pub(super) fn state_of(service: &Service, task: Option<&Task>, nodes: &[Node]) -
             state.finished_at = at;
         }
         "complete" | "failed" | "rejected" | "shutdown" => {
-            state.status = ContainerStatus::Exited;
-            state.exit_code = task.status.container_status.exit_code;
             state.finished_at = at;
-            state.ended_by_engine = task.state() == "shutdown";
-            if task.ran() {
-                // The time of its start went with its last state: it was given out no later.
-                state.started_at = time(&task.created_at).min(at);
-            } else {
-                state.error = match (task.status.err.as_str(), task.state()) {
-                    ("", word) => format!("its task was {word} before it ran"),
-                    (text, _) => text.to_owned(),
-                };
+            let said = |or: String| match task.status.err.as_str() {
+                "" => or,
+                text => text.to_owned(),
+            };
+            match task.end() {
+                End::NeverRan => {
+                    state.status = ContainerStatus::Exited;
+                    state.error = said(format!("its task was {} before it ran", task.state()));
+                }
+                End::Untold => {
+                    state.status = ContainerStatus::Dead;
+                    state.error = said(format!("its task was {}", task.state()));
+                }
+                End::Ran => {
+                    state.status = ContainerStatus::Exited;
+                    state.exit_code = task.status.container_status.exit_code;
+                    // The time of its start went with its last state: it was given out no later.
+                    state.started_at = time(&task.created_at).min(at);
+                }
             }
+            state.ended_by_engine = task.state() == "shutdown";
         }
         word => state.status = ContainerStatus::Other(word.to_owned()),
     }
@@ -427,7 +476,8 @@ pub(super) fn summary_of(service: &Service, task: Option<&Task>, nodes: &[Node])
             format!("Exited ({}) on {}", state.exit_code, state.node)
         }
         (ContainerStatus::Exited, _) => state.error.clone(),
-        (ContainerStatus::Dead, _) => format!("Lost with {}", state.node),
+        (ContainerStatus::Dead, _) if state.error.is_empty() => format!("Lost with {}", state.node),
+        (ContainerStatus::Dead, _) => format!("Given up on {}: {}", state.node, state.error),
         (_, Some(task)) => format!("{} on {}", task.state(), state.node),
         (_, None) => String::new(),
     };
@@ -501,11 +551,13 @@ mod tests {
         assert_eq!((failed.status, failed.exit_code), (ContainerStatus::Exited, 3));
         assert_eq!((failed.error.as_str(), failed.started_at.is_some()), ("", true));
         let no_command = ready(json!({"Status": {"State": "failed", "Message": "starting",
-            "Err": "starting container failed: no such file", "ContainerStatus": {"ExitCode": 127}}}));
+            "Err": "starting container failed: no such file",
+            "ContainerStatus": {"ContainerID": "c", "ExitCode": 127}}}));
         assert_eq!(no_command.started_at, None);
         assert_eq!(no_command.error, "starting container failed: no such file");
         // Its exit code is 0.
-        let rejected = ready(json!({"Status": {"State": "rejected", "Err": "No such image: x"}}));
+        let rejected = ready(json!({"Status": {"State": "rejected", "Message": "preparing",
+            "Err": "No such image: x"}}));
         assert_eq!(
             (rejected.started_at, rejected.error.as_str()),
             (None, "No such image: x")
@@ -517,6 +569,61 @@ mod tests {
         assert_eq!(
             pending.status,
             ContainerStatus::Pending("no suitable node".to_owned())
+        );
+    }
+
+    /// The words are moby's, of 20.10 and 29.
+    #[test]
+    fn that_a_task_never_ran_is_said_only_where_it_is_proven() {
+        let ended = |state: &str, message: &str, err: &str, container: Value| {
+            let seen = seen(
+                json!({"DesiredState": "shutdown", "Status": {"State": state, "Message": message,
+                    "Err": err, "ContainerStatus": container}}),
+                "ready",
+            );
+            let ran = seen.started_at.is_some();
+            (seen.status, ran.then_some(seen.exit_code))
+        };
+        let container = |pid: i64, code: i64| json!({"ContainerID": "c", "PID": pid, "ExitCode": code});
+        let binding = "failed to activate service binding for container a.1.t: sandbox not found";
+        let sandbox = "network sandbox does not exist for container a.1.t";
+        let (over, untold) = (ContainerStatus::Exited, ContainerStatus::Dead);
+        for err in [binding, sandbox] {
+            let of = |pid, code| ended("failed", "starting", err, container(pid, code));
+            assert_eq!(of(0, 0), (over.clone(), Some(0)), "its code is its own");
+            assert_eq!(of(0, 3), (over.clone(), Some(3)));
+            assert_eq!(of(77, 0), (untold.clone(), None), "it runs on");
+        }
+        let unhealthy = "task: non-zero exit (137): dockerexec: unhealthy container";
+        assert_eq!(
+            ended("failed", "starting", unhealthy, container(0, 137)),
+            (over.clone(), Some(137))
+        );
+        let refused = "starting container failed: exec: no such file";
+        assert_eq!(
+            ended("failed", "starting", refused, container(0, 127)),
+            (over.clone(), None)
+        );
+        // Whether it was removed before its start or after its end, nobody can say.
+        let gone = "No such container: a.1.t";
+        assert_eq!(
+            ended("failed", "starting", gone, container(0, 0)),
+            (untold.clone(), None)
+        );
+        // What is known of it is from when it ran: the 0 is not its code.
+        assert_eq!(
+            ended("failed", "started", gone, container(77, 0)),
+            (untold.clone(), None)
+        );
+        let enforcer = "task rejected by constraint enforcer";
+        let unmet = "assigned node no longer meets constraints";
+        assert_eq!(
+            ended("rejected", enforcer, unmet, container(77, 0)),
+            (untold, None)
+        );
+        assert_eq!(
+            ended("rejected", "preparing", "No such image: x", Value::Null),
+            (over, None)
         );
     }
 
