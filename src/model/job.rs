@@ -198,6 +198,13 @@ impl Policy {
             .unwrap_or(Duration::from_secs(3600))
     }
 
+    /// Whether an attempt may follow an `unknown` one. That it does where only a lost node counts is decided
+    /// when the loss is recorded.
+    #[must_use]
+    pub fn may_rerun_unknown(&self) -> bool {
+        self.on_unknown == OnUnknown::Rerun || self.on_node_loss == OnNodeLoss::Rerun
+    }
+
     /// How long after its end an attempt is followed by another one, if it is. Only a definite
     /// failure is; an `unknown` end is when the job says that it may run twice, once at least.
     #[must_use]

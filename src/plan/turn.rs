@@ -9,8 +9,7 @@ use super::action::{Action, Cause, WaitCause};
 use super::due::{self, Attempt, Decision, hold, miss_older, record};
 use super::view::{Draft, JobView};
 use crate::model::{
-    Claim, Concurrency, Container, HeldSlot, Job, Lane, Line, MissedFires, OnUnknown, Outcome, Reason, Run,
-    RunId, Slot,
+    Claim, Concurrency, Container, HeldSlot, Job, Lane, Line, MissedFires, Outcome, Reason, Run, RunId, Slot,
 };
 
 /// As many slots wait in a backlog; the rest are dropped.
@@ -372,7 +371,7 @@ fn unwanted(view: &JobView<'_>, job: &Job, retry: &Retry<'_>) -> Option<Reason> 
         return Some(Reason::Suspended);
     }
     let allowed = match retry.run.outcome {
-        Some(Outcome::Unknown) if job.policy.on_unknown == OnUnknown::Rerun => job.policy.retries.max(1),
+        Some(Outcome::Unknown) if job.policy.may_rerun_unknown() => job.policy.retries.max(1),
         Some(Outcome::Unknown) => 0,
         _ => job.policy.retries,
     };

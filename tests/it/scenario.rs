@@ -7,6 +7,7 @@
 //! | command | |
 //! |---|---|
 //! | `clock TIME`, `clock jump -5h`, `suspend 8h`, `suspect on` | before anything else: the beginning |
+//! | `swarm` | the engine is a Swarm of three nodes; each `ledger` is another scheduler's |
 //! | `job NAME KEY=VALUE…`, `jobs COUNT NAME KEY=VALUE…`, `remove NAME` | declares, edits, removes; `{h}` and `{m}` count |
 //! | `plan`, `summary`, `apply`, `watch 2m`, `again` | what would be done; one pass; time passes; "no changes" |
 //! | `trigger NAME`, `person pause NAME [30m]`, `person resume NAME` | a run by hand; a person's word, beside the scheduler |
@@ -166,6 +167,10 @@ impl Stage {
             ["clock", "jump", by] => self.jump(signed(by)),
             ["clock", at] => {
                 self.world.clock.jump_to(at.parse().unwrap());
+                String::new()
+            }
+            ["swarm"] => {
+                self.world.as_swarm.store(true, Ordering::Relaxed);
                 String::new()
             }
             ["suspend", how_long] => self.suspend(duration(how_long)),
@@ -418,6 +423,12 @@ impl Stage {
                 .filter_map(|rest| rest.get(..8))
                 .map(str::to_owned),
         );
+        found.extend(
+            said.split("(ledger ")
+                .skip(1)
+                .filter_map(|rest| rest.get(..8))
+                .map(str::to_owned),
+        );
         for text in found {
             if !self.random.contains(&text) {
                 self.random.push(text);
@@ -456,7 +467,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 /// `network [rm] NAME`, `volume NAME`, `live-restore on`, `away 5m`, `refuse KIND STATUS TEXT`,
 /// `drop-reply KIND`, `never-sent KIND`, `broken-off KIND`, `delay KIND 2m`, `fail-late 15s STATUS TEXT`,
 /// `crash-at KIND before|log|hidden|after`, `slow KIND 2m`, `stale-lists 1m`, `reboot`, `log-driver NAME`, `kill-processes-of NAME`,
-/// `without-shell NAME`, `install NAME SCRIPT`, `heal`.
+/// `without-shell NAME`, `install NAME SCRIPT`, `heal`; of a Swarm `lose-node NODE`, `power-off NODE`, `return-node NODE`.
 fn engine_command(world: &mut World, words: &[&str]) {
     let engine = world.engine.clone();
     let nth = |kind: &str, verdict| {
@@ -517,6 +528,9 @@ fn engine_command(world: &mut World, words: &[&str]) {
                 message: message.join(" "),
             },
         ),
+        ["lose-node", node] => engine.lose_node(node, false),
+        ["power-off", node] => engine.lose_node(node, true),
+        ["return-node", node] => engine.return_node(node),
         ["crash-at", kind, point] => nth(kind, Verdict::Crash(crash_point(point))),
         ["without-shell", name] => engine.without_shell(name),
         ["kill-processes-of", name] => {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::rig::Phase;
-use crate::scheduler::{Job, Scheduler, Watching, wait_until};
+use crate::scheduler::{Job, Scheduler, Watching, wait_for, wait_until};
 use crate::swarm::{begins, witnessing};
 
 /// How often a slot comes, seconds.
@@ -277,6 +277,102 @@ fn schedulers_on_three_managers_survive_what_a_swarm_survives() {
         stage.suffer(fault);
     }
     assert_right(stage);
+}
+
+/// The node of a run is lost, power and all: where a job says so, its slot is run once more, elsewhere, when
+/// the Swarm has seen the node down, whichever scheduler sees it first; the rest is `unknown`, and not run again.
+#[test]
+fn a_run_that_was_lost_with_its_node_is_run_once_more_where_its_job_says_so() {
+    let cluster = Cluster::of(3);
+    let leader = cluster.leader();
+    let one = Scheduler::new(&cluster.nodes[leader], "loss").on_swarm();
+    let other = one.with_other_ledger().on_swarm();
+    // Not on the leader's node: which of the others is lost does not matter.
+    let elsewhere = format!(
+        "placement: {{constraints: [node.hostname!={}]}}",
+        cluster.nodes[leader].namespace_name("")
+    );
+    let work = "[ \"$SCHEDULER_ATTEMPT\" = 1 ] || sleep 600";
+    let again = format!("{elsewhere}, on_node_loss: rerun, starting_deadline: 10m");
+    let never = format!("{elsewhere}, unknown_hold: 1h");
+    let job = |name, options| Job {
+        name,
+        every: "15s",
+        work,
+        options,
+    };
+    let jobs = [job("again", again.as_str()), job("never", never.as_str())];
+    one.manifest("a.yaml", &witnessing("l", &one.witness, &jobs));
+    let watches = [one.watch(), other.watch()];
+    wait_until("both runs", || one.witness.executions() == 2);
+    // All runs are put on one node, so that both are lost.
+    let node_of = |job: &str| {
+        let (_, text) = cluster.nodes[leader].get("/tasks");
+        let tasks: Vec<Value> = serde_json::from_str(&text).expect("a list of tasks");
+        let nodes = cluster.list()?;
+        let task = tasks.iter().find(|task| {
+            task["Status"]["State"] == "running"
+                && task["Spec"]["ContainerSpec"]["Labels"]["docker-scheduler.job"] == job
+        })?;
+        let node = nodes.iter().find(|node| node["ID"] == task["NodeID"])?;
+        let name = node["Description"]["Hostname"].as_str()?;
+        (0..3).find(|&at| cluster.nodes[at].namespace_name("") == name)
+    };
+    let lost = wait_for("the node of the one", || node_of("again"));
+    let lost_too = wait_for("the node of the other", || node_of("never"));
+    let slot_of_attempt = |scheduler: &Scheduler<'_>, job: &str, attempt: i64, outcome: &str| {
+        let runs = scheduler.history_of(job);
+        let run = runs
+            .iter()
+            .find(|run| run["attempt"] == attempt && run["outcome"] == outcome);
+        run.and_then(slot_of)
+    };
+    cluster.power_off(lost);
+    for scheduler in [&one, &other] {
+        let slot = wait_for("the further attempt", || {
+            slot_of_attempt(scheduler, "l.again", 1, "succeeded")
+        });
+        assert_eq!(
+            slot_of_attempt(scheduler, "l.again", 0, "unknown"),
+            Some(slot),
+            "{:#?}",
+            scheduler.history_of("l.again")
+        );
+    }
+    if lost_too == lost {
+        wait_until("the other's record", || {
+            slot_of_attempt(&one, "l.never", 0, "unknown").is_some()
+        });
+    }
+    cluster.power_on(lost);
+    cluster.settles(3);
+    for watch in watches {
+        watch.signal("TERM");
+        watch.wait();
+    }
+    let runs = one.history_of("l.again");
+    let first = runs
+        .iter()
+        .rev()
+        .find(|run| run["attempt"] == 0 && run["outcome"] == "unknown")
+        .expect("the lost run");
+    let reason = first["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.starts_with("lost: node ") && reason.contains("went down while it ran"),
+        "{first}"
+    );
+    let slot = first["slot"].as_str().unwrap_or_default().to_owned();
+    let begun: Vec<_> = begins(&one.witness.lines())
+        .into_iter()
+        .filter(|((of, attempt), _)| *of == slot && attempt == "1")
+        .collect();
+    assert_eq!(begun.len(), 1, "one further attempt of its slot: {begun:?}");
+    assert_eq!(begun[0].1, 1, "once, by two schedulers: {begun:?}");
+    assert!(
+        one.history_of("l.never").iter().all(|run| run["attempt"] == 0),
+        "nothing was asked for: {:#?}",
+        one.history_of("l.never")
+    );
 }
 
 /// For CHAOS_SECONDS (default 600), at random from a printed seed.

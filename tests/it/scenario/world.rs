@@ -10,14 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use docker_scheduler::apply::claim::{ClaimError, claim, note_downtime};
 use docker_scheduler::apply::{self, ApplyError, Context, LaneReport, StreamWitness, carry_out, lanes};
 use docker_scheduler::clock::{Clock, ManualClock};
-use docker_scheduler::engine::EngineError;
 use docker_scheduler::engine::sim::{Request, RequestKind, SimEngine, Verdict};
+use docker_scheduler::engine::{EngineError, SharedEngine};
 use docker_scheduler::event::Event;
 use docker_scheduler::ledger::Ledger;
 use docker_scheduler::ledger::point::{Side, Write};
@@ -63,6 +64,8 @@ pub struct World {
     kill: Arc<Mutex<Kill>>,
     /// A scheduler that is killed under a watch comes back after that long; `None`: it stays away.
     pub comes_back: Option<Duration>,
+    /// Whether the engine is met as a Swarm.
+    pub as_swarm: Arc<AtomicBool>,
     state: tempfile::TempDir,
     /// Which folder under `state` is the ledger's.
     ledger_name: String,
@@ -151,8 +154,13 @@ impl World {
         let checks = Arc::new(Mutex::new(Checks::new(engine.clone(), clock.clone())));
         let kill = Arc::new(Mutex::new(Kill::default()));
         let (watching, killing) = (checks.clone(), kill.clone());
+        let as_swarm = Arc::new(AtomicBool::new(false));
+        let is_swarm = as_swarm.clone();
         engine.on_request(Box::new(move |request| {
-            watching.lock().unwrap().on_request(request);
+            // Making a service is starting it, and what else is asked for may be another scheduler's.
+            if !is_swarm.load(Ordering::Relaxed) || request.kind == RequestKind::Remove {
+                watching.lock().unwrap().on_request(request);
+            }
             killing.lock().unwrap().verdict(request)
         }));
         World {
@@ -165,6 +173,7 @@ impl World {
             process: None,
             kill,
             comes_back: None,
+            as_swarm,
             state: state_dir(),
             ledger_name: "a".to_owned(),
             processes: 0,
@@ -263,10 +272,13 @@ impl World {
                 resume_unwind(Box::new(Killed));
             }
         }));
-        let engine = self.engine.client(number);
+        let engine: SharedEngine = match self.as_swarm.load(Ordering::Relaxed) {
+            true => Arc::new(self.engine.client(number).swarm()),
+            false => Arc::new(self.engine.client(number)),
+        };
         let (claiming, claimed, clock) = (engine.clone(), ledger.clone(), self.clock.clone());
         let task = tokio::spawn(async move {
-            claim(&claiming, &claimed, &Instance::default(), take_over).await?;
+            claim(claiming.as_ref(), &claimed, &Instance::default(), take_over).await?;
             Ok::<_, ClaimError>(note_downtime(&claimed, clock.now())?)
         });
         match self.drive(task).await {
@@ -278,7 +290,7 @@ impl World {
         let now = self.now();
         let events = self.events.clone();
         let context = Arc::new(Context {
-            engine: Arc::new(engine),
+            engine,
             ledger,
             instance: Instance::default(),
             clock: Arc::new(self.clock.clone()),
