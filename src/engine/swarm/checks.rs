@@ -49,6 +49,39 @@ struct LocalImage {
 }
 
 impl SwarmEngine {
+    /// Of the containerd image store alone, which names a digest also for what was built or imported here.
+    #[serde(default)]
+    descriptor: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    identity: Option<Identity>,
+}
+
+/// Since API 1.53.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Identity {
+    /// Where it was pulled from, or pushed to.
+    pull: Vec<serde::de::IgnoredAny>,
+}
+
+impl LocalImage {
+    /// The digest that another node finds at a registry.
+    fn digest(&self, image: &ImageRef) -> Option<String> {
+        let of_a_registry = match (&self.descriptor, &self.identity) {
+            (None, _) => true,
+            (Some(_), identity) => identity
+                .as_ref()
+                .is_some_and(|identity| !identity.pull.is_empty()),
+        };
+        if !of_a_registry {
+            return None;
+        }
+        let (repository, _) = image.repository_and_tag();
+        self.repo_digests.iter().flatten().find_map(|one| {
+            let (of, digest) = one.split_once('@')?;
+            (of == repository).then(|| digest.to_owned())
+        })
+    }
     pub(super) async fn check_all(&self, specs: &[&ContainerSpec]) -> Result<Vec<Checked>> {
         let networks: Vec<Network> = self.get("/networks".to_owned()).await?;
         let nodes = self.nodes().await?;
@@ -124,7 +157,10 @@ impl SwarmEngine {
         }
         let (digest, words) = match local {
             Ok(Some(Some(digest))) => return by_digest(image, &digest),
-            Ok(Some(None)) => (None, format!("image {image} on this node (it has no digest)")),
+            Ok(Some(None)) => (
+                None,
+                format!("image {image} on this node (from no registry: each node runs its own)"),
+            ),
             Ok(None) => (
                 None,
                 format!("image {image}: neither on this node, nor known to its registry from here"),
@@ -144,12 +180,7 @@ impl SwarmEngine {
         let Some(found) = none_when_gone(found)? else {
             return Ok(None);
         };
-        let (repository, _) = image.repository_and_tag();
-        let digests = found.repo_digests.unwrap_or_default();
-        Ok(Some(digests.iter().find_map(|one| {
-            let (of, digest) = one.split_once('@')?;
-            (of == repository).then(|| digest.to_owned())
-        })))
+        Ok(Some(found.digest(image)))
     }
 
     async fn remote_digest(&self, image: &ImageRef) -> Result<String> {
@@ -359,6 +390,33 @@ mod tests {
             check_networks(&spec, &networks, &mut found);
             found
         };
+    #[test]
+    fn a_digest_is_sent_only_where_a_registry_has_it() {
+        let digest = |more: serde_json::Value| {
+            let mut whole = json!({"RepoDigests": ["other@sha256:0", "busybox@sha256:1"]});
+            whole
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let image: LocalImage = serde_json::from_value(whole).unwrap();
+            image.digest(&"busybox:1".parse().unwrap())
+        };
+        let known = Some("sha256:1".to_owned());
+        assert_eq!(
+            digest(json!({})),
+            known,
+            "other stores name none for what came from no registry"
+        );
+        let store = json!({"Descriptor": {"digest": "sha256:1"}});
+        assert_eq!(digest(store), None);
+        let of = |identity| digest(json!({"Descriptor": {}, "Identity": identity}));
+        assert_eq!(of(json!({"Build": [{"Ref": "x"}]})), None);
+        assert_eq!(
+            of(json!({"Pull": [{"Repository": "docker.io/library/busybox"}]})),
+            known
+        );
+    }
+
         assert_eq!(of("shop_default").met, ["network shop_default"]);
         assert!(of("old").missing.unwrap().contains("this node's alone"));
         assert!(of("none").missing.unwrap().contains("--driver overlay none"));
