@@ -4,8 +4,8 @@
 //! a job is named here: a new key of manifests does not compile until somebody has said what becomes of it.
 
 use crate::model::{
-    ContainerSpec, EngineName, Finding, Findings, Job, Mount, MountKind, NetworkAttachment, OnNodeLoss,
-    Place, Placement, Presence, PullPolicy, Resources, Rights,
+    ContainerSpec, EngineName, FileSource, Finding, Findings, Job, JobFile, Mount, MountKind,
+    NetworkAttachment, OnNodeLoss, Place, Placement, Presence, PullPolicy, Resources, Rights,
 };
 
 /// What stands between a job and that engine; Kubernetes has a check of its own.
@@ -13,7 +13,10 @@ use crate::model::{
 pub fn check(job: &Job, engine: EngineName) -> Vec<Finding> {
     let mut found = Findings::of("a Swarm");
     match engine {
-        EngineName::Docker => nodes(job, &mut found),
+        EngineName::Docker => {
+            nodes(job, &mut found);
+            files(&job.container.files, &mut found);
+        }
         EngineName::Swarm => container(&job.container, &mut found),
         EngineName::Kubernetes => {}
     }
@@ -36,6 +39,22 @@ fn nodes(job: &Job, found: &mut Findings) {
             "a single engine has no nodes to lose",
             help,
         );
+    }
+}
+
+/// Only a Swarm keeps secrets and configs.
+fn files(files: &[JobFile], found: &mut Findings) {
+    for file in files {
+        if matches!(file.source, FileSource::External { .. }) {
+            found.error(
+                file.kind.key(),
+                format!(
+                    "{} is external, and an engine without a cluster has none",
+                    file.words()
+                ),
+                "give it a `file`, take it from a variable (`environment: NAME`), or say `--engine swarm`",
+            );
+        }
     }
 }
 

@@ -41,6 +41,7 @@ impl Contents {
                 Some(read) => read.clone().map_err(|_| read_error(read)),
                 None => Err("it was not read"),
             },
+            FileSource::External { .. } => Err("it is external"),
         }
     }
 }
@@ -133,7 +134,7 @@ pub(super) fn is_secret(file: &JobFile) -> bool {
 /// Permission bits of a file in the pod.
 pub(super) fn mode_of(file: &JobFile) -> u32 {
     match &file.source {
-        FileSource::Content { mode, .. } => *mode,
+        FileSource::Content { mode, .. } | FileSource::External { mode, .. } => *mode,
         FileSource::Path(_) => 0o444,
     }
 }
@@ -151,8 +152,18 @@ pub(super) fn check_files(files: &[JobFile], found: &mut Findings) {
         if name.len() > 253 || !name.chars().all(is_key) || matches!(name.as_str(), "." | "..") {
             found.error(
                 kind.key(),
-                format!("the name of {} has no form in Kubernetes", words(file)),
+                format!("the name of {} has no form in Kubernetes", file.words()),
                 "a name is made of letters, digits, `-`, `_` and `.`",
+            );
+        }
+        if matches!(source, FileSource::External { .. }) {
+            found.error(
+                kind.key(),
+                format!(
+                    "{} is external: which key of which object it is has no form",
+                    file.words()
+                ),
+                "give it a `file`, or take it from a variable: `environment: NAME`",
             );
         }
         if let FileSource::Content { uid, gid, mode, .. } = source {
@@ -161,7 +172,7 @@ pub(super) fn check_files(files: &[JobFile], found: &mut Findings) {
                     kind.key(),
                     format!(
                         "{} belongs to root there: `uid` and `gid` have no equal",
-                        words(file)
+                        file.words()
                     ),
                     "`mode` has one: the default lets everybody read it",
                 );
@@ -169,7 +180,7 @@ pub(super) fn check_files(files: &[JobFile], found: &mut Findings) {
             if *mode > 0o777 {
                 found.error(
                     kind.key(),
-                    format!("the mode of {} has no equal", words(file)),
+                    format!("the mode of {} has no equal", file.words()),
                     "",
                 );
             }
@@ -181,7 +192,8 @@ pub(super) fn check_files(files: &[JobFile], found: &mut Findings) {
 pub(super) fn check_contents(files: &[JobFile], contents: &Contents, found: &mut Findings) {
     let mut sizes: BTreeMap<bool, (&'static str, usize)> = BTreeMap::new();
     let mut counted = BTreeSet::new();
-    for file in files {
+    let external = |file: &&JobFile| matches!(file.source, FileSource::External { .. });
+    for file in files.iter().filter(|file| !external(file)) {
         match contents.of(file) {
             Ok(content) => {
                 let size = sizes.entry(is_secret(file)).or_insert((file.kind.key(), 0));
@@ -190,7 +202,7 @@ pub(super) fn check_contents(files: &[JobFile], contents: &Contents, found: &mut
                 }
             }
             Err(why) => {
-                let message = format!("{} cannot be read: {why}", words(file));
+                let message = format!("{} cannot be read: {why}", file.words());
                 found.error(file.kind.key(), message, "");
             }
         }
@@ -201,12 +213,5 @@ pub(super) fn check_contents(files: &[JobFile], contents: &Contents, found: &mut
             format!("its {key} have {size} bytes, and one object of Kubernetes holds {LARGEST}"),
             "keep large files in a volume",
         );
-    }
-}
-
-fn words(file: &JobFile) -> String {
-    match file.kind {
-        FileKind::Secret => format!("secret `{}`", file.name),
-        FileKind::Config => format!("config `{}`", file.name),
     }
 }

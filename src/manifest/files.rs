@@ -25,8 +25,8 @@ pub(crate) enum Declaration {
     /// The name of a variable.
     Environment(Node, String),
     Content(Text),
-    /// Kept by a cluster.
-    External,
+    /// Kept by a Swarm, under this name.
+    External(String),
     Broken,
 }
 
@@ -65,6 +65,7 @@ pub(crate) fn declarations(
 fn declaration(sink: &mut Sink<'_>, entry: &Entry, kind: FileKind, has_services: bool) -> Declaration {
     let mut found = Vec::new();
     let mut is_external = false;
+    let mut full_name = None;
     let section = section(kind);
     let entries = values::optional_mapping(sink, &entry.value, &entry.key.text).unwrap_or_default();
     for Entry { key, value } in entries {
@@ -85,7 +86,7 @@ fn declaration(sink: &mut Sink<'_>, entry: &Entry, kind: FileKind, has_services:
                 found.push(content.map_or(Declaration::Broken, Declaration::Content));
             }
             "external" => is_external = flag(sink, value, name).unwrap_or(false),
-            "name" => drop(filled_text(sink, value, name)),
+            "name" => full_name = filled_text(sink, value, name),
             // Of a cluster, and Compose's affair where there are services.
             name if section.later.contains(&name) && has_services => {}
             _ => drop(values::is_field(sink, key, section)),
@@ -94,7 +95,7 @@ fn declaration(sink: &mut Sink<'_>, entry: &Entry, kind: FileKind, has_services:
     let noun = noun(kind);
     let at = entry.key.span.clone();
     match (found.pop(), found.is_empty(), is_external) {
-        (None, _, true) => Declaration::External,
+        (None, _, true) => Declaration::External(full_name.unwrap_or_else(|| entry.key.text.clone())),
         (Some(only), true, false) => only,
         (None, _, false) => {
             if matches!(&entry.value.value, Value::Map(_)) || entry.value.is_null() {
@@ -151,13 +152,18 @@ fn file(scope: &mut Scope<'_, '_>, item: &Node, kind: FileKind, spec: &Container
     let noun = noun(kind);
     let content = match declared {
         Declaration::Broken => return None,
-        Declaration::External => {
-            let message = format!("{noun} `{name}` is external, and an engine without a cluster has none");
-            scope
-                .sink
-                .error(code::UNSUPPORTED, at.span.clone(), message)
-                .help("give it a `file`, or take it from a variable: `environment: NAME`");
-            return None;
+        Declaration::External(full_name) => {
+            return Some(JobFile {
+                kind,
+                name: name.clone(),
+                target,
+                source: FileSource::External {
+                    name: full_name.clone(),
+                    uid: reference.uid.unwrap_or(0),
+                    gid: reference.gid.unwrap_or(0),
+                    mode: reference.mode.unwrap_or(WORLD_READABLE),
+                },
+            });
         }
         Declaration::File(path) => {
             if let Some(owner) = reference.owner_at {

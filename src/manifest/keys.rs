@@ -477,7 +477,7 @@ const FILE_ROWS: [Row; 5] = [
     row(
         "external",
         Flag,
-        "Whether a cluster keeps it; no job of a single engine can have it then.",
+        "Whether a Swarm keeps it already; for `engine: swarm` alone.",
     ),
     row(
         "file",

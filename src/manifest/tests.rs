@@ -518,7 +518,7 @@ fn secrets_and_configs_are_mounted_from_where_the_engines_machine_has_them() {
         .iter()
         .map(|file| match &file.source {
             crate::model::FileSource::Path(path) => path.display().to_string(),
-            crate::model::FileSource::Content { .. } => "written".to_owned(),
+            other => format!("{other:?}"),
         })
         .collect();
     assert_eq!(sources, ["/host/jobs/db.secret", "/host/jobs/sub/app.conf"]);

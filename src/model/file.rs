@@ -17,7 +17,7 @@ pub struct JobFile {
     pub source: FileSource,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
     Secret,
@@ -48,4 +48,23 @@ pub enum FileSource {
         /// Permission bits.
         mode: u32,
     },
+    /// Kept by the Swarm under this name, and by nobody else.
+    External {
+        name: String,
+        uid: u32,
+        gid: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+impl JobFile {
+    /// For people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self.kind {
+            FileKind::Secret => format!("secret `{}`", self.name),
+            FileKind::Config => format!("config `{}`", self.name),
+        }
+    }
 }

@@ -561,7 +561,7 @@ impl ContainerSpec {
         let test = self.healthcheck.iter().flat_map(|check| &check.test);
         let files = self.files.iter().filter_map(|file| match &file.source {
             FileSource::Content { content, .. } => Some(content),
-            FileSource::Path(_) => None,
+            FileSource::Path(_) | FileSource::External { .. } => None,
         });
         self.entrypoint
             .iter()
@@ -595,7 +595,7 @@ impl ContainerSpec {
             .chain(spec.annotations.values_mut());
         let files = spec.files.iter_mut().filter_map(|file| match &mut file.source {
             FileSource::Content { content, .. } => Some(content),
-            FileSource::Path(_) => None,
+            FileSource::Path(_) | FileSource::External { .. } => None,
         });
         for text in lists.chain(maps).chain(files) {
             *text = change(text)?;

@@ -245,8 +245,10 @@ impl ContainerSpec {
         } in files
         {
             each(kind.key(), target);
-            if let FileSource::Path(path) = source {
-                of_path(kind.key(), path, each);
+            match source {
+                FileSource::Path(path) => of_path(kind.key(), path, each),
+                FileSource::External { name, .. } => each(kind.key(), name),
+                FileSource::Content { .. } => {}
             }
         }
     }

@@ -360,6 +360,10 @@ impl Fields {
                 self.pair("content", target, content.expose());
                 self.text("owner", &format!("{uid}:{gid} {mode:o}"));
             }
+            FileSource::External { name, uid, gid, mode } => {
+                self.pair("external", target, name);
+                self.text("owner", &format!("{uid}:{gid} {mode:o}"));
+            }
         }
     }
 

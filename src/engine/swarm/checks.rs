@@ -13,7 +13,10 @@ use super::answers::Node;
 use super::{CALL, SwarmEngine, files};
 use crate::engine::docker::none_when_gone;
 use crate::engine::{EngineError, Result};
-use crate::model::{Checked, Constraint, ContainerSpec, ImageRef, PullPolicy, Reservations, Subject};
+use crate::model::{
+    Checked, Constraint, ContainerSpec, FileKind, FileSource, Fleet, ImageRef, JobFile, PullPolicy,
+    Reservations, Subject,
+};
 
 /// A registry that did not answer is not asked again for so many looks (of 30 s each).
 const REST: u32 = 10;
@@ -94,7 +97,7 @@ impl LocalImage {
                 let mut found = Checked::default();
                 check_networks(spec, &networks, &mut found);
                 check_nodes(spec, &nodes, &mut found);
-                check_files(spec, &mut found);
+                check_files(spec, &not_there, &mut found);
                 if let Some(known) = self.known(&spec.image) {
                     found.met.push(known.words);
                 }
@@ -112,6 +115,8 @@ impl LocalImage {
         self.look_up(spec, false).await;
         match self.known(&spec.image).and_then(|known| known.digest) {
             Some(digest) => format!("{}@{digest}", spec.image),
+        let files: Vec<&JobFile> = specs.iter().flat_map(|spec| &spec.files).collect();
+        let not_there = self.not_there(&files).await?;
             None => spec.image.to_string(),
         }
     }
@@ -231,9 +236,14 @@ fn check_networks(spec: &ContainerSpec, networks: &[Network], found: &mut Checke
     }
 }
 
-fn check_files(spec: &ContainerSpec, found: &mut Checked) {
-    if let Some(why) = files::unreadable(&spec.files) {
-        found.missing = Some(why);
+fn check_files(spec: &ContainerSpec, not_there: &BTreeMap<(FileKind, String), String>, found: &mut Checked) {
+    let of_file = |file: &JobFile| match &file.source {
+        FileSource::External { name, .. } => not_there.get(&(file.kind, name.clone())).cloned(),
+        FileSource::Path(_) | FileSource::Content { .. } => None,
+    };
+    let why = files::unreadable(&spec.files).or_else(|| spec.files.iter().find_map(of_file));
+    if why.is_some() {
+        found.missing = why;
     } else if !spec.files.is_empty() {
         found
             .met

@@ -66,11 +66,12 @@ fn name_of(file: &JobFile, content: &[u8]) -> String {
     format!("ds-{readable}-{}", &hash[..20])
 }
 
-/// What it holds now; a file is read where the scheduler runs.
-fn content_of(file: &JobFile) -> Result<Vec<u8>> {
-    let what = format!("{} `{}`", file.kind.key(), file.name);
+/// What it holds now; a file is read where the scheduler runs. `None`: the Swarm has it.
+fn content_of(file: &JobFile) -> Result<Option<Vec<u8>>> {
+    let what = file.words();
     match &file.source {
-        FileSource::Content { content, .. } => Ok(content.expose().as_bytes().to_vec()),
+        FileSource::External { .. } => Ok(None),
+        FileSource::Content { content, .. } => Ok(Some(content.expose().as_bytes().to_vec())),
         FileSource::Path(path) => {
             let size = size_of(path).map_err(|error| {
                 EngineError::Invalid(format!("{what}: `{}` cannot be read: {error}", path.display()))
@@ -81,7 +82,7 @@ fn content_of(file: &JobFile) -> Result<Vec<u8>> {
                     "{what}: a Swarm takes {limit} KiB at most"
                 )));
             }
-            std::fs::read(path).map_err(|error| {
+            std::fs::read(path).map(Some).map_err(|error| {
                 EngineError::Invalid(format!("{what}: `{}` cannot be read: {error}", path.display()))
             })
         }
@@ -100,7 +101,31 @@ pub(super) fn unreadable(files: &[JobFile]) -> Option<String> {
         .map(|error| error.to_string())
 }
 
+/// What is to be said of an external one that the Swarm does not have.
+fn not_there(kind: FileKind, name: &str) -> String {
+    let noun = match kind {
+        FileKind::Secret => "secret",
+        FileKind::Config => "config",
+    };
+    format!("no {noun} {name}; make it with `docker {noun} create {name} FILE`")
+}
+
 impl SwarmEngine {
+    /// Of these external ones, each that the Swarm does not have, in words.
+    pub(super) async fn not_there(&self, files: &[&JobFile]) -> Result<BTreeMap<(FileKind, String), String>> {
+        let mut missing = BTreeMap::new();
+        for file in files {
+            let FileSource::External { name, .. } = &file.source else {
+                continue;
+            };
+            let key = (file.kind, name.clone());
+            if !missing.contains_key(&key) && self.named(file.kind, name).await?.is_none() {
+                missing.insert(key, not_there(file.kind, name));
+            }
+        }
+        Ok(missing)
+    }
+
     /// Makes what is missing of a job's secrets and configs, before the service that refers to them.
     pub(super) async fn files_of(
         &self,
@@ -109,11 +134,23 @@ impl SwarmEngine {
     ) -> Result<References> {
         let mut found = References::default();
         for file in files {
-            let content = content_of(file)?;
-            let name = name_of(file, &content);
-            let id = self.made(file.kind, &name, &content, labels).await?;
+            let (name, id) = match (content_of(file)?, &file.source) {
+                (Some(content), _) => {
+                    let name = name_of(file, &content);
+                    let id = self.made(file.kind, &name, &content, labels).await?;
+                    (name, id)
+                }
+                (None, FileSource::External { name, .. }) => {
+                    let id = self.named(file.kind, name).await?;
+                    let id = id.ok_or_else(|| EngineError::Invalid(not_there(file.kind, name)))?;
+                    (name.clone(), id)
+                }
+                (None, _) => continue,
+            };
             let (uid, gid, mode) = match &file.source {
-                FileSource::Content { uid, gid, mode, .. } => (*uid, *gid, *mode),
+                FileSource::Content { uid, gid, mode, .. } | FileSource::External { uid, gid, mode, .. } => {
+                    (*uid, *gid, *mode)
+                }
                 FileSource::Path(_) => (0, 0, 0o444),
             };
             let (uid, gid) = (Some(uid.to_string()), Some(gid.to_string()));
@@ -283,7 +320,7 @@ mod tests {
     fn a_name_says_which_content_it_is_and_nothing_of_it() {
         let name = |name: &str, content: &str| {
             let file = file(name, content);
-            name_of(&file, &content_of(&file).unwrap())
+            name_of(&file, &content_of(&file).unwrap().unwrap())
         };
         let db = name("db", "hunter2");
         assert!(db.starts_with("ds-db-") && !db.contains("hunter2"), "{db}");

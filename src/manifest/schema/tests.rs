@@ -360,6 +360,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("cron_unknown_macro", "the meaning of an expression"),
     ("cron_unknown_names", "the meaning of an expression"),
     ("entry_says_something_else", "two places that differ"),
+    ("external_files", "what an engine without a cluster keeps"),
     (
         "network_and_mode",
         "two keys that exclude each other, unless one is a variable",
