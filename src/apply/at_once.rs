@@ -521,6 +521,14 @@ pub(super) async fn settle(context: &Context, run: &Run, report: &mut LaneReport
         _ => {}
     }
     match &state.status {
+        // It was seen running: what says that it never was has forgotten it.
+        ContainerStatus::Exited if run.started_at.is_some() && state.started_at.is_none() => {
+            report.progress = true;
+            match run.outcome {
+                None => without_result(context, run),
+                Some(_) => Ok(context.ledger.release(&run.id)?),
+            }
+        }
         ContainerStatus::Exited => {
             report.progress = true;
             ended(context, run, &state).await
@@ -645,6 +653,12 @@ fn lost(context: &Context, run: &Run, state: &ContainerState) -> Result<(), Appl
 
 /// The service of a run that was seen is gone.
 fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
+    without_result(context, run)?;
+    Ok(context.ledger.container_gone(&run.id)?)
+}
+
+/// Nothing is left that could tell how a run ended.
+fn without_result(context: &Context, run: &Run) -> Result<(), ApplyError> {
     if run.outcome.is_none() {
         let policy = policy_of(context, &run.job)?;
         let (outcome, reason) = match run.stop_requested {
@@ -665,7 +679,7 @@ fn vanished(context: &Context, run: &Run) -> Result<(), ApplyError> {
         };
         finish_now(context, run, finish)?;
     }
-    Ok(context.ledger.container_gone(&run.id)?)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,9 +7,6 @@ use super::engine::answers;
 use super::{Case, Finding, LedgerCase, counted};
 use crate::model::{Fleet, FleetNode};
 
-/// A run that is ended has two tasks: its own, and the one that takes its place and finds no node.
-const TASKS: i64 = 2;
-
 pub(super) fn swarm(case: &Case) -> Vec<Finding> {
     let Some(engine) = answers(case) else {
         return vec![Finding::unknown("the engine does not answer")];
@@ -25,9 +22,9 @@ pub(super) fn swarm(case: &Case) -> Vec<Finding> {
     let mut found = vec![managers(all)];
     found.extend(nodes(all));
     match tasks_kept {
-        Some(kept) if (0..TASKS).contains(kept) => found.push(
+        Some(kept) if (0..Fleet::TASKS_NEEDED).contains(kept) => found.push(
             Finding::error(format!(
-                "the Swarm keeps {} of a service: results and output of runs go with the others before they are read",
+                "the Swarm keeps {} of a service: results and output of runs would go with the others before they are read, and no run is started",
                 counted(usize::try_from(*kept).unwrap_or_default(), "ended task")
             ))
             .hint("`docker swarm update --task-history-limit 5`, which is the default"),

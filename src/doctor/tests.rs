@@ -265,7 +265,7 @@ fn what_a_swarm_can_have_wrong() {
     check(
         |case| three_managers(case).tasks_kept = Some(1),
         &[
-            "swarm error: the Swarm keeps 1 ended task of a service: results and output of runs go with the others before they are read",
+            "swarm error: the Swarm keeps 1 ended task of a service: results and output of runs would go with the others before they are read, and no run is started",
         ],
     );
     check(|case| three_managers(case).tasks_kept = Some(-1), &[]);

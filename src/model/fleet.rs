@@ -10,6 +10,12 @@ pub struct Fleet {
     pub unused_files: Vec<String>,
 }
 
+impl Fleet {
+    /// Of ended tasks of a service. A run that is ended has two tasks: its own, and the one that takes its place
+    /// and finds no node.
+    pub const TASKS_NEEDED: i64 = 2;
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetNode {
     pub name: String,

@@ -38,6 +38,14 @@ impl Request {
         &self.body
     }
 
+    pub fn header(&self, name: &str) -> Option<String> {
+        let head = String::from_utf8_lossy(&self.head);
+        head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
+    }
+
     fn bytes(&self) -> Vec<u8> {
         [self.head.as_slice(), &self.body].concat()
     }

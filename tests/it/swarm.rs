@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine as _;
 use docker_scheduler::apply::{self, Context, StreamWitness, owner};
 use docker_scheduler::clock::{Clock as _, SystemClock};
 use docker_scheduler::engine::SharedEngine;
@@ -11,11 +12,13 @@ use docker_scheduler::engine::swarm::SwarmEngine;
 use docker_scheduler::ledger::Ledger;
 use docker_scheduler::model::{Cap, ContainerSpec, Instance, JobName, Origin, PullPolicy, RunTrigger, Text};
 use docker_scheduler::plan::{self, Launch};
-use serde_json::Value;
+use regex::Regex;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
 use crate::conformance::{self, World};
+use crate::proxy::Proxy;
 use crate::registry::Elsewhere;
 use crate::rig::{IMAGE, Phase, Rig, Witness, WitnessLine};
 use crate::scheduler::{Job, Scheduler, ended, manifest, wait_for, wait_until};
@@ -382,6 +385,189 @@ fn secrets_and_configs_are_the_swarms() {
     scheduler.ok(&["down"]);
 }
 
+/// A create request as people read it: its login decoded, what differs from run to run named.
+fn told_of(request: &crate::proxy::Request) -> String {
+    let login = request.header("X-Registry-Auth").expect("a login");
+    let login = base64::engine::general_purpose::URL_SAFE
+        .decode(login)
+        .expect("base64");
+    let login: Value = serde_json::from_slice(&login).expect("JSON");
+    let body: Value = serde_json::from_slice(request.body()).expect("JSON");
+    let pretty = |json: &Value| serde_json::to_string_pretty(json).expect("JSON");
+    let text = format!(
+        "{} {}\nX-Registry-Auth: {}\n\n{}",
+        request.method,
+        request.path,
+        pretty(&login),
+        pretty(&body)
+    );
+    let rules = [
+        (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
+        (r"m-[0-9a-f]{8}", "m-NUMBER"),
+        (
+            r#"(scheduler\.(?:nonce|ledger|spec-hash)": ")[^"]*"#,
+            "${1}OPAQUE",
+        ),
+        (r#"(SCHEDULER_[A-Z_]*TIME=)[^"]*"#, "${1}TIME"),
+    ];
+    rules.iter().fold(text, |text, (pattern, with)| {
+        let pattern = Regex::new(pattern).expect("a pattern");
+        pattern.replace_all(&text, *with).into_owned()
+    })
+}
+
+/// What a person has given the Swarm by another way is used under its name, and left there.
+#[test]
+fn external_secrets_and_configs_are_used_and_left() {
+    let rig = shared();
+    let scheduler = on_swarm(rig, "external");
+    let text = format!(
+        "name: e\njobs:\n  show:\n    image: {IMAGE}\n    command: [sh, -c, 'cat /run/secrets/token /app.conf; ls -ln /app.conf']\n    \
+         secrets: [token]\n    configs: [{{source: app, target: /app.conf, uid: 7, mode: 0o440}}]\n    \
+         triggers: {{manual: true}}\n\
+         secrets:\n  token: {{external: true, name: e-token-2}}\nconfigs:\n  e-app: {{external: true}}\n"
+    );
+    let text = text.replace("source: app,", "source: e-app,");
+    scheduler.manifest("a.yaml", &text);
+    let make = |kind: &str, name: &str, data: &str| {
+        let data = base64::engine::general_purpose::STANDARD.encode(data);
+        let body = json!({"Name": name, "Data": data});
+        let (status, answer) = rig.post(&format!("/{kind}/create"), &body.to_string());
+        assert_eq!(status, 201, "{answer}");
+    };
+    let plan = scheduler.run(&["plan"]);
+    let said = plan.stdout + &plan.stderr;
+    assert!(
+        said.contains("no secret e-token-2; make it with `docker secret create e-token-2 FILE`"),
+        "{said}"
+    );
+    make("secrets", "e-token-2", "hunter2 ");
+    let plan = scheduler.run(&["plan"]);
+    let said = plan.stdout + &plan.stderr;
+    assert!(
+        said.contains("no config e-app; make it with `docker config create e-app FILE`"),
+        "{said}"
+    );
+    let early = scheduler.run(&["trigger", "show", "--wait"]);
+    assert_ne!(early.code, 0, "{early:#?}");
+    assert!(
+        services(rig, "external").is_empty(),
+        "nothing was made without it"
+    );
+    make("configs", "e-app", "level=9\n");
+    let plan = scheduler.ok(&["plan"]);
+    assert!(plan.contains("2 secrets and configs"), "{plan}");
+    scheduler.ok(&["apply"]);
+    scheduler.ok(&["trigger", "show", "--wait"]);
+    let logs = scheduler.ok(&["logs", "show"]);
+    assert!(logs.starts_with("hunter2 level=9\n-r--r-----"), "{logs}");
+    assert!(logs.contains(" 7 "), "its owner: {logs}");
+    scheduler.ok(&["down"]);
+    for (kind, name) in [("secrets", "e-token-2"), ("configs", "e-app")] {
+        let (_, text) = rig.get(&format!("/{kind}"));
+        assert!(text.contains(name), "{kind} are left: {text}");
+        let (status, _) = rig
+            .request("DELETE", &format!("/{kind}/{name}"), &[])
+            .expect("an answer");
+        assert_eq!(status, 204);
+    }
+    // A single engine keeps none.
+    let docker = Scheduler::new(rig, "external-docker");
+    docker.manifest("a.yaml", &text);
+    let ended = docker.ends(3, &["validate"]);
+    assert!(
+        ended.stderr.contains("a.yaml:6:5") && ended.stderr.contains("--engine swarm"),
+        "{ended:#?}"
+    );
+}
+
+/// A Swarm that forgets a task as soon as it has ended would make every run look as if it had never been: none
+/// is started there.
+#[test]
+fn nothing_is_started_where_its_result_would_be_lost() {
+    let cluster = Cluster::of_one();
+    let rig = &cluster.nodes[0];
+    let keep = |tasks: i64| {
+        let (_, text) = rig.get("/swarm");
+        let swarm: Value = serde_json::from_str(&text).expect("JSON");
+        let mut spec = swarm["Spec"].clone();
+        spec["Orchestration"]["TaskHistoryRetentionLimit"] = tasks.into();
+        let path = format!("/swarm/update?version={}", swarm["Version"]["Index"]);
+        let (status, answer) = rig.post(&path, &spec.to_string());
+        assert_eq!(status, 200, "{answer}");
+    };
+    keep(0);
+    let scheduler = on_swarm(rig, "forgetful");
+    let job = Job {
+        name: "short",
+        every: "",
+        work: "true",
+        options: "timeout: 1h",
+    };
+    scheduler.manifest("a.yaml", &witnessing("f", &scheduler.witness, &[job]));
+    let plan = scheduler.run(&["plan"]);
+    let command = "docker swarm update --task-history-limit 5";
+    assert!(plan.stdout.contains(command), "{plan:#?}");
+    scheduler.run(&["apply"]);
+    let triggered = scheduler.run(&["trigger", "short", "--wait"]);
+    assert!(
+        triggered.code != 0 && triggered.stderr.contains(command),
+        "{triggered:#?}"
+    );
+    assert!(services(rig, "forgetful").is_empty());
+    keep(5);
+    scheduler.ok(&["apply"]);
+    scheduler.ok(&["trigger", "short", "--wait"]);
+    assert_eq!(scheduler.witness.executions(), 1);
+}
+
+/// A manager rejects also what runs, once its node does not meet its constraints any more. It ran, and how
+/// it ended nobody knows.
+#[test]
+fn what_runs_where_it_may_not_be_any_more_is_not_said_never_to_have_run() {
+    let cluster = Cluster::of_one();
+    let rig = &cluster.nodes[0];
+    let label = |labels: Value| {
+        let (_, text) = rig.get("/nodes");
+        let node = serde_json::from_str::<Value>(&text).expect("JSON")[0].clone();
+        let id = node["ID"].as_str().expect("an ID");
+        let version = &node["Version"]["Index"];
+        let body = json!({"Role": "manager", "Availability": "active", "Labels": labels});
+        let (status, answer) = rig.post(
+            &format!("/nodes/{id}/update?version={version}"),
+            &body.to_string(),
+        );
+        assert_eq!(status, 200, "{answer}");
+    };
+    label(json!({"disk": "ssd"}));
+    let scheduler = on_swarm(rig, "rejected");
+    let witness = &scheduler.witness;
+    let job = Job {
+        name: "long",
+        every: "",
+        work: "sleep 600",
+        options: "placement: {constraints: [node.labels.disk==ssd]}, retries: 2",
+    };
+    scheduler.manifest("a.yaml", &witnessing("r", witness, &[job]));
+    scheduler.ok(&["apply"]);
+    scheduler.ok(&["trigger", "long"]);
+    wait_until("its beginning", || witness.executions() == 1);
+    label(json!({}));
+    let told = wait_for("its record", || {
+        // It also says that the next run would find no node.
+        scheduler.run(&["apply"]);
+        let run = scheduler.history()[0].clone();
+        (run["outcome"] != "running").then_some(run)
+    });
+    assert_eq!(outcome(&told).0, "unknown", "{told}");
+    let reason = told["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("gave its task up") && reason.contains("no longer meets constraints"),
+        "{told}"
+    );
+    assert_eq!(witness.executions(), 1, "and it is not run again");
+}
+
 /// A login of the docker command line travels with the service: its node pulls with it, by the digest that
 /// the registry names.
 #[test]
@@ -389,7 +575,8 @@ fn a_node_pulls_with_the_schedulers_login_and_by_digest() {
     let cluster = Cluster::of_one_that_pulls();
     let rig = &cluster.nodes[0];
     let registry = Elsewhere::start(&rig.namespace_name(""));
-    let scheduler = on_swarm(rig, "login");
+    let proxy = Proxy::start(&rig.socket());
+    let scheduler = on_swarm(rig, "login").through(&proxy);
     // There is nothing in the image that could run: the node says so once it has the image.
     let text = format!(
         "name: l\njobs:\n  tool:\n    image: {}/private/tool:1\n    command: [/no/such]\n    init: false\n    \
@@ -415,8 +602,20 @@ fn a_node_pulls_with_the_schedulers_login_and_by_digest() {
         run["reason"].as_str().unwrap_or_default().to_owned()
     };
     let refused = run(false);
-    assert!(refused.contains("No such image"), "{refused}");
+    // Docker 20.10 says that the image is not there, a current engine why it could not be pulled.
+    assert!(
+        refused.contains("No such image") || refused.contains("no basic auth credentials"),
+        "{refused}"
+    );
+    proxy.take_seen();
     let pulled = run(true);
+    let asked = proxy.take_seen();
+    let created: Vec<_> = asked
+        .iter()
+        .filter(|request| request.is("POST", "/services/create"))
+        .collect();
+    assert_eq!(created.len(), 1, "one create request for one run");
+    insta::assert_snapshot!(told_of(created[0]));
     assert!(pulled.contains("/no/such"), "{pulled}\n{}", rig.log());
     let (_, text) = rig.get("/services");
     let all: Vec<Value> = serde_json::from_str(&text).expect("a list of services");

@@ -49,9 +49,6 @@ struct Network {
 struct LocalImage {
     #[serde(default)]
     repo_digests: Option<Vec<String>>,
-}
-
-impl SwarmEngine {
     /// Of the containerd image store alone, which names a digest also for what was built or imported here.
     #[serde(default)]
     descriptor: Option<serde::de::IgnoredAny>,
@@ -85,16 +82,51 @@ impl LocalImage {
             (of == repository).then(|| digest.to_owned())
         })
     }
+}
+
+impl SwarmEngine {
+    /// How many ended tasks of a run the Swarm keeps; asked for anew.
+    pub(super) async fn look_at_tasks_kept(&self) -> Result<Option<i64>> {
+        let swarm: serde_json::Value = self.get("/swarm".to_owned()).await?;
+        let kept = swarm["Spec"]["Orchestration"]["TaskHistoryRetentionLimit"].as_i64();
+        *self.tasks_kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        Ok(kept)
+    }
+
+    /// Why no run may be made: its task would be gone before anybody has read what became of it, and look as
+    /// if it had never been.
+    pub(super) async fn forgets(&self) -> Result<Option<String>> {
+        let known = *self.tasks_kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = match known {
+            Some(kept) => Some(kept),
+            None => self.look_at_tasks_kept().await?,
+        };
+        let few = kept.filter(|kept| (0..Fleet::TASKS_NEEDED).contains(kept));
+        Ok(few.map(|kept| {
+            format!(
+                "the Swarm keeps {kept} ended tasks of a service, so the results of runs would be lost; \
+                 `docker swarm update --task-history-limit 5` keeps them"
+            )
+        }))
+    }
+
     pub(super) async fn check_all(&self, specs: &[&ContainerSpec]) -> Result<Vec<Checked>> {
+        self.look_at_tasks_kept().await?;
+        let forgets = self.forgets().await?;
         let networks: Vec<Network> = self.get("/networks".to_owned()).await?;
         let nodes = self.nodes().await?;
+        let files: Vec<&JobFile> = specs.iter().flat_map(|spec| &spec.files).collect();
+        let not_there = self.not_there(&files).await?;
         let images: BTreeMap<&str, &ContainerSpec> =
             specs.iter().map(|spec| (spec.image.as_str(), *spec)).collect();
         join_all(images.values().map(|spec| self.look_up(spec, true))).await;
         Ok(specs
             .iter()
             .map(|spec| {
-                let mut found = Checked::default();
+                let mut found = Checked {
+                    missing: forgets.clone(),
+                    ..Checked::default()
+                };
                 check_networks(spec, &networks, &mut found);
                 check_nodes(spec, &nodes, &mut found);
                 check_files(spec, &not_there, &mut found);
@@ -115,8 +147,6 @@ impl LocalImage {
         self.look_up(spec, false).await;
         match self.known(&spec.image).and_then(|known| known.digest) {
             Some(digest) => format!("{}@{digest}", spec.image),
-        let files: Vec<&JobFile> = specs.iter().flat_map(|spec| &spec.files).collect();
-        let not_there = self.not_there(&files).await?;
             None => spec.image.to_string(),
         }
     }
@@ -361,6 +391,33 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_is_sent_only_where_a_registry_has_it() {
+        let digest = |more: serde_json::Value| {
+            let mut whole = json!({"RepoDigests": ["other@sha256:0", "busybox@sha256:1"]});
+            whole
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let image: LocalImage = serde_json::from_value(whole).unwrap();
+            image.digest(&"busybox:1".parse().unwrap())
+        };
+        let known = Some("sha256:1".to_owned());
+        assert_eq!(
+            digest(json!({})),
+            known,
+            "other stores name none for what came from no registry"
+        );
+        let store = json!({"Descriptor": {"digest": "sha256:1"}});
+        assert_eq!(digest(store), None);
+        let of = |identity| digest(json!({"Descriptor": {}, "Identity": identity}));
+        assert_eq!(of(json!({"Build": [{"Ref": "x"}]})), None);
+        assert_eq!(
+            of(json!({"Pull": [{"Repository": "docker.io/library/busybox"}]})),
+            known
+        );
+    }
+
+    #[test]
     fn a_constraint_is_met_by_nodes_that_take_tasks() {
         let met = checked(&spec(&["node.labels.disk==ssd", "node.platform.arch==amd64"]));
         assert_eq!(met.unplaced, None);
@@ -400,33 +457,6 @@ mod tests {
             check_networks(&spec, &networks, &mut found);
             found
         };
-    #[test]
-    fn a_digest_is_sent_only_where_a_registry_has_it() {
-        let digest = |more: serde_json::Value| {
-            let mut whole = json!({"RepoDigests": ["other@sha256:0", "busybox@sha256:1"]});
-            whole
-                .as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            let image: LocalImage = serde_json::from_value(whole).unwrap();
-            image.digest(&"busybox:1".parse().unwrap())
-        };
-        let known = Some("sha256:1".to_owned());
-        assert_eq!(
-            digest(json!({})),
-            known,
-            "other stores name none for what came from no registry"
-        );
-        let store = json!({"Descriptor": {"digest": "sha256:1"}});
-        assert_eq!(digest(store), None);
-        let of = |identity| digest(json!({"Descriptor": {}, "Identity": identity}));
-        assert_eq!(of(json!({"Build": [{"Ref": "x"}]})), None);
-        assert_eq!(
-            of(json!({"Pull": [{"Repository": "docker.io/library/busybox"}]})),
-            known
-        );
-    }
-
         assert_eq!(of("shop_default").met, ["network shop_default"]);
         assert!(of("old").missing.unwrap().contains("this node's alone"));
         assert!(of("none").missing.unwrap().contains("--driver overlay none"));

@@ -61,6 +61,8 @@ const UPDATES: u32 = 5;
 pub struct SwarmEngine {
     docker: Arc<DockerEngine>,
     images: Mutex<Images>,
+    /// How many ended tasks of a run the Swarm keeps, as of the last look.
+    tasks_kept: Mutex<Option<i64>>,
 }
 
 impl SwarmEngine {
@@ -73,6 +75,7 @@ impl SwarmEngine {
         let engine = SwarmEngine {
             docker: Arc::new(DockerEngine::connect(endpoint).await?),
             images: Mutex::default(),
+            tasks_kept: Mutex::default(),
         };
         engine.info().await?;
         Ok(engine)
@@ -261,11 +264,11 @@ impl Observe for SwarmEngine {
     }
 
     async fn fleet(&self, instance: &Instance) -> Result<Option<Fleet>> {
-        let swarm: Value = self.get("/swarm".to_owned()).await?;
+        let tasks_kept = self.look_at_tasks_kept().await?;
         let nodes = self.nodes().await?;
         Ok(Some(Fleet {
             nodes: nodes.iter().map(Node::for_people).collect(),
-            tasks_kept: swarm["Spec"]["Orchestration"]["TaskHistoryRetentionLimit"].as_i64(),
+            tasks_kept,
             unused_files: self.unused_files(instance).await?,
         }))
     }
@@ -437,6 +440,9 @@ impl Engine for SwarmEngine {
         let Some(run) = &request.name else {
             return nothing_such("run a one-off container; say `--engine docker`");
         };
+        if let Some(why) = self.forgets().await? {
+            return Err(EngineError::Invalid(why));
+        }
         let name = service_name(run);
         let image = self.pinned(&request.spec).await;
         let files = self.files_of(&request.spec.files, &request.labels).await?;
