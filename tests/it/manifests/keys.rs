@@ -238,6 +238,86 @@ fn without_ledger(text: &str) -> String {
         .into_owned()
 }
 
+/// Values without an equal in a Swarm, of keys whose samples have one.
+const NOT_IN_A_SWARM: &str = r#"name: values
+
+jobs:
+  base: &base
+    image: busybox:1
+    command: ["true"]
+    triggers: {schedule: ["0 3 1 1 *"]}
+
+  networks: {<<: *base, networks: {front: {ipv4_address: 10.0.0.2}}}
+  network_mode: {<<: *base, network_mode: "container:db"}
+  platform: {<<: *base, platform: linux/arm/v7}
+  ports: {<<: *base, ports: ["8000-8010:80"]}
+  pull_policy: {<<: *base, pull_policy: never}
+  pull_policy-daily: {<<: *base, pull_policy: daily}
+  tmpfs: {<<: *base, tmpfs: ["/cache:noexec"]}
+
+networks:
+  front: {name: keys_front, external: true}
+"#;
+
+/// All keys there are, each in a job: what has no equal in a Swarm is an error at its line, before any
+/// engine is asked.
+#[test]
+fn every_key_without_an_equal_in_a_swarm_is_refused_at_its_line() {
+    let program = Program::without_engine();
+    let (text, jobs) = manifest();
+    program.declare("keys.yaml", &text);
+    program.declare("values.yaml", NOT_IN_A_SWARM);
+    program.declare("some.env", "");
+    program.declare("db.secret", "");
+    let with = |arguments: &[&str]| {
+        let operator = operator(&program);
+        let mut all = vec!["--config", operator.as_str()];
+        all.extend(arguments);
+        let ended = program.run(&all);
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        ended
+    };
+    let said = with(&["validate", "--engine", "swarm"]).stderr;
+    let planned = with(&["plan", "--engine", "swarm"]).stderr;
+    assert_eq!(
+        planned.strip_prefix(said.as_str()),
+        Some("error: the manifests in `schedules.d` have errors\n"),
+        "`plan` says the same"
+    );
+    insta::assert_snapshot!(said);
+
+    // Each refusal that the program can make is among them.
+    let lines = with(&["validate", "--engine", "swarm", "--format", "json"]).stdout;
+    let refused: BTreeSet<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter(|one| one["severity"] == "error")
+        .map(|one| {
+            let file = one["file"].as_str().expect("a file");
+            let of = if file.ends_with("keys.yaml") {
+                &text
+            } else {
+                NOT_IN_A_SWARM
+            };
+            let at = usize::try_from(one["line"].as_u64().expect("a line")).expect("a small number");
+            let column = usize::try_from(one["column"].as_u64().expect("a column")).expect("a small number");
+            let line = of.lines().nth(at - 1).expect("a line of the manifest");
+            let key = line[column - 1..].split(':').next().expect("a key");
+            key.trim_matches('"').to_owned()
+        })
+        .collect();
+    let source = include_str!("../../../src/swarm.rs");
+    let of_a_swarm = source.split("fn container(").nth(1).expect("its checks");
+    let of_a_swarm = of_a_swarm.split("#[cfg(test)]").next().expect("before the tests");
+    let pattern = Regex::new(r#"found\s*\.(?:none|error)\(\s*"([a-z_.-]+)""#).expect("a pattern");
+    let mut can_be = BTreeSet::new();
+    for found in pattern.captures_iter(of_a_swarm) {
+        can_be.insert(found[1].rsplit('.').next().expect("a key").to_owned());
+    }
+    assert!(can_be.len() > 20, "{can_be:?}");
+    assert_eq!(refused, can_be, "each has a job here; {} jobs", jobs.len());
+}
+
 /// Without what tells one job, slot and creation from another.
 fn plain(mut body: Value) -> Value {
     if let Some(labels) = body["Labels"].as_object_mut() {
