@@ -18,14 +18,13 @@ test: ## Run all tests; those that need an engine start their own (root)
 	@bash tests/setup.sh build engine
 	cargo test --locked
 
-# What never meets an engine is left out, and so is what is written down of an older one's requests. Swarm is
-# not there yet: what differs on a current engine has to be looked at first.
+# What never meets an engine is left out, and so is what is written down of an older one's requests.
 test-moby: ## Run the tests that meet an engine again, on a current Docker engine, built once from source (Go)
 	@bash tests/setup.sh build engine moby
 	cargo test --locked --test it --no-run
 	PATH="$$(bash tests/moby/build.sh --where):$$PATH" cargo test --locked --test it -- \
 		--skip scenario:: --skip simulated:: --skip crash:: --skip help:: --skip hostile:: --skip words:: --skip tidy:: \
-		--skip swarm:: --skip swarm_faults:: --skip stack:: --skip reference:: --skip reliability:: --skip judge:: --skip requests:: --skip messages:: --skip beside::
+		--skip reference:: --skip reliability:: --skip judge:: --skip requests:: --skip messages:: --skip beside::
 
 test-kubernetes: ## Test against a real API server, built once from source (Go), or the cluster of KUBECONFIG
 	@bash tests/setup.sh build kubernetes
