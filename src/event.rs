@@ -31,7 +31,9 @@ pub enum What {
         jobs: usize,
         errors: usize,
     },
-    ManifestsBroken {
+    /// What was found in the manifests, as people read it.
+    ManifestsReport {
+        only_warnings: bool,
         text: String,
     },
     Declared {
@@ -151,8 +153,11 @@ impl What {
             | What::ClockJumped { .. }
             | What::ClockSkew { .. }
             | What::ArmFailed { .. }
+            | What::ManifestsReport {
+                only_warnings: true, ..
+            }
             | What::Trouble { .. } => Level::Warn,
-            What::ManifestsBroken { .. } | What::EngineLost { .. } => Level::Error,
+            What::ManifestsReport { .. } | What::EngineLost { .. } => Level::Error,
         }
     }
 }
@@ -186,7 +191,7 @@ impl fmt::Display for What {
                     counted(*errors, "error")
                 )
             }
-            What::ManifestsBroken { text } => f.write_str(text.trim_end()),
+            What::ManifestsReport { text, .. } => f.write_str(text.trim_end()),
             What::Declared { cause } => f.write_str(cause),
             What::Forgotten => f.write_str("no longer declared"),
             What::Armed { container, .. } => write!(f, "armed {container}"),

@@ -234,6 +234,7 @@ impl Reader {
             .iter()
             .filter(|diagnostic| diagnostic.is_error())
             .count();
+        let kept = current.unkept.is_none();
         let mut report = render(&current.loaded.diagnostics, &current.files, &self.dir, false);
         if let Some(error) = current.unkept {
             report.push_str(&format!(
@@ -242,6 +243,7 @@ impl Reader {
         }
         let mut desired = current.loaded.desired;
         desired.removals = source::guard(known, &desired, DirState::of(&current.files));
+        let only_warnings = errors == 0 && kept && !matches!(desired.removals, Removals::Held(_));
         desired.arming = self.previous.arming;
         desired.caps = self.previous.caps.clone();
         let held = self.hold(&mut desired, current.remembered, &mut report);
@@ -251,6 +253,7 @@ impl Reader {
             desired,
             errors,
             report,
+            only_warnings,
             held,
         }
     }
@@ -289,6 +292,7 @@ impl Reader {
         }
         Declared {
             errors: 1,
+            only_warnings: false,
             report: format!("error: {error}; what was declared last stays in force\n"),
             held: desired.jobs.keys().cloned().collect(),
             desired,

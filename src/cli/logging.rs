@@ -238,8 +238,13 @@ mod tests {
             What::Stopping { signal: "SIGTERM" },
             What::ManifestsChanged { jobs: 1, errors: 0 },
             What::ManifestsChanged { jobs: 4, errors: 2 },
-            What::ManifestsBroken {
+            What::ManifestsReport {
+                only_warnings: false,
                 text: "error: unknown key `shedule` in job `backup`\n  --> jobs/backup.yaml:9:7\n   |\n 9 |       shedule:\n   |       ^^^^^^^ not a key of `triggers`\n\n".into(),
+            },
+            What::ManifestsReport {
+                only_warnings: true,
+                text: "warning: variable `PW` is not set; an empty text takes its place\n".into(),
             },
             What::EngineLost {
                 why: "cannot reach the Docker engine at `unix:///var/run/docker.sock`: connection refused".into(),

@@ -66,6 +66,7 @@ pub struct Declared {
     pub errors: usize,
     /// The diagnostics as people read them; empty when there are none.
     pub report: String,
+    pub only_warnings: bool,
     /// Jobs among the desired ones that are gone from the manifests, but too many at once to be
     /// believed: they go on until a person removes them (`apply --allow-mass-removal`).
     pub held: BTreeSet<JobName>,
@@ -297,7 +298,8 @@ impl State {
         if !self.declared.report.is_empty() {
             self.context.say(
                 None,
-                What::ManifestsBroken {
+                What::ManifestsReport {
+                    only_warnings: self.declared.only_warnings,
                     text: self.declared.report.clone(),
                 },
             );

@@ -137,6 +137,19 @@ fn a_directory_that_is_removed_and_made_again_is_watched_on() {
 }
 
 #[test]
+fn what_is_found_in_manifests_is_as_loud_as_the_worst_of_it() {
+    let scheduler = Scheduler::new(Rig::shared(), "source-loud");
+    let beside = format!("{}services: {{web: {{image: nginx}}}}\n", armed("one"));
+    scheduler.manifest("a.yaml", &beside);
+    let watching = scheduler.watch();
+    watching.says("WARN  warning: services and scheduled jobs in one file");
+    scheduler.manifest("b.yaml", "name: b\njobs: [no]\n");
+    watching.says("ERROR error: ");
+    watching.says("ERROR warning: services and scheduled jobs in one file");
+    assert_eq!(watching.term(), 0);
+}
+
+#[test]
 fn where_nobody_tells_of_changes_they_are_looked_for() {
     let scheduler = Scheduler::new(Rig::shared(), "source-poll");
     scheduler.manifest("a.yaml", &armed("one"));
