@@ -1,6 +1,6 @@
 //! Objects as a cluster has them: whose they are, and how they differ from what is declared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -23,6 +23,9 @@ pub(super) const LABEL_JOB: &str = "docker-scheduler/job";
 pub(super) const NOTE_SOURCE: &str = "docker-scheduler/source";
 /// `false`: the job is not to be started by hand.
 pub(super) const NOTE_MANUAL: &str = "docker-scheduler/manual";
+/// The fields, a line each, that have a value which must not be shown: the next plan does not know it any
+/// more once it is gone from the manifest.
+pub(super) const NOTE_MASKED: &str = "docker-scheduler/masked";
 /// Who paused a job.
 pub const NOTE_PAUSED_BY: &str = "docker-scheduler/paused-by";
 /// Who cancelled a run.
@@ -212,13 +215,23 @@ pub(super) struct Difference {
     pub after: Option<String>,
 }
 
+const SHOWN: &str = "(masked)";
+
+/// The paths of fields whose values hold a sensitive one.
+pub(super) fn masked_paths(object: &Value, spec: &ContainerSpec) -> Vec<String> {
+    let mut leaves = BTreeMap::new();
+    flatten(object, String::new(), &mut leaves);
+    leaves.retain(|path, value| spec.conceal(value) != *value && spec.conceal(path) == *path);
+    leaves.into_keys().collect()
+}
+
 impl Difference {
     /// A value that is sensitive today was so before.
     pub fn conceal(&mut self, spec: &ContainerSpec) {
         let shown = self.after.as_deref().map(|after| spec.conceal(after));
         if shown != self.after {
             self.after = shown;
-            self.before = self.before.take().map(|_| "(masked)".to_owned());
+            self.before = self.before.take().map(|_| SHOWN.to_owned());
         }
     }
 }
@@ -227,13 +240,15 @@ impl Difference {
 pub(super) fn differences(before: Option<&Value>, after: &Value) -> Vec<Difference> {
     let hidden = kind_of(after) == "Secret";
     let mut old = BTreeMap::new();
+    let mut masked = BTreeSet::new();
     if let Some(before) = before {
+        masked.extend(note(before, NOTE_MASKED).unwrap_or_default().lines());
         flatten(&stripped(before), String::new(), &mut old);
     }
     let mut new = BTreeMap::new();
     flatten(&stripped(after), String::new(), &mut new);
     let mut found = Vec::new();
-    let paths: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for path in paths {
         let (before, after) = (old.get(path), new.get(path));
         if before == after {
@@ -245,7 +260,10 @@ pub(super) fn differences(before: Option<&Value>, after: &Value) -> Vec<Differen
         };
         found.push(Difference {
             path: path.clone(),
-            before: shown(before, "(not shown)"),
+            before: match masked.contains(path.as_str()) {
+                true => before.map(|_| SHOWN.to_owned()),
+                false => shown(before, "(not shown)"),
+            },
             after: shown(after, "(another value, not shown)"),
         });
     }

@@ -10,7 +10,8 @@ use crate::model::{Concurrency, History, Job, MissedFires, Policy, Triggers};
 
 use super::contents::{Contents, Data, files_of};
 use super::live::{
-    LABEL_INSTANCE, LABEL_JOB, LABEL_MANAGED_BY, LABEL_PROJECT, MANAGER, NOTE_MANUAL, NOTE_SOURCE,
+    LABEL_INSTANCE, LABEL_JOB, LABEL_MANAGED_BY, LABEL_PROJECT, MANAGER, NOTE_MANUAL, NOTE_MASKED,
+    NOTE_SOURCE, masked_paths,
 };
 use super::pod::{Private, pod};
 use super::timing::for_go;
@@ -71,12 +72,18 @@ pub fn objects(job: &Job, target: &Target) -> Vec<Value> {
         spec.insert("schedule".into(), json!(expression));
         spec.insert("timeZone".into(), json!(zone));
         spec.insert("jobTemplate".into(), template.clone());
-        found.push(json!({
+        let mut object = json!({
             "apiVersion": "batch/v1",
             "kind": "CronJob",
             "metadata": metadata.of_cron_job(&cron_job_name(name, at, schedule.len()), triggers.manual),
             "spec": spec,
-        }));
+        });
+        let masked = masked_paths(&object, &job.container);
+        // Whoever applies an export has no plan to keep it from.
+        if !masked.is_empty() && target.instance.is_some() {
+            object["metadata"]["annotations"][NOTE_MASKED] = json!(masked.join("\n"));
+        }
+        found.push(object);
     }
     found
 }

@@ -1,5 +1,7 @@
 //! Single mappings; whole manifests and the way back are in `transfer`'s tests.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -85,6 +87,33 @@ fn several_schedules_are_several_cron_jobs() {
         check(&job, NOW.parse().unwrap())
             .iter()
             .any(|found| !found.is_error)
+    );
+}
+
+#[test]
+fn a_value_that_was_sensitive_is_not_shown_when_it_is_gone() {
+    let target = Target {
+        instance: Some("default".into()),
+        ..Target::default()
+    };
+    let only = |job: &Job| objects(job, &target).pop().unwrap();
+    let mut secret = job("    image: reg.test/hunter2:1\n    triggers: {schedule: [\"@daily\"]}\n");
+    secret.container.remember(
+        &BTreeSet::from(["image"]),
+        &BTreeSet::from(["reg.test/hunter2:1".to_owned()]),
+    );
+    let plain = job("    image: busybox\n    triggers: {schedule: [\"@daily\"]}\n");
+    let (before, after) = (only(&secret), only(&plain));
+    let lines = live::diff_lines(&live::differences(Some(&before), &after));
+    assert!(!lines.join("\n").contains("hunter2"), "{lines:?}");
+    let path = "spec.jobTemplate.spec.template.spec.containers[backup-db].image";
+    assert!(
+        lines.contains(&format!("-{path}: (masked)")) && lines.contains(&format!("+{path}: busybox")),
+        "{lines:?}"
+    );
+    assert_eq!(
+        only(&plain)["metadata"]["annotations"].get(live::NOTE_MASKED),
+        None
     );
 }
 
