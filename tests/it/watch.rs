@@ -86,7 +86,9 @@ fn a_new_job_is_armed_and_runs_and_a_removed_one_is_gone() {
 fn an_edit_replaces_what_is_armed_and_touches_nothing_that_runs() {
     let scheduler = Scheduler::new(Rig::shared(), "edit-change");
     let text = |every, work| manifest("shop", &scheduler.witness, &[job("report", every, work)]);
-    scheduler.manifest("a.yaml", &text("2s", "sleep 6; true one"));
+    // It runs for as long as this test takes to look, on a machine of any load.
+    let until_told = "until [ -e /witness/go ]; do sleep 0.2; done; true one";
+    scheduler.manifest("a.yaml", &text("2s", until_told));
     let watching = scheduler.watch();
     let running = wait_for("it runs", || scheduler.containers_of("report", "running").pop());
     wait_until("the next one is armed", || {
@@ -106,6 +108,7 @@ fn an_edit_replaces_what_is_armed_and_touches_nothing_that_runs() {
             || replaced[0]["Command"].to_string().contains('…'),
         "{replaced:#?}"
     );
+    std::fs::write(scheduler.witness.folder().join("go"), "").expect("told");
     wait_until("the run in flight ends as it was begun", || {
         with_outcome(&scheduler, "shop.report", "succeeded")
             .is_some_and(|run| run["container"] == running["Id"])
