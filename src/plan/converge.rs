@@ -313,7 +313,11 @@ fn arm_anew(
         return;
     }
     let cause = arm_cause(view, job, fire.slot, decision, idle);
-    let new = Box::new(launch(view, job, fire.slot));
+    let mut new = Box::new(launch(view, job, fire.slot));
+    if matches!(cause, Cause::ImageMoved { .. }) && pulled_just_now(view) {
+        // That pull brought it.
+        new.pull = PullPolicy::Missing;
+    }
     if idle.is_empty() {
         draft.act(Action::Create(new), cause);
     } else {
@@ -325,6 +329,11 @@ fn arm_anew(
             cause,
         );
     }
+}
+
+fn pulled_just_now(view: &JobView<'_>) -> bool {
+    let last = view.world.pulls.get(&view.name).and_then(|pulls| pulls.succeeded);
+    last.is_some_and(|at| view.now.duration_since(at).abs() < PULL_AHEAD)
 }
 
 fn arm_cause(view: &JobView<'_>, job: &Job, slot: Slot, decision: Decision, idle: &[&Container]) -> Cause {
