@@ -263,6 +263,10 @@ pub fn write(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
             context.ledger.give_back(&step.job, plan.at)?;
         }
         context.ledger.upsert_job(&known)?;
+        if step.cause == Cause::SourceChanged {
+            // True of every job at every commit, and nothing comes of it.
+            continue;
+        }
         context.say(
             Some(&step.job),
             What::Declared {

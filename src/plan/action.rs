@@ -326,6 +326,8 @@ pub enum Cause {
     },
     ScheduleChanged,
     PolicyChanged,
+    /// The job is as it was, by another commit or at another place of its file.
+    SourceChanged,
     /// The clock went back so far that its slots count from now on again.
     ClockSetBack,
     /// The armed slot was decided without a run.
@@ -548,6 +550,7 @@ impl Cause {
             Cause::ImageMoved { .. } => "ImageMoved",
             Cause::ScheduleChanged => "ScheduleChanged",
             Cause::PolicyChanged => "PolicyChanged",
+            Cause::SourceChanged => "SourceChanged",
             Cause::ClockSetBack => "ClockSetBack",
             Cause::SlotPassed => "SlotPassed",
             Cause::Due { .. } => "Due",

@@ -31,14 +31,14 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
         Some(record) if !view.schedule_edited() && !view.clock_set_back() => record.baseline,
         _ => view.now,
     };
-    let known = view.record.is_some_and(|record| {
-        record.origin == job.origin
-            && record.canonical == job.canonical
+    let same_job = view.record.is_some_and(|record| {
+        record.canonical == job.canonical
             && record.triggers == job.triggers
             && record.policy == job.policy
             && view.declares(&record.spec_hash)
     });
-    if known && !view.clock_set_back() {
+    let same_origin = view.record.is_some_and(|record| record.origin == job.origin);
+    if same_job && same_origin && !view.clock_set_back() {
         return;
     }
     let sight = Sight {
@@ -54,6 +54,8 @@ pub(super) fn see(view: &JobView<'_>, draft: &mut Draft) {
         Cause::NewJob
     } else if view.clock_set_back() {
         Cause::ClockSetBack
+    } else if same_job {
+        Cause::SourceChanged
     } else {
         edit_cause(view)
     };

@@ -204,6 +204,7 @@ fn cause_in_words(step: &Step) -> String {
         }
         Cause::ScheduleChanged => String::from("schedule edited"),
         Cause::PolicyChanged => String::from("policy edited"),
+        Cause::SourceChanged => String::from("another commit, or another place in its file"),
         Cause::ClockSetBack => String::from("the clock was set back: its slots count from now on"),
         Cause::SlotPassed => String::from("made for a slot that has passed"),
         Cause::Due { late_secs, why } => describe_due(step, *late_secs, why.as_ref()),
