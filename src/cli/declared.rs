@@ -144,7 +144,19 @@ pub fn directory(given: Option<&Path>, ledger: Option<&Ledger>) -> Result<PathBu
     let last = last
         .map_err(|error| of_ledger("read the directory applied last", &error))?
         .flatten();
-    Ok(last.unwrap_or_else(|| PathBuf::from(DEFAULT_DIR)))
+    let here = Path::new(DEFAULT_DIR);
+    let Some(last) = last else {
+        return Ok(here.to_owned());
+    };
+    // Whoever has just made one here would take the answer for its own.
+    let real = |dir: &Path| std::fs::canonicalize(dir).ok();
+    if here.is_dir() && real(here) != real(&last) {
+        talk(&format!(
+            "note: this is about `{}`, the directory applied last; `{DEFAULT_DIR}` here has to be named",
+            last.display()
+        ));
+    }
+    Ok(last)
 }
 
 /// The jobs that the ledger holds as declared.
@@ -302,11 +314,12 @@ impl Reader {
 
 /// Exit code 3, with what to do.
 pub fn of_source(error: SourceError) -> CommandError {
-    let missing = matches!(error, SourceError::Missing(_));
-    let error = CommandError::new(ErrorKind::Manifests, error.to_string());
-    if missing {
-        error.hint("name the directory of your manifests, or make it")
-    } else {
-        error
+    let said = CommandError::new(ErrorKind::Manifests, error.to_string());
+    match error {
+        SourceError::Missing(_) => said.hint("name the directory of your manifests, or make it"),
+        SourceError::NotADirectory(_) => {
+            said.hint("name the directory of your manifests, and not one of its files")
+        }
+        SourceError::TooMuch { .. } | SourceError::Unreadable { .. } => said,
     }
 }

@@ -386,10 +386,10 @@ pub fn write(path: &Path, text: &str, force: bool) -> Result<(), CommandError> {
     result.map_err(|error| {
         let failed =
             CommandError::failed(format!("cannot write `{}`", path.display())).caused_by(error.to_string());
-        if error.kind() == io::ErrorKind::AlreadyExists {
-            failed.hint("`--force` writes over it")
-        } else {
-            failed
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => failed.hint("`--force` writes over it"),
+            io::ErrorKind::NotFound => failed.hint("make its folder first"),
+            _ => failed,
         }
     })
 }

@@ -222,14 +222,19 @@ impl Reader<'_> {
         }
         // Also behind a program in front of it that is not known.
         if calls_docker(command) && (simple.is_none() || runs_docker(command)) {
-            report
-                .refused(
-                    at,
-                    "this line calls docker through a shell, and what it runs is not plain to see",
-                )
-                .help(
+            let found = report.refused(
+                at,
+                "this line calls docker in a way that is not plain to see, by a shell or another program",
+            );
+            match user_in_front(command).filter(|_| !self.options.system) {
+                Some(word) => found.help(format!(
+                    "write a job by hand; or, where `{}` is the user that it runs as, read it with `--system`",
+                    shown(word)
+                )),
+                None => found.help(
                     "write a job by hand: `exec` for `docker exec`, `image` and `command` for `docker run`",
-                );
+                ),
+            };
             return None;
         }
         let Some(place) = &self.options.place else {
@@ -371,6 +376,14 @@ fn calls_docker(command: &str) -> bool {
                 Some("docker" | "docker-compose" | "podman")
             )
         })
+}
+
+/// A word in front of a plain call of docker, as a crontab of the system has the user there.
+fn user_in_front(command: &str) -> Option<&str> {
+    let mut words = command.split_whitespace();
+    let (user, program) = (words.next()?, words.next()?);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (calls_docker(program) && user.chars().all(is_name)).then_some(user)
 }
 
 /// Whether docker is called to run something: `systemctl restart docker` is another thing.

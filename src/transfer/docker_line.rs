@@ -380,6 +380,11 @@ fn compose(words: &[String], folder: Option<&str>, line: &mut Line<'_, '_>) -> R
     let (verb, rest) = rest
         .split_first()
         .ok_or_else(|| String::from("it names no command of Compose"))?;
+    if verb == "run" {
+        return Err(String::from(
+            "`docker compose run` starts a service that its Compose file describes: write that as a job",
+        ));
+    }
     if verb != "exec" {
         return Err(format!("`docker compose {}` is no job", shown(verb)));
     }

@@ -273,3 +273,32 @@ fn lines_are_compared_as_a_reader_would() {
     assert!(!shows(&lines("a\n…\nc"), &["a", "b"]));
     assert!(!shows(&lines("a"), &["a", "b"]));
 }
+
+/// Without DIR a command is about the directory applied last, also where another one lies at hand: it says so.
+#[test]
+fn a_reader_who_begins_again_elsewhere_is_told_which_directory_is_meant() {
+    const JOB: &str = "name: again\\njobs:\\n  j:\\n    image: busybox:test\\n    pull_policy: never\\n    command: [date]\\n    \
+                       network_mode: none\\n    triggers: {schedule: [\"0 4 * * *\"]}\\n";
+    let rig = Rig::shared();
+    let mut reader = Newcomer::on(rig.host());
+    let program = "docker-scheduler --instance again";
+    let make = |folder: &str| {
+        format!("mkdir -p {folder}/schedules.d && printf '{JOB}' > {folder}/schedules.d/a.yaml")
+    };
+    for (command, is_told) in [
+        (format!("{} && {} && cd one", make("one"), make("two")), false),
+        (format!("{program} apply"), false),
+        (format!("{program} plan"), false),
+        (String::from("cd ../two"), false),
+        (format!("{program} plan"), true),
+        (format!("{program} plan schedules.d"), false),
+        (String::from("cd .."), false),
+        (format!("{program} plan"), false),
+        (format!("{program} down"), false),
+    ] {
+        let (code, text) = reader.run(&command);
+        assert_eq!(code, 0, "{command}: {text}");
+        let note = "one/schedules.d`, the directory applied last; `schedules.d` here has to be named";
+        assert_eq!(text.contains(note), is_told, "{command}: {text}");
+    }
+}
