@@ -16,7 +16,7 @@ use super::super::output::{print_line, talk};
 use super::super::trigger::exit_of;
 use super::super::words::counted;
 use super::super::{App, args, cancel, pause, prune, state, trigger, wait};
-use super::{Meant, inventory, meant, of_cluster, of_job, open};
+use super::{Meant, inventory, meant, no_run, of_cluster, of_job, open};
 
 /// Between two looks at a run.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -109,9 +109,7 @@ pub async fn wait(args: wait::Args, app: &App) -> CommandResult {
             let mut of = of_job(&all, &job);
             let running = of.iter().position(|(run, _)| run.outcome.is_none());
             if of.is_empty() {
-                return Err(CommandError::failed(format!(
-                    "the cluster knows of no run of the job `{job}`"
-                )));
+                return Err(no_run(&all, &job));
             }
             of.swap_remove(running.unwrap_or(0))
         }

@@ -191,11 +191,25 @@ fn meant_run<'a>(
         Meant::Run(run, object) => return Ok((*run, object)),
         Meant::Job(job) => job,
     };
-    of_job(inventory, &job).into_iter().next().ok_or_else(|| {
-        CommandError::failed(format!("the cluster knows of no run of the job `{job}`")).hint(format!(
+    of_job(inventory, &job)
+        .into_iter()
+        .next()
+        .ok_or_else(|| no_run(inventory, &job))
+}
+
+/// The refusal for a job that never ran, or whose runs the cluster keeps no more.
+fn no_run(inventory: &Inventory, job: &JobName) -> CommandError {
+    let known = inventory.by_job();
+    let by_hand = (known.get(job).and_then(|all| all.first()))
+        .is_some_and(|cron_job| kubernetes::may_be_triggered(cron_job));
+    let error = CommandError::failed(format!("the cluster knows of no run of the job `{job}`"));
+    if by_hand {
+        error.hint(format!(
             "`trigger {job}` starts one now; `next {job}` shows when it is due"
         ))
-    })
+    } else {
+        error.hint(format!("`next {job}` shows when it is due"))
+    }
 }
 
 /// The Jobs of a job, newest first.
