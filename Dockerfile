@@ -6,9 +6,7 @@
 #
 #   docker build --build-arg BUILDER=mirror.lan/rust:1.95-alpine -t docker-scheduler .
 #
-# A program that was built elsewhere: static, or with a RUNTIME that has its libraries.
-#
-#   docker build --target built -t docker-scheduler .      # packs target/image/docker-scheduler
+# A program that was built elsewhere is packed by packaging/image/Dockerfile.
 ARG BUILDER=rust:1.95-alpine
 ARG RUNTIME=scratch
 
@@ -24,9 +22,6 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/usr/bin/docke
 ENTRYPOINT ["/usr/bin/docker-scheduler"]
 CMD ["watch", "/schedules"]
 
-FROM base AS built
-COPY target/image/docker-scheduler /usr/bin/docker-scheduler
-
 FROM ${BUILDER} AS compiled
 # The ledger is SQLite, compiled in.
 RUN if command -v apk >/dev/null; then apk add --no-cache build-base; fi
@@ -34,9 +29,9 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY tests tests
-# With a target named, the flag is for the program alone, and not for what runs while it is built.
+# With a target named, the flags are for the program alone, and not for what runs while it is built.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') && \
-    RUSTFLAGS='-C target-feature=+crt-static' \
+    RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols' \
         cargo build --release --locked --bin docker-scheduler --target "$target" && \
     cp "target/$target/release/docker-scheduler" /docker-scheduler
 

@@ -24,8 +24,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const DEBIAN: &str = "debian:bookworm-slim";
 const MIRROR: &str = "http://deb.debian.org/debian";
 
-/// Beyond the smallest Debian: an init, cron, an engine, and shells that complete.
-const PACKAGES: &str = "bash-completion,ca-certificates,cron,dbus,docker.io,fish,iptables,libpam-systemd,man-db,systemd,systemd-sysv,zsh";
+/// Beyond the smallest Debian: an init, cron, an engine, shells that complete, a C compiler, and Podman.
+const PACKAGES: &str = "bash-completion,ca-certificates,cron,dbus,docker.io,fish,gcc,iptables,libc6-dev,libpam-systemd,man-db,netavark,podman,systemd,systemd-sysv,uidmap,zsh";
 
 /// What a container needs to be a machine: an init or an engine of its own, without a capability that
 /// not every host has.
@@ -127,44 +127,57 @@ fn import_debian(rig: &Rig) {
     }
 }
 
-/// The scheduler's image, by the Dockerfile's own stage for a program that is built. The one under test
-/// needs the libraries of its host, so it stands on Debian here, and not on nothing.
+/// What the Dockerfile builds on, by the name that it asks a registry for.
+const BUILDER: &str = "rust:1.95-alpine";
+
+/// This machine's compiler and its crates on our Debian: nothing is fetched. The image's own environment
+/// asks for a quick build; what is compiled, and how it is linked, is the Dockerfile's.
+fn make_builder(rig: &Rig) {
+    let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo"));
+    let home = home.expect("a home");
+    let sysroot = run(Command::new("rustc").args(["--print", "sysroot"]));
+    let pack = format!(
+        "set -euo pipefail; cd '{}'; host=$(rustc -vV | sed -n 's/^host: //p')\n\
+         tar -c bin/cargo bin/rustc lib/*.so* \"lib/rustlib/$host\" -C '{home}' registry/index registry/cache \
+         | docker cp - builder:/usr/local",
+        sysroot.trim()
+    );
+    docker_ok(rig, &["create", "--name", "builder", DEBIAN, "true"]);
+    run(Command::new("bash")
+        .args(["-c", &pack])
+        .env("DOCKER_HOST", rig.host()));
+    let environment = "ENV CARGO_HOME=/usr/local CARGO_NET_OFFLINE=true CARGO_PROFILE_RELEASE_LTO=off \
+                       CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64";
+    docker_ok(rig, &["commit", "--change", environment, "builder", BUILDER]);
+    docker_ok(rig, &["rm", "builder"]);
+}
+
+/// The scheduler's image, as its Dockerfile makes it: compiled in there, on nothing. Once for each state
+/// of the program under test.
 fn make_image(rig: &Rig) {
     import_debian(rig);
     let _one = one_at_a_time();
     if docker(rig, &["image", "inspect", "docker-scheduler"]).code == 0 {
         return;
     }
-    let context = tempfile::tempdir().expect("a folder");
-    let place = context.path().join("target/image");
-    fs::create_dir_all(&place).expect("create a folder");
-    let program = env!("CARGO_BIN_EXE_docker-scheduler");
-    fs::copy(program, place.join("docker-scheduler")).expect("copy the program");
-    run(Command::new("cp")
-        .args([
-            "-r",
-            "--parents",
-            "Dockerfile",
-            ".dockerignore",
-            "packaging/image",
-        ])
-        .arg(context.path())
-        .current_dir(ROOT));
-    let context = context.path().display().to_string();
-    let base = format!("RUNTIME={DEBIAN}");
+    let tar = made().join("image.tar");
+    let recipe = made().join("image.recipe");
+    let program = fs::metadata(env!("CARGO_BIN_EXE_docker-scheduler")).expect("the program");
+    let dockerfile = fs::read_to_string(root("Dockerfile")).expect("the Dockerfile");
+    let wanted = format!("{:?} {} {dockerfile}", program.modified().ok(), program.len());
+    let file = tar.display().to_string();
+    if fs::read_to_string(&recipe).ok().as_deref() == Some(&wanted) && tar.exists() {
+        docker_ok(rig, &["load", "-i", &file]);
+        return;
+    }
+    make_builder(rig);
     docker_ok(
         rig,
-        &[
-            "build",
-            "--target",
-            "built",
-            "--build-arg",
-            &base,
-            "-t",
-            "docker-scheduler",
-            &context,
-        ],
+        &["build", "--network", "none", "-t", "docker-scheduler", ROOT],
     );
+    docker_ok(rig, &["save", "-o", &file, "docker-scheduler"]);
+    docker(rig, &["image", "rm", BUILDER]);
+    fs::write(recipe, wanted).expect("write down what was made");
 }
 
 /// A container that is removed with this value.

@@ -42,9 +42,6 @@ fn a_restart_of_the_outer_container_loses_no_slot_and_doubles_none() {
     .expect("write a manifest");
     let base = format!("BASE={DEBIAN}");
     let context = folder.display().to_string();
-    // `COPY --chmod` is BuildKit's; the file is executable already.
-    let recipe = fs::read_to_string(folder.join("Dockerfile")).expect("a Dockerfile");
-    fs::write(folder.join("Dockerfile"), recipe.replace("--chmod=755 ", "")).expect("write the Dockerfile");
     docker_ok(rig, &["build", "-t", "dind", "--build-arg", &base, &context]);
     let operator = folder.join("config.yaml");
     let roots = format!("policy:\n  bind_roots: [\"{}\"]\n", witness.folder().display());

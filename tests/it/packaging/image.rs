@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Machine, docker, docker_ok, example, make_image};
+use super::{Machine, docker, docker_ok, example, make_image, run};
 use crate::rig::{IMAGE, Rig};
 use crate::scheduler::{Ended, ended, wait_until};
 
@@ -70,6 +70,7 @@ fn the_image_schedules_on_the_hosts_engine_and_leaves_itself_alone() {
     let rig = Rig::shared();
     make_image(rig);
     docker_ok(rig, &["tag", IMAGE, "busybox:latest"]);
+    the_image_holds_one_program(rig);
     let folder = example(rig, "compose");
     let group = fs::metadata(rig.socket()).expect("a socket").gid().to_string();
     let composed = Composed { rig, folder, group };
@@ -113,6 +114,28 @@ fn the_image_schedules_on_the_hosts_engine_and_leaves_itself_alone() {
     wait_until("the ledger outlives the container", || {
         composed.inside(&["history"]).stdout.contains("succeeded")
     });
+}
+
+/// Beside what an engine puts into each container itself.
+fn the_image_holds_one_program(rig: &Rig) {
+    const OF_THE_ENGINE: [&str; 4] = [".dockerenv", "dev/", "etc/", "proc/"];
+    docker_ok(rig, &["create", "--name", "look", "docker-scheduler"]);
+    let list = format!("docker --host {} export look | tar -t", rig.host());
+    let files = run(Command::new("sh").args(["-c", &list]));
+    docker_ok(rig, &["rm", "-v", "look"]);
+    let mut held: Vec<&str> = (files.lines())
+        .filter(|file| !file.ends_with('/') && !OF_THE_ENGINE.iter().any(|its| file.starts_with(its)))
+        .collect();
+    held.sort_unstable();
+    assert_eq!(
+        held,
+        ["usr/bin/docker-scheduler", "var/lib/docker-scheduler/README"]
+    );
+    let version = docker_ok(
+        rig,
+        &["run", "--rm", "--read-only", "docker-scheduler", "version"],
+    );
+    assert!(version.starts_with("docker-scheduler "), "{version}");
 }
 
 #[test]
