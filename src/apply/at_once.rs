@@ -685,8 +685,16 @@ fn without_result(context: &Context, run: &Run) -> Result<(), ApplyError> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::apply::StreamWitness;
+    use crate::clock::ManualClock;
+    use crate::engine::sim::SimEngine;
+    use crate::ledger::Ledger;
+    use crate::model::{ContainerName, ContainerSpec, Instance, Origin, PullPolicy};
 
     fn state(code: i64) -> ContainerState {
         ContainerState {
@@ -749,6 +757,92 @@ mod tests {
         never.started_at = None;
         assert_eq!(outcome(&never), Outcome::StartFailed);
         assert_eq!(outcome(&noted(never, Outcome::Missed)), Outcome::Missed);
+    }
+
+    /// Reserves one run for each slot, of jobs of their own, and says which of the others the first one would
+    /// give up, by slot; the last one, whether it is refused.
+    async fn race(slots: &[i64], limit: u32, same_job: bool) -> (Vec<i64>, Option<Launched>) {
+        let home = tempfile::tempdir().unwrap();
+        let at: Timestamp = "2026-11-23T02:00:00Z".parse().unwrap();
+        let context = Context {
+            engine: Arc::new(SimEngine::new(move || at).swarm()),
+            ledger: Arc::new(Ledger::open(home.path()).unwrap()),
+            instance: Instance::default(),
+            clock: Arc::new(ManualClock::new(at)),
+            owner: owner::current(),
+            report: Box::new(|_| ()),
+            starts: Semaphore::new(4),
+            stream: StreamWitness::default(),
+        };
+        let launch_of = |second: i64| {
+            let job: JobName = match same_job {
+                true => "race.one".parse(),
+                false => format!("race.job{second}").parse(),
+            }
+            .unwrap();
+            let slot = Slot::from_second(second);
+            Launch {
+                name: ContainerName::of_slot(&context.instance, &job, slot, 0),
+                job,
+                slot: Some(slot),
+                attempt: 0,
+                due_at: at,
+                deadline: None,
+                spec_hash: String::new(),
+                pull: PullPolicy::Missing,
+                spec: ContainerSpec::of_image("busybox:1".parse().unwrap()),
+                origin: Origin::default(),
+                exclusive: same_job,
+                caps: vec![Cap { group: None, limit }],
+                group: None,
+                settled: None,
+            }
+        };
+        for second in slots {
+            let launch = launch_of(*second);
+            let request = CreateRequest {
+                name: Some(launch.name.clone()),
+                spec: launch.spec.clone(),
+                labels: stamp(&context, &launch, RunTrigger::Schedule).labels(&context.instance),
+                environment: environment_of(&launch),
+                attach: false,
+                reserved: true,
+            };
+            context.engine.create(&request).await.unwrap();
+        }
+        let ask = async |second: i64| {
+            let launch = launch_of(second);
+            let id = context.engine.id_of(&launch.name).unwrap();
+            let (_, others) = look(&context, &id).await.unwrap();
+            let room = room(&context, &launch, &others).unwrap();
+            let slot_of = |(id, _): (String, u64)| {
+                let (_, stamp) = others.iter().find(|(one, _)| one.id == id).unwrap();
+                stamp.slot.unwrap().as_second()
+            };
+            let behind: Vec<i64> = room.behind.into_iter().map(slot_of).collect();
+            (behind, room.refused)
+        };
+        let first = slots.iter().min().unwrap();
+        let (behind, refused) = ask(*first).await;
+        assert!(refused.is_none(), "nothing goes before the first: {refused:?}");
+        let (_, refused) = ask(*slots.iter().max().unwrap()).await;
+        (behind, refused)
+    }
+
+    #[tokio::test]
+    async fn the_first_leaves_the_others_as_much_room_as_there_is() {
+        let (behind, last) = race(&[40, 10, 30, 20], 2, false).await;
+        assert_eq!(behind, [30, 40], "20 has room beside it");
+        assert!(matches!(last, Some(Launched::Full { .. })), "{last:?}");
+        let (behind, last) = race(&[40, 10, 30, 20], 4, false).await;
+        assert!(behind.is_empty(), "{behind:?}");
+        assert!(last.is_none(), "{last:?}");
+        let (behind, _) = race(&[10, 20, 30], 1, false).await;
+        assert_eq!(behind, [20, 30]);
+        // What may run beside nothing of its job has room in no limit.
+        let (behind, last) = race(&[10, 20, 30], 3, true).await;
+        assert_eq!(behind, [20, 30]);
+        assert!(matches!(last, Some(Launched::Active(_))), "{last:?}");
     }
 
     #[test]
