@@ -521,8 +521,10 @@ pub(super) async fn settle(context: &Context, run: &Run, report: &mut LaneReport
         _ => {}
     }
     match &state.status {
-        // It was seen running: what says that it never was has forgotten it.
-        ContainerStatus::Exited if run.started_at.is_some() && state.started_at.is_none() => {
+        // It was seen running: what knows of no task that ran has forgotten it.
+        ContainerStatus::Exited
+            if run.started_at.is_some() && state.started_at.is_none() && state.node.is_empty() =>
+        {
             report.progress = true;
             match run.outcome {
                 None => without_result(context, run),

@@ -367,7 +367,9 @@ fn secrets_and_configs_are_the_swarms() {
     );
     let list = |kind: &str| -> Vec<Value> {
         let (_, text) = rig.get(&format!("/{kind}"));
-        serde_json::from_str(&text).expect("a list")
+        let all: Vec<Value> = serde_json::from_str(&text).expect("a list");
+        let ours = |one: &Value| one["Spec"]["Labels"]["docker-scheduler.instance"] == "secret";
+        all.into_iter().filter(ours).collect()
     };
     let names: Vec<Value> = list("secrets")
         .iter()
@@ -479,6 +481,74 @@ fn external_secrets_and_configs_are_used_and_left() {
         ended.stderr.contains("a.yaml:6:5") && ended.stderr.contains("--engine swarm"),
         "{ended:#?}"
     );
+}
+
+/// What of a request is not in another one, whatever the case of its keys.
+fn missing_from(whole: &Value, part: &Value, path: &str, found: &mut Vec<String>) {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (key, value) in part {
+                let same = whole.iter().find(|(other, _)| other.eq_ignore_ascii_case(key));
+                let other = same.map_or(&Value::Null, |(_, value)| value);
+                missing_from(other, value, &format!("{path}.{key}"), found);
+            }
+        }
+        (whole, part) if whole == part => {}
+        (whole, part) => found.push(format!("{path}: {part} became {whole}")),
+    }
+}
+
+/// A run that waited for its turn is begun by an update of its whole service, from which nothing may be lost;
+/// its health check, for one. Swarm takes it for started once it is healthy: it runs before, and its time counts.
+#[test]
+fn a_run_that_waited_for_its_turn_is_the_one_that_was_declared() {
+    let rig = shared();
+    let proxy = Proxy::start(&rig.socket());
+    let scheduler = on_swarm(rig, "whole").through(&proxy);
+    let text = format!(
+        "name: u\njobs:\n  slow:\n    image: {IMAGE}\n    command: [sh, -c, 'echo up; exec sleep 600']\n    \
+         stop_grace_period: 1s\n    stop_signal: SIGINT\n    \
+         healthcheck: {{test: [CMD, 'false'], interval: 1s, timeout: 2s, retries: 9, start_period: 1h}}\n    \
+         environment: {{A: b}}\n    labels: {{tier: web}}\n    user: nobody\n    working_dir: /tmp\n    \
+         hostname: box\n    tty: true\n    stdin_open: true\n    cap_drop: [ALL]\n    \
+         group_add: ['27']\n    \
+         mem_limit: 64m\n    cpus: 0.5\n    pids_limit: 50\n    ulimits: {{nofile: {{soft: 100, hard: 200}}}}\n    \
+         extra_hosts: ['db=10.0.0.2']\n    dns: [10.0.0.53]\n    dns_search: [lan]\n    dns_opt: ['ndots:2']\n    \
+         tmpfs: ['/t:size=1m,mode=700']\n    platform: linux/amd64\n    ports: ['8080/udp']\n    \
+         logging: {{driver: json-file, options: {{max-size: 1m}}}}\n    \
+         configs: [{{source: app, target: /app, mode: 0o440}}]\n    triggers: {{manual: true}}\n    \
+         x-scheduler: {{timeout: 4s, placement: {{constraints: [node.role==manager], \
+         reservations: {{memory: 8m, cpus: 0.1}}}}}}\n\
+         configs: {{app: {{content: x}}}}\n"
+    );
+    scheduler.manifest("a.yaml", &text);
+    let watching = scheduler.watch();
+    watching.says("new job");
+    scheduler.ok(&["trigger", "slow"]);
+    wait_until("its output", || {
+        scheduler.run(&["logs", "slow"]).stdout.contains("up")
+    });
+    let run = wait_for("its end", || {
+        let run = scheduler.history()[0].clone();
+        (run["outcome"] != "running").then_some(run)
+    });
+    assert_eq!(outcome(&run).0, "timed_out", "{run}");
+    assert_eq!(watching.term(), 0);
+
+    let asked = proxy.take_seen();
+    let body = |ending: &str| -> Value {
+        let request = asked.iter().find(|request| request.is("POST", ending));
+        serde_json::from_slice(request.expect("a request").body()).expect("JSON")
+    };
+    let (made, begun) = (body("/services/create"), body("/update"));
+    let mut lost = Vec::new();
+    missing_from(&begun, &made, "", &mut lost);
+    assert_eq!(
+        lost,
+        [".Mode.Replicated.Replicas: 0 became 1"],
+        "{made:#}\n{begun:#}"
+    );
+    scheduler.ok(&["down"]);
 }
 
 /// A Swarm that forgets a task as soon as it has ended would make every run look as if it had never been: none

@@ -418,6 +418,12 @@ pub(super) fn state_of(service: &Service, task: Option<&Task>, nodes: &[Node]) -
             state.status = ContainerStatus::Dead;
             state.finished_at = node.and_then(|node| time(&node.updated_at));
         }
+        // Its container is being started, or runs and is not healthy yet, for as long as that takes: Swarm tells
+        // no more. A start that fails says so afterwards.
+        "starting" => {
+            state.status = ContainerStatus::Running;
+            state.started_at = at;
+        }
         word if STARTING.contains(&word) => state.status = ContainerStatus::Starting,
         "new" | "allocated" | "pending" => {
             // Without an error, nobody has looked for a node yet.
@@ -544,6 +550,11 @@ mod tests {
     fn each_state_of_a_task_has_its_meaning() {
         let ready = |changes| seen(changes, "ready");
         assert_eq!(ready(json!({})).status, ContainerStatus::Running);
+        let word = |state: &str| ready(json!({"Status": {"State": state}}));
+        assert_eq!(word("preparing").status, ContainerStatus::Starting);
+        let unhealthy_yet = word("starting");
+        assert_eq!(unhealthy_yet.status, ContainerStatus::Running);
+        assert!(unhealthy_yet.started_at.is_some());
         let failed = ready(
             json!({"Status": {"State": "failed", "Err": "task: non-zero exit (3)",
             "ContainerStatus": {"ContainerID": "c", "ExitCode": 3}}}),

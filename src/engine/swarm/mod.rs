@@ -136,7 +136,7 @@ impl SwarmEngine {
             if service.spec.task_template.is_nowhere() && (found.is_some() || note.is_none()) {
                 return Ok(found.or(note.cloned()));
             }
-            let mut spec: bollard::models::ServiceSpec = decoded(raw["Spec"].clone())?;
+            let mut spec = spec_of(&raw)?;
             let labels = spec.labels.get_or_insert_default();
             if let (None, Some(note)) = (&found, note) {
                 labels.extend(note.labels());
@@ -183,6 +183,18 @@ fn decoded<T: serde::de::DeserializeOwned>(raw: Value) -> Result<T> {
     serde_json::from_value(raw).map_err(|error| EngineError::Undecodable {
         why: error.to_string(),
     })
+}
+
+/// A service's specification, to be sent back with a change. Whatever is lost on the way is lost to the run.
+fn spec_of(service: &Value) -> Result<bollard::models::ServiceSpec> {
+    let mut spec = service["Spec"].clone();
+    // Engines tell it under another name than the one that bollard has from their documentation.
+    if let Some(container) = spec["TaskTemplate"]["ContainerSpec"].as_object_mut()
+        && let Some(check) = container.remove("Healthcheck")
+    {
+        container.insert("HealthCheck".to_owned(), check);
+    }
+    decoded(spec)
 }
 
 /// A service's name as it is, and a run's name as its service's.
@@ -515,7 +527,7 @@ impl Engine for SwarmEngine {
         if service.version.index != version || !is_open {
             return Ok(false);
         }
-        let mut spec: bollard::models::ServiceSpec = decoded(raw["Spec"].clone())?;
+        let mut spec = spec_of(&raw)?;
         match reserved {
             Reserved::Begins => {
                 let mode = spec.mode.get_or_insert_default();
