@@ -392,7 +392,7 @@ impl Beside {
             .await;
         let now = self.clock.now();
         let mut found = Vec::new();
-        let mut ends: Vec<BTreeMap<String, (Outcome, String)>> = Vec::new();
+        let mut ends: Vec<Ends> = Vec::new();
         for scheduler in &mut self.schedulers {
             let context = scheduler.context.clone().expect("it lives");
             let number = scheduler.number;
@@ -417,14 +417,12 @@ impl Beside {
                 }
             }
             // What has just ended the others may not have looked at.
-            let settled = |run: &Run| run.due_at < now - SETTLED;
-            let told = |run: &Run| {
-                Some((
-                    run.id.to_string(),
-                    (run.outcome.filter(|_| settled(run))?, run.reason.clone()),
-                ))
-            };
-            ends.push(runs.iter().filter_map(told).collect());
+            let settled = |run: &&Run| run.due_at < now - SETTLED;
+            let told = |run: &Run| Some((run.id.to_string(), (run.outcome?, run.reason.clone())));
+            ends.push(Ends {
+                settled: runs.iter().filter(settled).filter_map(told).collect(),
+                all: runs.iter().filter_map(told).collect(),
+            });
         }
         found.extend(disagreements(&ends));
         found.extend(overlaps(
@@ -436,14 +434,22 @@ impl Beside {
     }
 }
 
+/// What one scheduler's ledger says of runs that have ended, by their names.
+struct Ends {
+    /// Those that were due some time ago, by its own record; another one's may differ by a second.
+    settled: BTreeMap<String, (Outcome, String)>,
+    all: BTreeMap<String, (Outcome, String)>,
+}
+
 /// What ran is recorded by all, with the same end.
-fn disagreements(ends: &[BTreeMap<String, (Outcome, String)>]) -> Vec<String> {
+fn disagreements(ends: &[Ends]) -> Vec<String> {
     let certain = |outcome| matches!(outcome, Outcome::Succeeded | Outcome::Failed | Outcome::TimedOut);
     let mut found = Vec::new();
     for mine in ends {
-        for (run, end) in mine.iter().filter(|(_, (outcome, _))| certain(*outcome)) {
+        let certain = mine.settled.iter().filter(|(_, (outcome, _))| certain(*outcome));
+        for (run, end) in certain {
             for theirs in ends {
-                match theirs.get(run) {
+                match theirs.all.get(run) {
                     Some(same) if same == end => {}
                     other => found.push(format!("side by side: {run} is {end:?} here and {other:?} there")),
                 }
