@@ -35,6 +35,7 @@ lint: ## Check formatting, run clippy, and shellcheck where it is installed
 	@bash tests/setup.sh lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --lib --bins -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run tests/*.sh tests/kubernetes/*.sh tests/moby/*.sh packaging/*.sh examples/dind/start.sh; \
 		else echo 'note: shellcheck is not installed; the shell scripts were not checked'; fi
 

@@ -5,7 +5,6 @@
 
 mod look;
 
-#[cfg(feature = "kubernetes")]
 use crate::doctor::{self, Examined, Finding, State};
 use crate::wire::{self, Shape as _};
 
