@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::engine::target::{Program, find_program, find_target};
-use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe, environment_list};
+use crate::engine::{ContainerFilter, ContainerSummary, EngineError, EngineInfo, Observe, lower};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Checked, Claim, Container, ContainerSpec, Desired, EngineFacts, Gap, ImageRef, ImageState, Instance,
@@ -139,7 +139,7 @@ async fn programs(
         let Some(mut state) = engine.inspect(&id).await? else {
             continue;
         };
-        let own = environment_list(&spec.environment, &BTreeMap::new());
+        let own = lower::environment(&spec.environment, &BTreeMap::new());
         state.environment.extend(own);
         if let Some(folder) = &spec.working_dir {
             state.working_dir.clone_from(folder);

@@ -11,6 +11,7 @@
 pub mod context;
 pub mod differences;
 pub mod docker;
+pub(crate) mod lower;
 pub mod registry;
 pub mod sim;
 pub mod swarm;
@@ -476,29 +477,6 @@ pub struct ExecRequest {
     pub user: Option<String>,
     pub working_dir: Option<String>,
     pub tty: bool,
-}
-
-/// Variables as an engine takes them: what is declared, and `own` over it. A name alone takes away what the image, or the container that a
-/// command runs in, has under it.
-#[must_use]
-pub fn environment_list(
-    declared: &BTreeMap<String, Option<Text>>,
-    own: &BTreeMap<String, String>,
-) -> Vec<String> {
-    let mut all: BTreeMap<&str, Option<&str>> = declared
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_ref().map(Text::expose)))
-        .collect();
-    all.extend(
-        own.iter()
-            .map(|(key, value)| (key.as_str(), Some(value.as_str()))),
-    );
-    all.into_iter()
-        .map(|(key, value)| match value {
-            Some(value) => format!("{key}={value}"),
-            None => key.to_owned(),
-        })
-        .collect()
 }
 
 /// What the engine knows of an exec.

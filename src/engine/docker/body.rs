@@ -3,21 +3,19 @@
 //! It reads nothing and asks nobody; whether a mount's source or a network exists is not its
 //! affair. The same body is what a spec's fingerprint is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig,
-    Mount as EngineMount, MountBindOptions, MountTmpfsOptions, MountType, MountVolumeOptions,
-    NetworkingConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    Mount as EngineMount, MountBindOptions, MountType, NetworkingConfig, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 
 use super::{ApiVersion, host};
-use crate::engine::{CreateRequest, EngineError, Result, environment_list};
-use crate::model::{
-    ContainerSpec, FileSource, JobFile, Logging, Mount, MountKind, NetworkAttachment, Text, Tmpfs, Ulimit,
-};
+use crate::engine::{CreateRequest, EngineError, Result, lower};
+use crate::model::{ContainerSpec, FileSource, JobFile, Logging, Mount, MountKind, NetworkAttachment, Tmpfs};
 
 /// The body of `POST /containers/create`.
 ///
@@ -82,11 +80,11 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         }
     }
     let mut host_config = HostConfig {
-        binds: some(binds),
-        mounts: some(mounts),
-        tmpfs: some(tmpfs.iter().map(lower_tmpfs).collect()),
+        binds: lower::some(binds),
+        mounts: lower::some(mounts),
+        tmpfs: lower::some(tmpfs.iter().map(lower_tmpfs).collect()),
         network_mode: Some(lower_network_mode(network_mode.as_deref(), networks)?),
-        extra_hosts: some(
+        extra_hosts: lower::some(
             extra_hosts
                 .iter()
                 .map(|(host, ip)| format!("{host}:{ip}"))
@@ -94,10 +92,10 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
         ),
         init: *init,
         readonly_rootfs: read_only.then_some(true),
-        memory: signed("mem_limit", *mem_limit_bytes)?,
-        nano_cpus: signed("cpus", *nano_cpus)?,
-        ulimits: some(ulimits.iter().map(lower_ulimit).collect()),
-        cap_drop: some(cap_drop.clone()),
+        memory: lower::signed("mem_limit", *mem_limit_bytes)?,
+        nano_cpus: lower::signed("cpus", *nano_cpus)?,
+        ulimits: lower::some(ulimits.iter().map(lower::ulimit).collect()),
+        cap_drop: lower::some(cap_drop.clone()),
         log_config: logging.as_ref().map(lower_logging),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
@@ -111,10 +109,10 @@ pub fn create_body(request: &CreateRequest, api: ApiVersion) -> Result<Container
     host::add_resources(resources, &mut host_config)?;
     let mut body = ContainerCreateBody {
         image: Some(image.to_string()),
-        entrypoint: entrypoint.as_deref().map(exposed),
-        cmd: command.as_deref().map(exposed),
-        env: some(environment_list(environment, own_environment)),
-        labels: some(lower_labels(labels, own_labels)),
+        entrypoint: entrypoint.as_deref().map(lower::exposed),
+        cmd: command.as_deref().map(lower::exposed),
+        env: lower::some(lower::environment(environment, own_environment)),
+        labels: lower::some(lower::labels(labels, own_labels)),
         user: user.clone(),
         working_dir: working_dir.clone(),
         tty: tty.then_some(true),
@@ -155,30 +153,6 @@ fn networks_at_create(networks: &[NetworkAttachment], api: ApiVersion) -> &[Netw
     }
 }
 
-/// Docker tells "not given" from "given, empty" for few fields; an empty list is never meant here.
-pub(super) fn some<C: IntoIterator>(collection: C) -> Option<C>
-where
-    for<'a> &'a C: IntoIterator,
-{
-    let empty = (&collection).into_iter().next().is_none();
-    (!empty).then_some(collection)
-}
-
-pub(super) fn exposed(words: &[Text]) -> Vec<String> {
-    words.iter().map(|word| word.expose().to_owned()).collect()
-}
-
-fn lower_labels(
-    declared: &BTreeMap<String, Text>,
-    own: &BTreeMap<String, String>,
-) -> HashMap<String, String> {
-    let declared = declared
-        .iter()
-        .map(|(key, value)| (key.clone(), value.expose().to_owned()));
-    let own = own.iter().map(|(key, value)| (key.clone(), value.clone()));
-    declared.chain(own).collect()
-}
-
 /// `Binds` and `Mounts`. A bind whose source the engine shall create goes through `Binds` where
 /// `Mounts` cannot say so (API 1.41 refuses a missing source there).
 fn lower_mounts(mounts: &[Mount], api: ApiVersion) -> Result<(Vec<String>, Vec<EngineMount>)> {
@@ -195,18 +169,24 @@ fn lower_mounts(mounts: &[Mount], api: ApiVersion) -> Result<(Vec<String>, Vec<E
                 source,
                 create_host_path: true,
             } if api < ApiVersion::CREATES_MOUNTPOINTS => binds.push(short_bind(source, target, *read_only)?),
-            kind => lowered.push(EngineMount {
-                target: Some(target.clone()),
-                read_only: read_only.then_some(true),
-                ..lower_mount_kind(kind)?
+            MountKind::Bind {
+                create_host_path: true,
+                ..
+            } => lowered.push(EngineMount {
+                bind_options: Some(MountBindOptions {
+                    create_mountpoint: Some(true),
+                    ..MountBindOptions::default()
+                }),
+                ..lower::mount(mount)?
             }),
+            _ => lowered.push(lower::mount(mount)?),
         }
     }
     Ok((binds, lowered))
 }
 
 fn short_bind(source: &Path, target: &str, read_only: bool) -> Result<String> {
-    let source = utf8(source)?;
+    let source = lower::utf8(source)?;
     // The engine knows drives, and takes their colon for none between two parts.
     let has_drive = cfg!(windows) && source.as_bytes().get(1) == Some(&b':');
     if source[if has_drive { 2 } else { 0 }..].contains(':') || target.contains(':') {
@@ -219,62 +199,14 @@ fn short_bind(source: &Path, target: &str, read_only: bool) -> Result<String> {
     Ok(format!("{source}:{target}{mode}"))
 }
 
-fn lower_mount_kind(kind: &MountKind) -> Result<EngineMount> {
-    Ok(match kind {
-        MountKind::Bind {
-            source,
-            create_host_path,
-        } => EngineMount {
-            typ: Some(MountType::BIND),
-            source: Some(utf8(source)?.to_owned()),
-            bind_options: create_host_path.then(|| MountBindOptions {
-                create_mountpoint: Some(true),
-                ..MountBindOptions::default()
-            }),
-            ..EngineMount::default()
-        },
-        MountKind::Volume {
-            name,
-            external: _, // Whether it exists is an arming check; the engine would create it.
-            nocopy,
-        } => EngineMount {
-            typ: Some(MountType::VOLUME),
-            source: name.clone(),
-            volume_options: nocopy.then(|| MountVolumeOptions {
-                no_copy: Some(true),
-                ..MountVolumeOptions::default()
-            }),
-            ..EngineMount::default()
-        },
-        MountKind::Tmpfs { size_bytes, mode } => EngineMount {
-            typ: Some(MountType::TMPFS),
-            tmpfs_options: (size_bytes.is_some() || mode.is_some())
-                .then(|| {
-                    Ok::<_, EngineError>(MountTmpfsOptions {
-                        size_bytes: signed("tmpfs size", *size_bytes)?,
-                        mode: mode.map(i64::from),
-                        ..MountTmpfsOptions::default()
-                    })
-                })
-                .transpose()?,
-            ..EngineMount::default()
-        },
-    })
-}
-
 fn lower_file(file: &JobFile, path: &Path) -> Result<EngineMount> {
     Ok(EngineMount {
         typ: Some(MountType::BIND),
-        source: Some(utf8(path)?.to_owned()),
+        source: Some(lower::utf8(path)?.to_owned()),
         target: Some(file.target.clone()),
         read_only: Some(true),
         ..EngineMount::default()
     })
-}
-
-fn utf8(path: &Path) -> Result<&str> {
-    path.to_str()
-        .ok_or_else(|| EngineError::Invalid(format!("the path `{}` is not UTF-8", path.display())))
 }
 
 fn lower_tmpfs(tmpfs: &Tmpfs) -> (String, String) {
@@ -313,7 +245,7 @@ fn lower_attachment(network: &NetworkAttachment) -> EndpointSettings {
     } = network;
     let fixed = ipv4_address.is_some() || ipv6_address.is_some();
     EndpointSettings {
-        aliases: some(aliases.clone()),
+        aliases: lower::some(aliases.clone()),
         ipam_config: fixed.then(|| EndpointIpamConfig {
             ipv4_address: ipv4_address.clone(),
             ipv6_address: ipv6_address.clone(),
@@ -323,30 +255,12 @@ fn lower_attachment(network: &NetworkAttachment) -> EndpointSettings {
     }
 }
 
-fn lower_ulimit((name, limit): (&String, &Ulimit)) -> ResourcesUlimits {
-    let Ulimit { soft, hard } = limit;
-    ResourcesUlimits {
-        name: Some(name.clone()),
-        soft: Some(*soft),
-        hard: Some(*hard),
-    }
-}
-
 fn lower_logging(logging: &Logging) -> HostConfigLogConfig {
     let Logging { driver, options } = logging;
     HostConfigLogConfig {
         typ: Some(driver.clone()),
         config: Some(options.clone().into_iter().collect()),
     }
-}
-
-pub(super) fn signed(key: &str, value: Option<u64>) -> Result<Option<i64>> {
-    value
-        .map(|value| {
-            i64::try_from(value)
-                .map_err(|_| EngineError::Invalid(format!("`{key}: {value}` is out of range")))
-        })
-        .transpose()
 }
 
 /// Rounded up: a grace period of 500 ms must not become an immediate kill.

@@ -1,10 +1,12 @@
 //! One test for each key of a container spec: what it becomes in the engine's request.
 
+use std::collections::BTreeMap;
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
 use super::*;
-use crate::model::{ContainerName, PullPolicy};
+use crate::model::{ContainerName, PullPolicy, Text, Ulimit};
 
 const OLD: ApiVersion = ApiVersion::new(1, 41);
 const NEW: ApiVersion = ApiVersion::new(1, 44);

@@ -11,9 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::{CREATE, DockerEngine, KILL, QUESTION, START, attached_chunk, checked, failure, none_when_gone};
-use crate::engine::{
-    Engine, EngineError, ExecRequest, ExecState, LogChunk, Observe, Result, environment_list,
-};
+use crate::engine::{Engine, EngineError, ExecRequest, ExecState, LogChunk, Observe, Result, lower};
 use crate::model::Text;
 
 /// Looks through the container's processes, because the process ID that the engine tells is the
@@ -147,7 +145,7 @@ fn exec_config(request: &ExecRequest) -> ExecConfig {
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         tty: Some(*tty),
-        env: Some(environment_list(environment, &BTreeMap::new())),
+        env: Some(lower::environment(environment, &BTreeMap::new())),
         cmd: Some(command.iter().map(|word| word.expose().to_owned()).collect()),
         user: user.clone(),
         working_dir: working_dir.clone(),

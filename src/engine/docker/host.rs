@@ -1,15 +1,13 @@
 //! The part of a create request that is about the host: rights, resources, names, ports, health.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, HealthConfig, HostConfig, PortBinding,
 };
 
 use super::ApiVersion;
-use super::body::{exposed, signed, some};
-use crate::engine::{EngineError, Result};
+use crate::engine::{EngineError, Result, lower};
 use crate::model::{Device, Gpus, Healthcheck, Port, Presence, Resources, Rights, Text};
 
 /// # Errors
@@ -29,7 +27,7 @@ pub(super) fn add_rights(rights: &Rights, api: ApiVersion, host: &mut HostConfig
         sysctls,
     } = rights;
     host.privileged = privileged.then_some(true);
-    host.cap_add = some(cap_add.clone());
+    host.cap_add = lower::some(cap_add.clone());
     // The command line turns this one into two lists of paths; the engine does not know the word.
     let (system_paths, options): (Vec<String>, Vec<String>) = security_opt
         .iter()
@@ -39,8 +37,8 @@ pub(super) fn add_rights(rights: &Rights, api: ApiVersion, host: &mut HostConfig
         host.masked_paths = Some(Vec::new());
         host.readonly_paths = Some(Vec::new());
     }
-    host.security_opt = some(options);
-    host.group_add = some(group_add.clone());
+    host.security_opt = lower::some(options);
+    host.group_add = lower::some(group_add.clone());
     let mut requests: Vec<DeviceRequest> = gpus.iter().map(lower_gpus).collect();
     let mut mappings = Vec::new();
     for device in devices {
@@ -69,13 +67,13 @@ pub(super) fn add_rights(rights: &Rights, api: ApiVersion, host: &mut HostConfig
             }
         }
     }
-    host.devices = some(mappings);
-    host.device_requests = some(requests);
+    host.devices = lower::some(mappings);
+    host.device_requests = lower::some(requests);
     host.ipc_mode.clone_from(ipc);
     host.pid_mode.clone_from(pid);
     host.uts_mode.clone_from(uts);
     host.userns_mode.clone_from(userns_mode);
-    host.sysctls = some(sysctls.clone().into_iter().collect());
+    host.sysctls = lower::some(sysctls.clone().into_iter().collect());
     Ok(())
 }
 
@@ -94,9 +92,9 @@ fn lower_gpus(gpus: &Gpus) -> DeviceRequest {
     DeviceRequest {
         driver: driver.clone(),
         count: *count,
-        device_ids: some(device_ids.clone()),
+        device_ids: lower::some(device_ids.clone()),
         capabilities: Some(vec![all]),
-        options: some(options.clone().into_iter().collect()),
+        options: lower::some(options.clone().into_iter().collect()),
     }
 }
 
@@ -113,9 +111,9 @@ pub(super) fn add_resources(resources: &Resources, host: &mut HostConfig) -> Res
         runtime,
     } = resources;
     host.memory_swap = *memswap_limit_bytes;
-    host.memory_reservation = signed("mem_reservation", *mem_reservation_bytes)?;
-    host.shm_size = signed("shm_size", *shm_size_bytes)?;
-    host.cpu_shares = signed("cpu_shares", *cpu_shares)?;
+    host.memory_reservation = lower::signed("mem_reservation", *mem_reservation_bytes)?;
+    host.shm_size = lower::signed("shm_size", *shm_size_bytes)?;
+    host.cpu_shares = lower::signed("cpu_shares", *cpu_shares)?;
     host.cpuset_cpus.clone_from(cpuset);
     host.pids_limit = *pids_limit;
     host.oom_score_adj = *oom_score_adj;
@@ -135,9 +133,9 @@ pub(super) fn add_presence(presence: &Presence, body: &mut ContainerCreateBody, 
     } = presence;
     body.hostname.clone_from(hostname);
     body.domainname.clone_from(domainname);
-    host.dns = some(dns.clone());
-    host.dns_search = some(dns_search.clone());
-    host.dns_options = some(dns_opt.clone());
+    host.dns = lower::some(dns.clone());
+    host.dns_search = lower::some(dns_search.clone());
+    host.dns_options = lower::some(dns_opt.clone());
     let mut exposed: Vec<String> = Vec::new();
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for port in ports {
@@ -161,8 +159,8 @@ pub(super) fn add_presence(presence: &Presence, body: &mut ContainerCreateBody, 
             .get_or_insert_default()
             .push(binding);
     }
-    body.exposed_ports = some(exposed);
-    host.port_bindings = some(bindings);
+    body.exposed_ports = lower::some(exposed);
+    host.port_bindings = lower::some(bindings);
 }
 
 pub(super) fn lower_annotations(
@@ -180,29 +178,10 @@ pub(super) fn lower_annotations(
 }
 
 pub(super) fn lower_healthcheck(check: &Healthcheck, api: ApiVersion) -> Result<HealthConfig> {
-    let Healthcheck {
-        test,
-        interval,
-        timeout,
-        start_period,
-        start_interval,
-        retries,
-    } = check;
-    if start_interval.is_some() {
+    if check.start_interval.is_some() {
         needs(api, ApiVersion::CDI, "healthcheck.start_interval", "it")?;
     }
-    Ok(HealthConfig {
-        test: test.as_deref().map(exposed),
-        interval: nanos(*interval),
-        timeout: nanos(*timeout),
-        retries: retries.map(i64::from),
-        start_period: nanos(*start_period),
-        start_interval: nanos(*start_interval),
-    })
-}
-
-fn nanos(time: Option<Duration>) -> Option<i64> {
-    time.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+    Ok(lower::healthcheck(check))
 }
 
 /// An older engine would leave it out without a word.

@@ -3,22 +3,19 @@
 //! One task, never restarted: restart condition `none` is at most once (measured over leader changes and
 //! lost nodes), where Swarm's own jobs run again after a change of leader (moby#53632).
 
-use std::collections::{BTreeMap, HashMap};
-
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, EndpointSpec,
-    EndpointSpecModeEnum, HealthConfig, Limit, Mount as EngineMount, MountTmpfsOptions, MountType,
-    MountVolumeOptions, NetworkAttachmentConfig, Platform, ResourceObject, ResourcesUlimits, ServiceSpec,
-    ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
+    EndpointSpecModeEnum, Limit, Mount as EngineMount, NetworkAttachmentConfig, Platform, ResourceObject,
+    ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, TaskSpec, TaskSpecContainerSpec,
     TaskSpecContainerSpecDnsConfig, TaskSpecLogDriver, TaskSpecPlacement, TaskSpecResources,
     TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
 };
 
 use super::files::References;
-use crate::engine::{CreateRequest, EngineError, Result, environment_list};
+use crate::engine::{CreateRequest, EngineError, Result, lower};
 use crate::model::{
-    ContainerSpec, Healthcheck, LABEL_RUN, Logging, Mount, MountKind, NetworkAttachment, Placement, Port,
-    Presence, Reservations, Text, Tmpfs, Ulimit,
+    ContainerSpec, LABEL_RUN, Logging, Mount, MountKind, NetworkAttachment, Placement, Port, Presence,
+    Reservations, Tmpfs,
 };
 
 /// No node has this ID. A service is ended by this constraint: its task is stopped and kept, with its
@@ -50,10 +47,10 @@ pub(super) fn service_spec(
     }
     let mut task = task_template(image, spec)?;
     if let Some(container) = &mut task.container_spec {
-        container.secrets = some(files.secrets);
-        container.configs = some(files.configs);
-        container.env = some(environment_list(&spec.environment, own_environment));
-        container.labels = some(container_labels(&spec.labels, &service_labels));
+        container.secrets = lower::some(files.secrets);
+        container.configs = lower::some(files.configs);
+        container.env = lower::some(lower::environment(&spec.environment, own_environment));
+        container.labels = lower::some(lower::labels(&spec.labels, &service_labels));
     }
     Ok(ServiceSpec {
         name: Some(name.to_owned()),
@@ -68,7 +65,7 @@ pub(super) fn service_spec(
         // A virtual address needs IPVS in the kernel, and nothing talks to a run.
         endpoint_spec: Some(EndpointSpec {
             mode: Some(EndpointSpecModeEnum::DNSRR),
-            ports: some(spec.presence.ports.iter().filter_map(lower_port).collect()),
+            ports: lower::some(spec.presence.ports.iter().filter_map(lower_port).collect()),
         }),
         ..ServiceSpec::default()
     })
@@ -113,45 +110,45 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
         sensitive: _,  // Of records and messages.
         kubernetes: _, // Of no meaning here.
     } = spec;
-    let mut lowered: Vec<EngineMount> = mounts.iter().map(lower_mount).collect::<Result<_>>()?;
+    let mut lowered: Vec<EngineMount> = mounts.iter().map(lower::mount).collect::<Result<_>>()?;
     for tmpfs in tmpfs {
         lowered.push(lower_tmpfs(tmpfs)?);
     }
     let container = TaskSpecContainerSpec {
         image: Some(image.to_owned()),
-        command: entrypoint.as_deref().map(exposed),
-        args: command.as_deref().map(exposed),
+        command: entrypoint.as_deref().map(lower::exposed),
+        args: command.as_deref().map(lower::exposed),
         dir: working_dir.clone(),
         user: user.clone(),
         tty: tty.then_some(true),
         read_only: read_only.then_some(true),
         // Nobody else reaps what a job leaves behind, and Swarm's default would be the node's.
         init: Some(init.unwrap_or(true)),
-        mounts: some(lowered),
+        mounts: lower::some(lowered),
         stop_signal: stop_signal.clone(),
         stop_grace_period: stop_grace_period.map(|grace| i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX)),
         // Turned round: `ADDRESS NAME`.
-        hosts: some(
+        hosts: lower::some(
             extra_hosts
                 .iter()
                 .map(|(host, address)| format!("{address} {host}"))
                 .collect(),
         ),
-        ulimits: some(ulimits.iter().map(lower_ulimit).collect()),
-        capability_drop: some(cap_drop.clone()),
+        ulimits: lower::some(ulimits.iter().map(lower::ulimit).collect()),
+        capability_drop: lower::some(cap_drop.clone()),
         // Of these, what the manifests' check lets through.
-        capability_add: some(rights.cap_add.clone()),
-        groups: some(rights.group_add.clone()),
-        sysctls: some(rights.sysctls.clone().into_iter().collect()),
+        capability_add: lower::some(rights.cap_add.clone()),
+        groups: lower::some(rights.group_add.clone()),
+        sysctls: lower::some(rights.sysctls.clone().into_iter().collect()),
         open_stdin: stdin_open.then_some(true),
-        health_check: healthcheck.as_ref().map(lower_healthcheck),
+        health_check: healthcheck.as_ref().map(lower::healthcheck),
         hostname: presence.hostname.clone(),
         dns_config: lower_dns(presence),
         ..TaskSpecContainerSpec::default()
     };
     let limits = Limit {
-        nano_cpus: signed("cpus", *nano_cpus)?,
-        memory_bytes: signed("mem_limit", *mem_limit_bytes)?,
+        nano_cpus: lower::signed("cpus", *nano_cpus)?,
+        memory_bytes: lower::signed("mem_limit", *mem_limit_bytes)?,
         pids: resources.pids_limit.filter(|limit| *limit > 0),
     };
     let Placement {
@@ -170,90 +167,13 @@ fn task_template(image: &str, spec: &ContainerSpec) -> Result<TaskSpec> {
             ..TaskSpecRestartPolicy::default()
         }),
         placement: Some(TaskSpecPlacement {
-            constraints: some(constraints.clone()),
+            constraints: lower::some(constraints.clone()),
             platforms: platform.as_deref().map(|platform| vec![lower_platform(platform)]),
             ..TaskSpecPlacement::default()
         }),
-        networks: some(lower_networks(network_mode.as_deref(), networks)),
+        networks: lower::some(lower_networks(network_mode.as_deref(), networks)),
         log_driver: logging.as_ref().map(lower_logging),
         ..TaskSpec::default()
-    })
-}
-
-fn some<C: IntoIterator>(collection: C) -> Option<C>
-where
-    for<'a> &'a C: IntoIterator,
-{
-    let empty = (&collection).into_iter().next().is_none();
-    (!empty).then_some(collection)
-}
-
-fn exposed(words: &[Text]) -> Vec<String> {
-    words.iter().map(|word| word.expose().to_owned()).collect()
-}
-
-fn container_labels(
-    declared: &BTreeMap<String, Text>,
-    own: &BTreeMap<String, String>,
-) -> HashMap<String, String> {
-    let declared = declared
-        .iter()
-        .map(|(key, value)| (key.clone(), value.expose().to_owned()));
-    let own = own.iter().map(|(key, value)| (key.clone(), value.clone()));
-    declared.chain(own).collect()
-}
-
-fn lower_mount(mount: &Mount) -> Result<EngineMount> {
-    let Mount {
-        kind,
-        target,
-        read_only,
-    } = mount;
-    let lowered = match kind {
-        MountKind::Bind {
-            source,
-            create_host_path: _, // No node makes it: a missing one is a rejected task.
-        } => {
-            let source = source.to_str().ok_or_else(|| {
-                EngineError::Invalid(format!("the path `{}` is not UTF-8", source.display()))
-            })?;
-            EngineMount {
-                typ: Some(MountType::BIND),
-                source: Some(source.to_owned()),
-                ..EngineMount::default()
-            }
-        }
-        MountKind::Volume {
-            name,
-            external: _, // Volumes are each node's own.
-            nocopy,
-        } => EngineMount {
-            typ: Some(MountType::VOLUME),
-            source: name.clone(),
-            volume_options: nocopy.then(|| MountVolumeOptions {
-                no_copy: Some(true),
-                ..MountVolumeOptions::default()
-            }),
-            ..EngineMount::default()
-        },
-        MountKind::Tmpfs { size_bytes, mode } => EngineMount {
-            typ: Some(MountType::TMPFS),
-            tmpfs_options: (size_bytes.is_some() || mode.is_some())
-                .then(|| {
-                    Ok::<_, EngineError>(MountTmpfsOptions {
-                        size_bytes: signed("tmpfs size", *size_bytes)?,
-                        mode: mode.map(i64::from),
-                        ..MountTmpfsOptions::default()
-                    })
-                })
-                .transpose()?,
-            ..EngineMount::default()
-        },
-    };
-    Ok(EngineMount {
-        target: Some(target.clone()),
-        read_only: read_only.then_some(true),
-        ..lowered
     })
 }
 
@@ -265,7 +185,7 @@ fn lower_tmpfs(tmpfs: &Tmpfs) -> Result<EngineMount> {
             "`tmpfs` of `{target}`: of its options `size` and `mode` alone have an equal in Swarm"
         ))
     })?;
-    lower_mount(&Mount {
+    lower::mount(&Mount {
         kind: MountKind::Tmpfs { size_bytes, mode },
         target: target.clone(),
         read_only: false,
@@ -288,20 +208,11 @@ fn lower_networks(mode: Option<&str>, networks: &[NetworkAttachment]) -> Vec<Net
         } = network;
         NetworkAttachmentConfig {
             target: Some(name.clone()),
-            aliases: some(aliases.clone()),
+            aliases: lower::some(aliases.clone()),
             ..NetworkAttachmentConfig::default()
         }
     });
     of_mode.into_iter().chain(named).collect()
-}
-
-fn lower_ulimit((name, limit): (&String, &Ulimit)) -> ResourcesUlimits {
-    let Ulimit { soft, hard } = limit;
-    ResourcesUlimits {
-        name: Some(name.clone()),
-        soft: Some(*soft),
-        hard: Some(*hard),
-    }
 }
 
 fn lower_logging(logging: &Logging) -> TaskSpecLogDriver {
@@ -335,9 +246,9 @@ fn lower_dns(presence: &Presence) -> Option<TaskSpecContainerSpecDnsConfig> {
     } = presence;
     let any = !dns.is_empty() || !dns_search.is_empty() || !dns_opt.is_empty();
     any.then(|| TaskSpecContainerSpecDnsConfig {
-        nameservers: some(dns.clone()),
-        search: some(dns_search.clone()),
-        options: some(dns_opt.clone()),
+        nameservers: lower::some(dns.clone()),
+        search: lower::some(dns_search.clone()),
+        options: lower::some(dns_opt.clone()),
     })
 }
 
@@ -362,28 +273,6 @@ fn lower_port(port: &Port) -> Option<EndpointPortConfig> {
     })
 }
 
-fn lower_healthcheck(check: &Healthcheck) -> HealthConfig {
-    let Healthcheck {
-        test,
-        interval,
-        timeout,
-        start_period,
-        start_interval,
-        retries,
-    } = check;
-    let nanos = |time: &Option<std::time::Duration>| {
-        time.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
-    };
-    HealthConfig {
-        test: test.as_deref().map(exposed),
-        interval: nanos(interval),
-        timeout: nanos(timeout),
-        start_period: nanos(start_period),
-        start_interval: nanos(start_interval),
-        retries: retries.map(i64::from),
-    }
-}
-
 fn lower_reservations(reservations: &Reservations) -> Result<Option<ResourceObject>> {
     let Reservations {
         memory_bytes,
@@ -393,17 +282,8 @@ fn lower_reservations(reservations: &Reservations) -> Result<Option<ResourceObje
         return Ok(None);
     }
     Ok(Some(ResourceObject {
-        nano_cpus: signed("cpus", *nano_cpus)?,
-        memory_bytes: signed("memory", *memory_bytes)?,
+        nano_cpus: lower::signed("cpus", *nano_cpus)?,
+        memory_bytes: lower::signed("memory", *memory_bytes)?,
         generic_resources: None,
     }))
-}
-
-fn signed(key: &str, value: Option<u64>) -> Result<Option<i64>> {
-    value
-        .map(|value| {
-            i64::try_from(value)
-                .map_err(|_| EngineError::Invalid(format!("`{key}: {value}` is out of range")))
-        })
-        .transpose()
 }
