@@ -123,6 +123,15 @@ pub(crate) fn replace(template: &str, variables: &Variables<'_>, issues: &mut Ve
     out
 }
 
+/// Whether every variable in a text is written as Compose reads them, set or not.
+pub fn is_template(text: &str) -> bool {
+    let (none, unlisted) = (BTreeMap::new(), BTreeSet::new());
+    let mut issues = Vec::new();
+    replace(text, &Variables::new(&none, &unlisted), &mut issues);
+    let is_of_value = |what: &What| matches!(what, What::Unset(_) | What::Required { .. });
+    issues.iter().all(|issue| is_of_value(&issue.what))
+}
+
 /// `base` is where `template` begins in the whole, for the ranges of issues.
 fn expand(
     template: &str,

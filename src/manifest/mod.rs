@@ -58,6 +58,7 @@ pub use caret::{closing_line, pictures, render};
 use diagnostic::code;
 pub use diagnostic::{Diagnostic, Severity};
 pub use host::HostPaths;
+pub(crate) use interpolate::is_template;
 pub use mounts::{is_path, volume_parts};
 pub use point::at_key;
 pub use schema::json_schema;

@@ -9,7 +9,7 @@ use crate::manifest;
 use crate::model::{DayMatch, JobName};
 
 use super::report::Report;
-use super::when::{Start, When};
+use super::when::{Start, When, shown};
 use super::yaml::{Yaml, comment, write_entry};
 
 /// A manifest of one project.
@@ -208,6 +208,22 @@ impl Draft {
         at: Range<usize>,
         report: &mut Report<'_>,
     ) {
+        if let Some((key, text)) = job
+            .keys
+            .iter()
+            .find_map(|(key, value)| Some((key, broken(value)?)))
+        {
+            report
+                .refused(
+                    at,
+                    format!(
+                        "`{key}` has a variable that Compose does not read: `{}`",
+                        shown(text)
+                    ),
+                )
+                .help("write `$$` for a dollar");
+            return;
+        }
         let valid = job_name(wanted);
         let mut name = valid.clone();
         let mut count = 1;
@@ -291,6 +307,16 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
+/// The first text with a `$` that begins no variable.
+fn broken(value: &Yaml) -> Option<&str> {
+    match value {
+        Yaml::Text(text) => (!manifest::is_template(text)).then_some(text),
+        Yaml::List(items) => items.iter().find_map(broken),
+        Yaml::Map(entries) => entries.iter().find_map(|(_, value)| broken(value)),
+        Yaml::Null | Yaml::Bool(_) | Yaml::Int(_) => None,
+    }
+}
+
 const MAX_NAME: usize = 63;
 
 /// A text as a job's name.
@@ -361,6 +387,30 @@ mod tests {
         let names: Vec<&str> = draft.jobs.iter().map(|job| job.name.as_str()).collect();
         assert_eq!(names[1], format!("{}-2", "y".repeat(61)));
         assert_eq!(names[2], format!("{}-3", "y".repeat(61)));
+        assert_eq!(report.finish().len(), 3);
+    }
+
+    #[test]
+    fn a_variable_that_compose_refuses_is_refused_here() {
+        let mut report = Report::new("f", "a\n");
+        let mut draft = Draft::new("p", "`f`");
+        for (at, image) in [
+            "${IMG:-alpine:3}",
+            "a$$b",
+            "${A:?say}",
+            "${IMp:aGl-ine:3}",
+            "a$",
+            "${A",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut job = Job::default();
+            job.set("image", Yaml::text(image));
+            job.set("command", Yaml::List(vec![literal("echo $HOME")]));
+            draft.add(job, &format!("j{at}"), true, 0..1, &mut report);
+        }
+        assert_eq!(draft.len(), 3, "{}", draft.text());
         assert_eq!(report.finish().len(), 3);
     }
 

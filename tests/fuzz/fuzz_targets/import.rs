@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use docker_scheduler::manifest::{Files, ManifestFile, Settings, load};
+use docker_scheduler::manifest::{Diagnostic, Files, ManifestFile, Settings, load};
 use docker_scheduler::transfer::{Options, Place, Source, Times, import, import_container};
 use libfuzzer_sys::fuzz_target;
 
@@ -41,5 +41,9 @@ fuzz_target!(|input: (u8, &str)| {
     let loaded = load(&files, &Settings::default());
     // Values that only an engine judges may be refused; the text itself is never broken.
     let broken = ["syntax", "duplicate-key", "unknown-key", "interpolation"];
-    assert!(loaded.diagnostics.iter().all(|found| !found.is_error() || !broken.contains(&found.code)), "{}", imported.text);
+    // `${NAME:?…}` asks for a value that nobody has here.
+    let is_broken = |found: &Diagnostic| {
+        found.is_error() && broken.contains(&found.code) && !found.message.starts_with("required variable")
+    };
+    assert!(!loaded.diagnostics.iter().any(is_broken), "{}", imported.text);
 });
