@@ -73,8 +73,15 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         .hint("another instance needs its own name: `--instance NAME`"),
         other => of_ledger("take the watch lock", &other),
     })?;
+    // From here on no signal ends it unheard: a reload that follows a start at once is none.
+    let (wakes, mut woken) = mpsc::unbounded_channel();
+    let hang_up = Arc::new(Notify::new());
+    signals(wakes.clone(), args.git.as_ref().map(|_| hang_up.clone()))?;
     let checkout = match args.git {
-        Some(remote) => Some(first_pull(remote.seen_from_here(), ledger.dir()).await?),
+        Some(remote) => tokio::select! {
+            pulled = first_pull(remote.seen_from_here(), ledger.dir()) => Some(pulled?),
+            () = terminated(&mut woken) => return Ok(Exit::OK),
+        },
         None => None,
     };
     let dir = match &checkout {
@@ -88,9 +95,6 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         .set_directory(&dir)
         .map_err(|error| of_ledger("write to the ledger", &error))?;
 
-    let (wakes, woken) = mpsc::unbounded_channel();
-    let hang_up = Arc::new(Notify::new());
-    signals(wakes.clone(), checkout.as_ref().map(|_| hang_up.clone()))?;
     let mut life = Life::new(ledger.dir()).map_err(|error| of_ledger("forget the last heartbeat", &error))?;
     let Some((engine, woken)) = connected(app, woken, &mut life).await? else {
         return Ok(Exit::OK);
@@ -107,6 +111,16 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     let ended = watch::watch(context, load, woken, directory, take_over, signs).await;
     drop(lock);
     ended.map(|()| Exit::OK).map_err(|error| of_watch(app, &error))
+}
+
+/// Until somebody wants an end. What else comes before the manifests are read is no news.
+async fn terminated(woken: &mut mpsc::UnboundedReceiver<Wake>) {
+    while let Some(wake) = woken.recv().await {
+        if matches!(wake, Wake::Terminate(_)) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The working copy, with something in it: what an earlier pull left will do while the repository is away.
