@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 
 use crate::engine::context::{self, ContextError, Endpoint, Env, Selection};
-use crate::engine::{self, SharedEngine};
+use crate::engine::{self, EngineError, SharedEngine};
 
-use super::error::CommandError;
+use super::error::{CommandError, ErrorKind};
 use super::output::printable;
 use super::plugin::DockerFlags;
 use super::settings::Settings;
@@ -21,7 +21,18 @@ pub async fn connect(settings: &Settings) -> Result<SharedEngine, CommandError> 
     let endpoint = chosen(settings)?;
     engine::connect(&endpoint, settings.engine.unwrap_or_default())
         .await
-        .map_err(|error| CommandError::engine("connect to the engine", &error))
+        .map_err(|error| of_connect(&error))
+}
+
+/// One that says nothing, as while a machine boots, is as good as away: `watch` waits for it.
+fn of_connect(error: &EngineError) -> CommandError {
+    match error {
+        EngineError::Unanswered { .. } => {
+            CommandError::new(ErrorKind::EngineUnreachable, "failed to connect to the engine")
+                .caused_by(error.to_string())
+        }
+        _ => CommandError::engine("connect to the engine", error),
+    }
 }
 
 /// The engine that flags, environment and contexts name, and what decided.
@@ -89,5 +100,20 @@ fn environment(told: &DockerFlags) -> Env {
         docker_cert_path: path("DOCKER_CERT_PATH"),
         home: std::env::home_dir(),
         scratch: Some(path("XDG_RUNTIME_DIR").unwrap_or_else(std::env::temp_dir)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_says_nothing_is_waited_for() {
+        let silent = EngineError::Unanswered {
+            why: "no answer within 5 s".to_owned(),
+        };
+        assert_eq!(of_connect(&silent).kind(), ErrorKind::EngineUnreachable);
+        let refused = EngineError::Invalid("no".to_owned());
+        assert_ne!(of_connect(&refused).kind(), ErrorKind::EngineUnreachable);
     }
 }
