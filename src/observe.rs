@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Checked, Claim, Container, ContainerSpec, Desired, EngineFacts, Gap, ImageRef, ImageState, Instance,
     JobName, JobRecord, LABEL_INSTANCE, Lane, Launching, MountKind, Observed, PullPolicy, Pulls, Run, RunId,
-    Stamp, TargetState, Text, Within,
+    Stamp, TargetState, Within,
 };
 
 /// Why the world could not be seen. An engine that is away is not an empty engine.
@@ -272,10 +272,9 @@ pub async fn observe(
 
 /// The containers of jobs that have sensitive values, with these as the ledger may have them.
 fn masked(ledger: &Ledger, desired: &Desired) -> BTreeMap<JobName, ContainerSpec> {
-    let mask = |value: &str| ledger.mask(&Text::sensitive(value));
     let jobs = desired.jobs.iter();
     jobs.filter(|(_, job)| job.container.is_sensitive())
-        .map(|(name, job)| (name.clone(), job.container.masked(mask)))
+        .map(|(name, job)| (name.clone(), job.container.masked(ledger.masks())))
         .collect()
 }
 
@@ -286,8 +285,7 @@ fn pulls(ledger: &Ledger, desired: &Desired) -> Result<BTreeMap<JobName, Pulls>,
             PullPolicy::Always | PullPolicy::Every(_) => job.container.exec_target().is_none(),
             PullPolicy::Missing | PullPolicy::Never => false,
         };
-        let mask = |value: &str| ledger.mask(&Text::sensitive(value));
-        again.then(|| (job.name.clone(), job.container.masked_image(mask)))
+        again.then(|| (job.name.clone(), job.container.masked_image(ledger.masks())))
     });
     let images: BTreeMap<JobName, ImageRef> = jobs.collect();
     if images.is_empty() {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::launch::mask;
 use super::{ApplyError, Context, LaneReport};
 use crate::engine::EngineError;
 use crate::event::What;
@@ -81,7 +80,7 @@ pub(super) async fn pull_now(
     let pulled = context.engine.pull(image, platform, &|_| {}).await;
     // An engine that is away was not asked for anything.
     if !matches!(&pulled, Err(error) if error.is_unreachable()) {
-        let noted = launch.spec.masked_image(mask(context));
+        let noted = launch.spec.masked_image(context.ledger.masks());
         context
             .ledger
             .note_pull(&noted, context.clock.now(), pulled.is_ok())?;
@@ -91,7 +90,10 @@ pub(super) async fn pull_now(
 
 /// Whether our last pull is at least that long ago; one that we know nothing of is.
 fn is_stale(context: &Context, spec: &ContainerSpec, period: Duration) -> Result<bool, ApplyError> {
-    let Some(at) = context.ledger.pulled_at(&spec.masked_image(mask(context)))? else {
+    let Some(at) = context
+        .ledger
+        .pulled_at(&spec.masked_image(context.ledger.masks()))?
+    else {
         return Ok(true);
     };
     let age = context.clock.now().duration_since(at);

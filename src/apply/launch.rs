@@ -30,7 +30,7 @@ use crate::ledger::{
 };
 use crate::model::{
     ArmFailure, Before, Cap, ContainerSpec, ContainerStatus, Intent, Launching, Outcome, PullPolicy, Reason,
-    RunId, RunTrigger, Slot, Stamp, Text,
+    RunId, RunTrigger, Slot, Stamp,
 };
 use crate::plan::{self, Launch, Target};
 
@@ -617,17 +617,13 @@ pub(super) fn masked_spec(context: &Context, spec: &ContainerSpec) -> Result<Str
 
 /// A spec as the ledger may have it.
 fn recorded(context: &Context, spec: &ContainerSpec) -> ContainerSpec {
-    spec.masked(mask(context))
+    spec.masked(context.ledger.masks())
 }
 
 /// The hash of what is launched by hand, with this ledger's key.
 #[must_use]
 pub fn spec_hash(context: &Context, spec: &ContainerSpec) -> String {
     plan::spec_hash(spec, Some(&recorded(context, spec)))
-}
-
-pub(super) fn mask(context: &Context) -> impl Fn(&str) -> String + '_ {
-    |value| context.ledger.mask(&Text::sensitive(value))
 }
 
 fn request(context: &Context, launch: &Launch, stamp: &Stamp) -> CreateRequest {

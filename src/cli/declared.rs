@@ -9,6 +9,7 @@ use crate::manifest::reader::code;
 use crate::manifest::{self, Diagnostic, Files, Loaded};
 use crate::manifest::{Severity, at_key};
 use crate::model::{Desired, EngineName, Job, JobName, Removals};
+use crate::os;
 use crate::source::{self, DirState, LastGood, SourceError};
 use crate::swarm;
 use crate::watch::Declared;
@@ -149,7 +150,7 @@ pub fn directory(given: Option<&Path>, ledger: Option<&Ledger>) -> Result<PathBu
         return Ok(here.to_owned());
     };
     // Whoever has just made one here would take the answer for its own.
-    let real = |dir: &Path| std::fs::canonicalize(dir).ok();
+    let real = |dir: &Path| os::canonicalize(dir).ok();
     if here.is_dir() && real(here) != real(&last) {
         talk(&format!(
             "note: this is about `{}`, the directory applied last; `{DEFAULT_DIR}` here has to be named",

@@ -3,7 +3,7 @@
 use crate::apply::{launch_now, manual_name, spec_hash, wait_for_end};
 use crate::engine::ContainerState;
 use crate::ledger::Ledger;
-use crate::model::{Concurrency, ContainerSpec, Job, Outcome, Place, Run, RunTrigger, Stamp, Text};
+use crate::model::{Concurrency, ContainerSpec, Job, Outcome, Place, Run, RunTrigger, Stamp};
 use crate::plan::Launch;
 
 use super::App;
@@ -159,8 +159,7 @@ fn unmasked(
         CommandError::failed(format!("the recorded spec of `{}` cannot be read", run.id))
             .caused_by(error.to_string())
     })?;
-    let mask = |value: &str| ledger.mask(&Text::sensitive(value));
-    let unmasked = spec.unmasked(declared.map(|job| &job.container), mask);
+    let unmasked = spec.unmasked(declared.map(|job| &job.container), ledger.masks());
     unmasked.ok_or_else(|| {
         CommandError::failed(format!(
             "a value of `{}` that came from `.env`, an env file or the environment has changed since",

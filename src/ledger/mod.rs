@@ -213,6 +213,11 @@ impl Ledger {
         format!("hmac:{}", hex::encode(&mac.finalize().into_bytes()[..8]))
     }
 
+    /// [`Ledger::mask`] for what a container's spec remembers as sensitive.
+    pub fn masks(&self) -> impl Fn(&str) -> String + '_ {
+        |value| self.mask(&Text::sensitive(value))
+    }
+
     /// The identity of the engine that this ledger belongs to.
     ///
     /// # Errors
