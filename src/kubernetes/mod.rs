@@ -40,6 +40,7 @@ pub use plan::{
     Action, Answer, Applied, Asked, Cause, Complaint, Conflicts, Deleted, Owned, Plan, Seen, Step, WaitCause,
     Waiting, coming, deletion, describe, in_the_way, is_data, object_words, owned, plan, render, slot_of,
 };
+pub(crate) use pod::is_word;
 pub use rights::{RIGHTS, Rights};
 pub use runs::{pods_of, run_of, runs, triggered};
 pub(crate) use timing::as_cron;

@@ -44,7 +44,15 @@ const COMMAND: &str = "COMMAND";
 
 /// A word with a value from `.env` in it reaches the command by a variable, which Kubernetes puts in.
 fn variable(what: &str, at: usize) -> String {
-    format!("DOCKER_SCHEDULER_{what}_{}", at + 1)
+    format!("{WORD}{what}_{}", at + 1)
+}
+
+const WORD: &str = "DOCKER_SCHEDULER_";
+
+/// Whether a variable is there for a word of the command alone.
+pub(crate) fn is_word(variable: &str) -> bool {
+    let rest = variable.strip_prefix(WORD).and_then(|rest| rest.rsplit_once('_'));
+    rest.is_some_and(|(what, at)| matches!(what, ENTRYPOINT | COMMAND) && at.parse::<usize>().is_ok())
 }
 
 pub(super) fn pod(job: &Job, private: &Private) -> Value {

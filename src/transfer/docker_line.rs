@@ -613,16 +613,21 @@ pub(crate) fn environment(text: &str, line: &mut Line<'_, '_>) {
 
 pub(crate) fn warn_of_secret(name: &str, at: Range<usize>, report: &mut Report<'_>) {
     if names_secret(name) {
-        report
-            .advice(
-                at,
-                format!("the value of `{}` stands in the manifest as it is", shown(name)),
-            )
-            .help(format!(
-                "put it into the `.env` beside the manifest, and write `${{{}}}`",
-                shown(name)
-            ));
+        say_secret(name, at, report);
     }
+}
+
+/// A variable's value that others may read now.
+pub(crate) fn say_secret(name: &str, at: Range<usize>, report: &mut Report<'_>) {
+    report
+        .advice(
+            at,
+            format!("the value of `{}` stands in the manifest as it is", shown(name)),
+        )
+        .help(format!(
+            "put it into the `.env` beside the manifest, and write `${{{}}}`",
+            shown(name)
+        ));
 }
 
 fn pair(key: &str, text: &str, line: &mut Line<'_, '_>) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::manifest;
-use crate::model::{DayMatch, JobName};
+use crate::model::{DayMatch, FileKind, JobName};
 
 use super::report::Report;
 use super::when::{Start, When, shown};
@@ -22,8 +22,8 @@ pub(crate) struct Draft {
     pub defaults: Vec<(&'static str, Yaml)>,
     jobs: Vec<Job>,
     taken: BTreeSet<String>,
-    volumes: BTreeMap<String, Yaml>,
-    networks: BTreeMap<String, Yaml>,
+    /// `configs`, `networks`, `secrets` and `volumes` of the file.
+    resources: BTreeMap<&'static str, BTreeMap<String, Yaml>>,
 }
 
 /// One job of it.
@@ -252,24 +252,32 @@ impl Draft {
 
     /// A volume that has this name on the engine.
     pub fn volume(&mut self, name: &str) {
-        let resource = Yaml::map([("name", Yaml::text(name))]);
-        self.volumes.insert(name.to_owned(), resource);
+        self.declare("volumes", name, Yaml::map([("name", Yaml::text(name))]));
     }
 
     /// A network that has this name on the engine.
     pub fn network(&mut self, name: &str) {
         let resource = Yaml::map([("name", Yaml::text(name)), ("external", Yaml::Bool(true))]);
-        self.networks.insert(name.to_owned(), resource);
+        self.declare("networks", name, resource);
+    }
+
+    /// A secret or config with this content, under the first of the names that is free, or has it already.
+    /// Returns the name.
+    pub fn file(&mut self, kind: FileKind, names: [&str; 2], content: &str) -> String {
+        let resource = Yaml::map([("content", literal(content))]);
+        let declared = self.resources.entry(kind.key()).or_default();
+        let more = (2..).map(|count| format!("{}-{count}", names[1]));
+        let name = (names.iter().map(|name| (*name).to_owned()).chain(more))
+            .find(|name| declared.get(name).is_none_or(|known| *known == resource))
+            .unwrap_or_default();
+        declared.insert(name.clone(), resource);
+        name
     }
 
     /// A resource under its own key, as its file declares it.
-    pub fn declare(&mut self, is_volume: bool, key: &str, resource: Yaml) {
-        let all = if is_volume {
-            &mut self.volumes
-        } else {
-            &mut self.networks
-        };
-        all.insert(key.to_owned(), resource);
+    pub fn declare(&mut self, section: &'static str, key: &str, resource: Yaml) {
+        let section = self.resources.entry(section).or_default();
+        section.insert(key.to_owned(), resource);
     }
 
     /// The manifest.
@@ -287,11 +295,9 @@ impl Draft {
             }
             job.write(&mut out);
         }
-        for (key, resources) in [("networks", &self.networks), ("volumes", &self.volumes)] {
-            if !resources.is_empty() {
-                out.push('\n');
-                write_entry(key, &Yaml::map(resources.clone()), 0, &mut out);
-            }
+        for (section, resources) in &self.resources {
+            out.push('\n');
+            write_entry(section, &Yaml::map(resources.clone()), 0, &mut out);
         }
         out
     }

@@ -380,7 +380,7 @@ impl Reader<'_> {
         for key in used {
             let name = self.engine_name("networks", &key);
             let resource = Yaml::map([("name", Yaml::Text(name)), ("external", Yaml::Bool(true))]);
-            draft.declare(false, &key, resource);
+            draft.declare("networks", &key, resource);
         }
         for key in volumes_used(&service.value) {
             let Some(top) = self.root.get("volumes").and_then(|all| all.value.get(&key)) else {
@@ -393,7 +393,7 @@ impl Reader<'_> {
             if let Some(external) = top.value.get("external") {
                 resource.push((String::from("external"), raw(&external.value)));
             }
-            draft.declare(true, &key, Yaml::Map(resource));
+            draft.declare("volumes", &key, Yaml::Map(resource));
         }
     }
 

@@ -8,7 +8,7 @@
 //! | `crontab.rs`, `docker_line.rs` | crontabs, and the docker commands in them |
 //! | `ofelia.rs` | its INI file, and what its keys mean wherever they are |
 //! | `labels.rs`, `deck_chores.rs` | Compose files with the labels of other schedulers |
-//! | `cronjob.rs` | CronJobs of Kubernetes |
+//! | `cronjob/` | CronJobs of Kubernetes, with ConfigMaps and Secrets |
 //! | `container.rs` | a container, as its engine describes it |
 //! | `draft.rs`, `yaml.rs` | the manifest being written |
 //! | `leave.rs` | the way out: Kubernetes, Compose, crontab |

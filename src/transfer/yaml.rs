@@ -214,33 +214,26 @@ fn is_printable(c: char) -> bool {
         && !matches!(u32::from(c), 0xfffe | 0xffff)
 }
 
-/// Whether a text of several lines can be a literal block.
+/// Whether a text of several lines can be a literal block. Empty lines at its end cannot be told from those
+/// that somebody puts behind it.
 fn is_block(text: &str) -> bool {
     text.trim_end_matches('\n').contains('\n')
+        && !text.ends_with("\n\n")
         && !text.starts_with([' ', '\n', '\t'])
         && text.chars().all(|c| c == '\n' || is_printable(c))
         && text.lines().all(|line| !line.ends_with(' '))
 }
 
 fn write_literal(text: &str, indent: usize, out: &mut String) {
-    let body = text.trim_end_matches('\n');
-    let chomping = match text.len() - body.len() {
-        0 => "-",
-        1 => "",
-        _ => "+",
-    };
+    let chomping = if text.ends_with('\n') { "" } else { "-" };
     let _ = writeln!(out, " |{chomping}");
-    for line in body.split('\n') {
+    for line in text.lines() {
         if line.is_empty() {
             out.push('\n');
         } else {
             let _ = writeln!(out, "{}{line}", " ".repeat(indent));
         }
     }
-    out.extend(std::iter::repeat_n(
-        '\n',
-        (text.len() - body.len()).saturating_sub(1),
-    ));
 }
 
 /// A comment of one line, whatever is in the text.
