@@ -137,7 +137,7 @@ impl App {
     /// In a container, learns where the engine's machine has what is mounted into it, before manifests
     /// are read. An engine that cannot be reached is for whoever needs it to report.
     pub async fn look_around(&self) {
-        if self.mounts.get().is_none() && docker::own_container().is_some() {
+        if self.mounts.get().is_none() && docker::is_contained() {
             drop(self.engine().await);
         }
     }
@@ -145,16 +145,16 @@ impl App {
     /// Asks the engine for the mounts of our own container, once. An engine that does not know it is not
     /// the one that runs us, and its paths are its own.
     async fn learn_mounts(&self, engine: &dyn Observe) -> Result<(), CommandError> {
-        let Some(own) = docker::own_container().filter(|_| self.mounts.get().is_none()) else {
+        if self.mounts.get().is_some() || !docker::is_contained() {
             return Ok(());
-        };
+        }
         let found = engine
-            .describe(own)
+            .describe_own()
             .await
             .map_err(|error| CommandError::engine("look at the scheduler's own container", &error))?;
         // A second answer would be the same.
         let _ = self.mounts.set(found.map_or_else(HostPaths::default, |found| {
-            HostPaths::of_container(surroundings(&found.container))
+            HostPaths::of_container(surroundings(&found))
         }));
         Ok(())
     }

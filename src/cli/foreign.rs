@@ -3,7 +3,7 @@
 //!
 //! Which containers those are is decided here, once: those without our label, and those of `run`.
 
-use crate::engine::docker::own_container;
+use crate::engine::docker::is_own;
 use crate::engine::{ContainerState, Observe};
 
 use crate::model::{LABEL_MANAGED_BY, LABEL_TRIGGER, MANAGED_BY};
@@ -31,10 +31,7 @@ pub async fn look_up(engine: &dyn Observe, name: &NameArg) -> Result<Named, Comm
         .inspect(name.as_str())
         .await
         .map_err(|error| CommandError::engine(&format!("inspect `{}`", name.as_str()), &error))?;
-    if let Some(own) = found
-        .as_ref()
-        .filter(|state| own_container() == Some(state.id.as_str()))
-    {
+    if let Some(own) = found.as_ref().filter(|state| is_own(&state.id)) {
         return Err(CommandError::new(
             ErrorKind::Refused,
             format!("`{}` is the scheduler's own container", own.name),

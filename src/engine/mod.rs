@@ -342,6 +342,12 @@ pub trait Observe: Send + Sync {
     /// no such container. For who copies a container, not for who judges one.
     async fn describe(&self, name_or_id: &str) -> Result<Option<Description>>;
 
+    /// The container that this process lives in, in the engine's own words; `None` when it lives in none of
+    /// this engine's.
+    async fn describe_own(&self) -> Result<Option<serde_json::Value>> {
+        Ok(None)
+    }
+
     /// Whether the engine ever opened a container's log, which it does before it starts the process
     /// and which survives the engine's own memory. `None` when nobody can say: only one log driver
     /// leaves a file that this process may be able to look for.

@@ -7,7 +7,7 @@ use crate::rig::{IMAGE, Rig};
 use crate::scheduler::{Job, Scheduler, manifest, wait_until};
 
 /// Methods and paths with `*`, from the table that a reader of the documentation has.
-fn documented() -> Vec<(String, String)> {
+pub fn documented() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/compose/README.md");
     let text = std::fs::read_to_string(path).expect("the example's README");
     let mut found = Vec::new();
@@ -89,4 +89,24 @@ fn a_filter_of_the_documented_paths_stops_nothing() {
         .collect();
     assert!(unknown.is_empty(), "not in the documentation: {unknown:#?}");
     assert!(asked.len() > 10, "{asked:#?}");
+}
+
+/// What the example's proxy is told to let through.
+#[test]
+fn the_examples_proxy_lets_the_documented_paths_through() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/compose/proxy.yaml");
+    let text = std::fs::read_to_string(path).expect("the example");
+    let asked: std::collections::BTreeSet<String> = (documented().iter())
+        .map(|(_, path)| {
+            let first = path.trim_start_matches(['/', '_']).split('/').next();
+            first.unwrap_or_default().to_uppercase()
+        })
+        .chain(["POST".to_owned()])
+        .collect();
+    let let_through: std::collections::BTreeSet<String> = (text.lines())
+        .filter_map(|line| line.strip_suffix(": 1"))
+        .map(|name| name.trim().to_owned())
+        .filter(|name| name != "DISABLE_IPV6")
+        .collect();
+    assert_eq!(let_through, asked);
 }

@@ -24,8 +24,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const DEBIAN: &str = "debian:bookworm-slim";
 const MIRROR: &str = "http://deb.debian.org/debian";
 
-/// Beyond the smallest Debian: an init, cron, an engine, shells that complete, a C compiler, and Podman.
-const PACKAGES: &str = "bash-completion,ca-certificates,cron,dbus,docker.io,fish,gcc,iptables,libc6-dev,libpam-systemd,man-db,netavark,podman,systemd,systemd-sysv,uidmap,zsh";
+/// Beyond the smallest Debian: an init, cron, an engine, shells that complete, a C compiler, a proxy, and
+/// Podman.
+const PACKAGES: &str = "bash-completion,ca-certificates,cron,dbus,docker.io,fish,gcc,haproxy,iptables,libc6-dev,libpam-systemd,man-db,netavark,podman,systemd,systemd-sysv,uidmap,zsh";
 
 /// What a container needs to be a machine: an init or an engine of its own, without a capability that
 /// not every host has.
@@ -232,8 +233,8 @@ impl Drop for Machine<'_> {
 }
 
 /// A copy of an example, as a user has one.
-fn example(rig: &Rig, name: &str) -> PathBuf {
-    let folder = rig.folder(&format!("example-{name}"));
+fn example(rig: &Rig, name: &str, copy: &str) -> PathBuf {
+    let folder = rig.folder(&format!("example-{copy}"));
     run(Command::new("cp")
         .arg("-rT")
         .arg(root("examples").join(name))

@@ -10,7 +10,7 @@ use bollard::models;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
-use super::own::own_container;
+use super::own::is_own;
 use crate::engine::{
     ContainerState, ContainerSummary, EngineError, EngineInfo, EngineKind, ImageSummary, PathStat, Result,
 };
@@ -156,7 +156,7 @@ pub(super) fn container_summary(row: ListedContainer) -> ContainerSummary {
         ports: listed_ports,
     } = row;
     ContainerSummary {
-        own: own_container() == Some(id.as_str()),
+        own: is_own(&id),
         id,
         name: names.into_iter().find_map(own_name).unwrap_or_default(),
         image,

@@ -49,7 +49,7 @@ use crate::model::{ImageRef, JobFile, Peer, validate_container_ref};
 
 pub use api::ApiVersion;
 pub use body::create_body;
-pub use own::own_container;
+pub use own::{is_contained, is_own};
 
 /// Lists, inspects and other questions.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -256,6 +256,38 @@ impl Observe for DockerEngine {
             None => None,
         };
         Ok(Some(Description { container, image }))
+    }
+
+    async fn describe_own(&self) -> Result<Option<serde_json::Value>> {
+        let Some(named) = own::named() else {
+            return Ok(None);
+        };
+        let ask = async |id: &str| {
+            none_when_gone(self.question(format!("/containers/{}/json", checked(id)?)).await)
+        };
+        let Some(found) = ask(named).await? else {
+            return Ok(None);
+        };
+        let mounts = own::mounts();
+        let id_of = |container: &serde_json::Value| container["Id"].as_str().unwrap_or(named).to_owned();
+        if own::has_our_root(&found, &mounts) == Some(true) {
+            own::settle([id_of(&found)]);
+            return Ok(Some(found));
+        }
+        let mut alike = vec![found];
+        let running: Vec<serde_json::Value> = self.question("/containers/json".to_owned()).await?;
+        for row in running {
+            let network = row
+                .pointer("/HostConfig/NetworkMode")
+                .and_then(serde_json::Value::as_str);
+            let shares = network.and_then(|network| network.strip_prefix("container:")) == Some(named);
+            if let Some(id) = row["Id"].as_str().filter(|_| shares) {
+                alike.extend(ask(id).await?);
+            }
+        }
+        let best = own::most_alike(alike, &mounts);
+        own::settle(best.iter().map(id_of));
+        Ok(best.into_iter().next())
     }
 
     async fn log_was_opened(&self, state: &ContainerState) -> Option<bool> {

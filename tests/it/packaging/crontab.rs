@@ -11,7 +11,7 @@ fn cron<'a>(rig: &'a Rig, witness: &Witness, jobs: &[Job<'_>], crontab: &str) ->
     import_debian(rig);
     make_image(rig);
     docker_ok(rig, &["tag", IMAGE, "busybox:latest"]);
-    let folder = example(rig, "crontab");
+    let folder = example(rig, "crontab", "crontab");
     fs::write(folder.join("crontab"), crontab).expect("write the crontab");
     fs::write(
         folder.join("schedules/tested.yaml"),

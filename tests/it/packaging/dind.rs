@@ -20,7 +20,7 @@ fn a_restart_of_the_outer_container_loses_no_slot_and_doubles_none() {
     import_debian(rig);
     make_image(rig);
     let witness = rig.witness("dind");
-    let folder = example(rig, "dind");
+    let folder = example(rig, "dind", "dind");
     let jobs = [
         Job {
             name: "short",

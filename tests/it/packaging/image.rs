@@ -1,17 +1,23 @@
 //! The image on the host's engine: `examples/compose`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Machine, docker, docker_ok, example, make_image, run};
+use super::{DEBIAN, Machine, docker, docker_ok, example, import_debian, make_image, run};
+use crate::endpoints::documented;
 use crate::rig::{IMAGE, Rig};
 use crate::scheduler::{Ended, ended, wait_until};
 
 /// The scheduler by Compose, taken down with this value.
 struct Composed<'a> {
     rig: &'a Rig,
+    /// Its project.
+    name: &'static str,
     folder: std::path::PathBuf,
+    /// Of the example's Compose files.
+    file: &'static str,
     group: String,
 }
 
@@ -19,34 +25,51 @@ impl Composed<'_> {
     fn compose(&self, args: &[&str]) -> Ended {
         let mut command = Command::new("docker-compose");
         command
-            .args(["--project-name", "contained"])
+            .args(["--project-name", self.name, "--file", self.file])
             .args(args)
             .current_dir(&self.folder)
             .env("DOCKER_HOST", self.rig.host())
             .env("DOCKER_SOCKET", self.rig.socket())
             .env("DOCKER_GID", &self.group)
+            .env("PROXY_IMAGE", PROXY)
+            // Of other tests on this engine.
+            .env("DOCKER_SCHEDULER_INSTANCE", self.name)
             .stdin(Stdio::null());
         ended(command.output().expect("run docker-compose"))
     }
 
     /// A command of the scheduler in its container.
     fn inside(&self, args: &[&str]) -> Ended {
-        let name = self.name();
+        let name = self.container();
         docker(
             self.rig,
             &[&["exec", &name, "/usr/bin/docker-scheduler"], args].concat(),
         )
     }
 
-    fn name(&self) -> String {
-        let filter = "label=com.docker.compose.service=scheduler";
-        docker_ok(self.rig, &["ps", "--filter", filter, "--format", "{{.Names}}"])
-            .trim()
-            .to_owned()
+    fn container(&self) -> String {
+        let of = [
+            format!("label=com.docker.compose.project={}", self.name),
+            String::from("label=com.docker.compose.service=scheduler"),
+        ];
+        docker_ok(
+            self.rig,
+            &[
+                "ps",
+                "--filter",
+                &of[0],
+                "--filter",
+                &of[1],
+                "--format",
+                "{{.Names}}",
+            ],
+        )
+        .trim()
+        .to_owned()
     }
 
     fn inspect(&self, format: &str) -> String {
-        docker_ok(self.rig, &["inspect", "--format", format, &self.name()])
+        docker_ok(self.rig, &["inspect", "--format", format, &self.container()])
             .trim()
             .to_owned()
     }
@@ -63,44 +86,62 @@ impl Drop for Composed<'_> {
     }
 }
 
+impl<'a> Composed<'a> {
+    /// One of the example's files, up and healthy.
+    fn up(rig: &'a Rig, name: &'static str, file: &'static str) -> Composed<'a> {
+        use std::os::unix::fs::MetadataExt as _;
+        make_image(rig);
+        docker_ok(rig, &["tag", IMAGE, "busybox:latest"]);
+        let composed = Composed {
+            rig,
+            name,
+            folder: example(rig, "compose", name),
+            file,
+            group: fs::metadata(rig.socket()).expect("a socket").gid().to_string(),
+        };
+        let up = composed.compose(&["up", "-d"]);
+        assert_eq!(up.code, 0, "{up:#?}");
+        wait_until("it is healthy, by its own check", || {
+            composed.inspect("{{.State.Health.Status}}") == "healthy"
+        });
+        composed
+    }
+
+    /// `./backups` is beside the manifest on the host, where the engine makes it.
+    fn a_job_writes_beside_its_manifest(&self) {
+        let ran = self.inside(&["trigger", "--wait", "contained.backup"]);
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        let dates = fs::read_to_string(self.folder.join("schedules/backups/dates")).expect("the job wrote");
+        assert!(!dates.is_empty());
+        let logs = self.inside(&["logs", "contained.backup"]);
+        assert!(logs.stdout.contains("UTC"), "{logs:#?}");
+    }
+
+    /// A person's slip does not reach the scheduler itself.
+    fn it_leaves_itself_alone(&self) {
+        let name = self.container();
+        let refused = self.inside(&["rm", "-f", &name]);
+        assert_eq!(refused.code, 5, "{refused:#?}");
+        assert!(
+            refused.stderr.contains("is the scheduler's own container"),
+            "{refused:#?}"
+        );
+    }
+}
+
 #[test]
 #[ignore = "slow: make test-packaging"]
 fn the_image_schedules_on_the_hosts_engine_and_leaves_itself_alone() {
-    use std::os::unix::fs::MetadataExt as _;
     let rig = Rig::shared();
     make_image(rig);
-    docker_ok(rig, &["tag", IMAGE, "busybox:latest"]);
     the_image_holds_one_program(rig);
-    let folder = example(rig, "compose");
-    let group = fs::metadata(rig.socket()).expect("a socket").gid().to_string();
-    let composed = Composed { rig, folder, group };
-    let up = composed.compose(&["up", "-d"]);
-    assert_eq!(up.code, 0, "{up:#?}");
-    wait_until("it is healthy, by its own check", || {
-        composed.inspect("{{.State.Health.Status}}") == "healthy"
-    });
+    let composed = Composed::up(rig, "contained", "compose.yaml");
     assert_eq!(composed.inspect("{{.HostConfig.ReadonlyRootfs}}"), "true");
     assert_eq!(composed.inspect("{{.Config.User}}"), "65532:65532");
+    composed.a_job_writes_beside_its_manifest();
+    composed.it_leaves_itself_alone();
 
-    // `./backups` is beside the manifest on the host, where the engine makes it.
-    let ran = composed.inside(&["trigger", "--wait", "contained.backup"]);
-    assert_eq!(ran.code, 0, "{ran:#?}");
-    let dates = composed.folder.join("schedules/backups/dates");
-    assert_eq!(
-        fs::read_to_string(&dates).expect("the job wrote").lines().count(),
-        1
-    );
-    let logs = composed.inside(&["logs", "contained.backup"]);
-    assert!(logs.stdout.contains("UTC"), "{logs:#?}");
-
-    // Neither a person's slip nor a manifest reaches the scheduler itself.
-    let name = composed.name();
-    let refused = composed.inside(&["rm", "-f", &name]);
-    assert_eq!(refused.code, 5, "{refused:#?}");
-    assert!(
-        refused.stderr.contains("is the scheduler's own container"),
-        "{refused:#?}"
-    );
+    // Nor does a manifest.
     let grab = "name: contained\njobs:\n  grab:\n    command: [id]\n    triggers: {manual: true}\n    \
                 x-scheduler: {exec: {service: scheduler}}\n";
     fs::write(composed.folder.join("schedules/grab.yaml"), grab).expect("write a manifest");
@@ -114,6 +155,55 @@ fn the_image_schedules_on_the_hosts_engine_and_leaves_itself_alone() {
     wait_until("the ledger outlives the container", || {
         composed.inside(&["history"]).stdout.contains("succeeded")
     });
+}
+
+/// A proxy of the documented requests alone, with a well-known program.
+const PROXY: &str = "socket-proxy";
+
+fn make_proxy(rig: &Rig) {
+    import_debian(rig);
+    let mut config = String::from(
+        "defaults\n mode http\n timeout connect 10s\n timeout client 10m\n timeout server 10m\n\
+         backend engine\n server engine unix@/var/run/docker.sock\n\
+         frontend requests\n bind 127.0.0.1:2375\n default_backend engine\n",
+    );
+    for (method, path) in documented() {
+        // The name of an image has slashes of its own.
+        let any = if path.starts_with("/images") {
+            ".+"
+        } else {
+            "[^/]+"
+        };
+        let path = path.replace('*', any);
+        writeln!(
+            config,
+            " http-request allow if {{ method {method} }} {{ path_reg ^(/v[0-9.]+)?{path}$ }}"
+        )
+        .expect("a text");
+    }
+    config.push_str(" http-request deny\n");
+    let folder = rig.folder("proxy");
+    fs::write(folder.join("haproxy.cfg"), config).expect("write its configuration");
+    let recipe =
+        format!("FROM {DEBIAN}\nCOPY haproxy.cfg /\nCMD [\"haproxy\", \"-db\", \"-f\", \"/haproxy.cfg\"]\n");
+    fs::write(folder.join("Dockerfile"), recipe).expect("write its recipe");
+    docker_ok(rig, &["build", "-t", PROXY, &folder.display().to_string()]);
+}
+
+/// The two share a network, and with it the files by which a container is known from the inside.
+#[test]
+#[ignore = "slow: make test-packaging"]
+fn behind_a_proxy_the_image_still_knows_which_container_it_is() {
+    let rig = Rig::shared();
+    make_proxy(rig);
+    let composed = Composed::up(rig, "proxied", "proxy.yaml");
+    assert!(!composed.inspect("{{json .Mounts}}").contains("docker.sock"));
+    composed.a_job_writes_beside_its_manifest();
+    composed.it_leaves_itself_alone();
+    // What is not in the table does not get through.
+    let refused = composed.inside(&["run", "busybox:latest", "true"]);
+    assert_eq!(refused.code, 125, "{refused:#?}");
+    assert!(refused.stderr.contains("403"), "{refused:#?}");
 }
 
 /// Beside what an engine puts into each container itself.
