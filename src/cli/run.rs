@@ -76,6 +76,9 @@ const EXAMPLES: &str = r"Examples:
 /// The value of [`LABEL_TRIGGER`] on a container of `run`, which the loop never looks at.
 pub const TRIGGER_RUN: &str = "run";
 
+/// How long a container may go on after the end of its output before that is said.
+const ENDING: Duration = Duration::from_secs(2);
+
 /// How long an engine that went away may take to come back before we give up on its container.
 const ENGINE_AWAY: Duration = Duration::from_secs(30);
 
@@ -202,6 +205,7 @@ async fn follow(
 ) -> Result<i64, CommandError> {
     let mut stdout = tokio::io::stdout();
     let mut stderr = tokio::io::stderr();
+    let mut was_said = false;
     while let Some(chunk) = output.next().await {
         let written = match chunk {
             Ok(chunk) => match chunk.stream {
@@ -210,6 +214,7 @@ async fn follow(
             },
             Err(error) => {
                 talk(&format!("warning: the container's output was cut off: {error}"));
+                was_said = true;
                 break;
             }
         };
@@ -222,10 +227,22 @@ async fn follow(
             // An engine that cannot get rid of the output never sees the container's end.
             drop(output);
             stop(engine.as_ref(), id).await;
+            was_said = true;
             break;
         }
     }
-    wait(engine.as_ref(), id).await
+    let mut ended = std::pin::pin!(wait(engine.as_ref(), id));
+    if !was_said {
+        match tokio::time::timeout(ENDING, &mut ended).await {
+            Ok(ended) => return ended,
+            // Its processes closed it, or something between the engine and us ended a quiet connection.
+            Err(_) => talk(&format!(
+                "note: its output has ended, and the container runs on; `docker logs {}` has what it still writes",
+                short_id(id)
+            )),
+        }
+    }
+    ended.await
 }
 
 async fn pass_on(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {

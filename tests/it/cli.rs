@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::proxy::{Fault, Proxy};
 use crate::rig::{IMAGE, Rig, VOLUME_IMAGE};
 
 /// The program with an environment of its own: no engine, an empty state folder.
@@ -532,6 +533,37 @@ fn run_prints_the_output_and_ends_with_the_containers_code() {
     );
     let killed = program.run(&["run", "--rm", IMAGE, "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]);
     assert_eq!(killed.code, Some(137), "{killed:?}");
+}
+
+/// As by a proxy that ends a connection on which nothing was sent for a while.
+#[test]
+fn run_says_so_when_its_output_ends_before_its_container() {
+    let rig = Rig::shared();
+    let proxy = Proxy::start(&rig.socket());
+    let program = Program {
+        host: proxy.host(),
+        ..Program::without_engine()
+    };
+    let cut = proxy.plant(1, Fault::CutAfter(Duration::from_millis(700)), |request| {
+        request.is("POST", "/attach")
+    });
+    let ended = program.run(&[
+        "run",
+        "--rm",
+        IMAGE,
+        "sh",
+        "-c",
+        "echo first; sleep 5; echo last; exit 4",
+    ]);
+    assert_eq!(cut.hits(), 1);
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(!ended.stdout.contains("last"), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("note: its output has ended, and the container runs on"),
+        "{ended:?}"
+    );
 }
 
 #[test]
