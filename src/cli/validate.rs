@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::manifest::{Diagnostic, Severity};
-use crate::model::EngineName;
+use crate::manifest::{Diagnostic, Severity, at_key};
+use crate::model::{EngineName, Trigger};
 use crate::schedule::warnings;
 use crate::transfer::{check_for_engine_jobs, check_for_kubernetes};
 use crate::wire;
@@ -96,29 +96,26 @@ fn all_well(manifests: &Manifests, dir: &Path) -> String {
     )
 }
 
-/// Schedules that are right and yet may not be what was meant, seen from `now`.
+/// Schedules that are right and yet may not be what was meant, seen from `now`, at their lines.
 fn surprises(manifests: &Manifests, now: Timestamp) -> Vec<Diagnostic> {
+    let texts = manifests.files.texts();
     let mut found = Vec::new();
     for job in manifests.loaded.desired.jobs.values() {
-        for warning in job
-            .triggers
-            .schedule
-            .iter()
-            .flat_map(|trigger| warnings(trigger, now))
-        {
-            found.push(Diagnostic {
-                severity: Severity::Warning,
-                code: warning.code(),
-                message: format!("job `{}`: {warning}", job.name),
-                file: job.origin.file.clone(),
-                line: job.origin.line,
-                column: 1,
-                end_line: job.origin.line,
-                end_column: 1,
-                label: None,
-                help: Some(warning.help().to_owned()),
-                span: None,
-            });
+        let file = job.origin.file.as_str();
+        let text = texts.get(file).copied().unwrap_or_default();
+        for trigger in &job.triggers.schedule {
+            let key = match trigger {
+                Trigger::Cron { .. } => "triggers.schedule",
+                Trigger::Every { .. } => "x-scheduler.every",
+                Trigger::Except { .. } => "x-scheduler.except",
+            };
+            for warning in warnings(trigger, now) {
+                let message = format!("job `{}`: {warning}", job.name);
+                let (name, code) = (job.name.job(), warning.code());
+                let mut surprise = at_key(file, text, name, key, Severity::Warning, code, &message);
+                surprise.help = Some(warning.help().to_owned());
+                found.push(surprise);
+            }
         }
     }
     found

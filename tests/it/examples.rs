@@ -101,6 +101,7 @@ fn validate_warns_only_of_what_an_example_shows() {
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let found: serde_json::Value = serde_json::from_str(line).expect("JSON");
             let message = found["message"].as_str().expect("a message").to_owned();
+            assert!(found["column"].as_u64() > Some(1), "it is at its key: {found}");
             warnings.push((folder.clone(), message));
         }
     }
