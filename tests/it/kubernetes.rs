@@ -639,6 +639,15 @@ fn output_is_read_from_the_pods() {
         &BACKUP.replace("exit 3", "echo first of it; echo last of it"),
     );
     bench.run(&["apply", "jobs"]).ok();
+    for command in ["logs", "wait"] {
+        let none = bench.run(&[command, "backup"]);
+        assert_eq!(none.code, Some(1), "{none:?}");
+        assert!(
+            none.stderr.contains("knows of no run of the job `shop.backup`")
+                && none.stderr.contains("`trigger shop.backup` starts one now"),
+            "{none:?}"
+        );
+    }
     let job = bench.run(&["trigger", "backup"]).ok();
     let job = job.trim();
     let pod = bench.pod_of(job);

@@ -459,6 +459,7 @@ fn refusals_with_an_engine() {
         &["wait", "--timeout", "1s", run],
         &["ack", run],
         &["logs", "timed"],
+        &["wait", "timed"],
         &["cancel", "fails"],
         &["cancel", run],
         &["cancel", run],
