@@ -125,6 +125,26 @@ fn the_corpus_imports_as_it_is_written_down() {
     );
 }
 
+#[test]
+fn line_ends_of_windows_make_no_difference() {
+    for (name, source) in [
+        ("namespaces.yaml", Source::Kubernetes),
+        ("compose.yaml", Source::Compose),
+        ("ofelia.ini", Source::Ofelia),
+        ("user.crontab", Source::Crontab),
+    ] {
+        let text = fs::read_to_string(format!("{CORPUS}/{name}")).expect("a file of the corpus");
+        let options = Options {
+            place: Some(Place::Image("busybox".to_owned())),
+            ..Options::default()
+        };
+        let plain = import(source, name, &text, &options);
+        let windows = import(source, name, &text.replace('\n', "\r\n"), &options);
+        assert_eq!(windows.text, plain.text, "{name}");
+        assert_eq!(windows.report.len(), plain.report.len(), "{name}");
+    }
+}
+
 /// Texts that look like what is imported, and texts that do not.
 fn noise() -> impl Strategy<Value = String> {
     let line = prop_oneof![
@@ -169,7 +189,8 @@ fn mappable() -> impl Strategy<Value = String> {
         prop::option::of(words()),
         prop::option::of(words()),
         prop::collection::btree_map("[A-Z_]{1,6}", word(), 0..3),
-        prop::collection::btree_map("[a-z]{1,6}", "[a-z0-9]{0,6}", 0..3),
+        // One that is no word is an annotation there.
+        prop::collection::btree_map("[a-z]{1,6}", "[a-z0-9 ]{0,6}", 0..3),
         prop::option::of(1_u32..70_000),
         prop::option::of(1_u64..5_000),
         prop::option::of(1_u32..9_999),
@@ -508,6 +529,7 @@ fn mutated() -> impl Strategy<Value = String> {
     let files = [
         "compose.yaml",
         "cronjobs.yaml",
+        "namespaces.yaml",
         "objects.yaml",
         "ofelia.ini",
         "user.crontab",

@@ -18,6 +18,9 @@ use super::{Reader, get, items, text_at, texts};
 impl Reader<'_, '_> {
     pub(super) fn container(&mut self, container: &Node, volumes: &BTreeMap<String, &Node>) {
         self.environment(container);
+        if container.get("imagePullPolicy").is_none() && Self::is_latest(container) {
+            self.job.set("pull_policy", Yaml::text("always"));
+        }
         for entry in entries(Some(container)) {
             let Entry { key, value } = entry;
             match key.text.as_str() {
@@ -58,6 +61,14 @@ impl Reader<'_, '_> {
                 _ => self.lost(entry, "the container"),
             }
         }
+    }
+
+    /// An image that Kubernetes pulls for each run, when nobody says otherwise.
+    fn is_latest(container: &Node) -> bool {
+        let image = text_at(container, "image").unwrap_or_default();
+        let last = image.rsplit('/').next().unwrap_or(&image);
+        let tag = last.split_once(':').map(|(_, tag)| tag);
+        !image.is_empty() && !image.contains('@') && tag.is_none_or(|tag| tag == "latest")
     }
 
     fn words(&mut self, key: &str, node: &Node) {
@@ -141,7 +152,8 @@ impl Reader<'_, '_> {
         match value {
             Ok(value) => self.variable(name, value, at, kind == Some(FileKind::Secret)),
             Err(why) => {
-                let message = format!("the value of `{}` is not carried over: {why}", shown(name));
+                let of = kind.map_or(String::new(), |kind| format!(", of a {},", kind_of(kind)));
+                let message = format!("the value of `{}`{of} is not carried over: {why}", shown(name));
                 self.report.lost(at, message);
             }
         }
@@ -157,14 +169,17 @@ impl Reader<'_, '_> {
             let Some(name) = get(source, &[key, "name"]).and_then(scalar) else {
                 continue;
             };
-            let Some(values) = self.data.of(kind, &name).cloned() else {
-                let message = format!(
-                    "variables of {} `{}`, which is not in this file, are not carried over",
-                    kind_of(kind),
-                    shown(&name)
-                );
-                self.report.lost(at.clone(), message);
-                continue;
+            let values = match self.data.of(kind, &name, self.namespace.as_deref()) {
+                Ok(values) => values.clone(),
+                Err(why) => {
+                    let message = format!(
+                        "the variables of {} `{}` are not carried over: {why}",
+                        kind_of(kind),
+                        shown(&name)
+                    );
+                    self.report.lost(at.clone(), message);
+                    continue;
+                }
             };
             for (variable, value) in values {
                 self.found(&format!("{prefix}{variable}"), Some(kind), value, at.clone());
@@ -181,11 +196,11 @@ impl Reader<'_, '_> {
             if let Some(reference) = get(from, &[key]) {
                 let name = text_at(reference, "name").unwrap_or_default();
                 let key = text_at(reference, "key").unwrap_or_default();
-                let values = self.data.of(kind, &name);
+                let values = self.data.of(kind, &name, self.namespace.as_deref());
                 let value = match values.map(|values| values.get(&key)) {
-                    Some(Some(value)) => value.clone(),
-                    Some(None) => Err("there is no such key"),
-                    None => Err("it comes from an object that is not in this file"),
+                    Ok(Some(value)) => value.clone(),
+                    Ok(None) => Err("there is no such key"),
+                    Err(why) => Err(why),
                 };
                 return (Some(kind), value);
             }

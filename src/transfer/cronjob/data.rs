@@ -20,12 +20,14 @@ pub(super) type Content = Result<String, &'static str>;
 
 type Reads = fn(&str) -> Content;
 
-/// ConfigMaps and Secrets by kind and name.
+/// The ConfigMaps and Secrets of the file.
 #[derive(Default)]
-pub(super) struct Data(BTreeMap<(FileKind, String), Object>);
+pub(super) struct Data(Vec<Object>);
 
-#[derive(Default)]
 struct Object {
+    kind: FileKind,
+    namespace: Option<String>,
+    name: String,
     values: BTreeMap<String, Content>,
     /// Where its name stands in the file, counted from the file's start.
     at: Range<usize>,
@@ -56,8 +58,12 @@ impl Data {
         };
         let Some(name) = scalar(at) else { return };
         let mut found = Object {
+            kind,
+            namespace: namespace_of(object),
+            name,
+            values: BTreeMap::new(),
             at: base + at.span.start..base + at.span.end,
-            ..Object::default()
+            used: false,
         };
         let sections: [(&str, Reads); 2] = match kind {
             FileKind::Secret => [("data", decoded), ("stringData", plain)],
@@ -72,27 +78,54 @@ impl Data {
                 found.values.insert(entry.key.text.clone(), content);
             }
         }
-        self.0.insert((kind, name), found);
+        self.0.push(found);
     }
 
-    /// All that an object of the file holds, by key.
-    pub fn of(&mut self, kind: FileKind, name: &str) -> Option<&BTreeMap<String, Content>> {
-        let object = self.0.get_mut(&(kind, name.to_owned()))?;
-        object.used = true;
-        Some(&object.values)
+    /// All that an object of the file holds, by key, as a CronJob of that namespace sees it.
+    ///
+    /// # Errors
+    /// Why it is not known which one that is.
+    pub fn of(
+        &mut self,
+        kind: FileKind,
+        name: &str,
+        namespace: Option<&str>,
+    ) -> Result<&BTreeMap<String, Content>, &'static str> {
+        let named = |object: &Object| object.kind == kind && object.name == name;
+        // One that is written without a namespace comes into that of whoever applies it.
+        let same = |object: &Object| object.namespace.as_deref() == namespace;
+        let open = |object: &Object| object.namespace.is_none() || namespace.is_none();
+        // Of one that stands twice the last one holds.
+        let found = (self.0.iter()).rposition(|object| named(object) && same(object));
+        let found = match found {
+            Some(found) => found,
+            None => {
+                let mut fitting = (self.0.iter().enumerate())
+                    .filter(|(_, object)| named(object) && open(object))
+                    .map(|(at, _)| at);
+                let first = fitting.next().ok_or("it is not in this file")?;
+                if fitting.next().is_some() {
+                    return Err("several namespaces of this file have one of that name");
+                }
+                first
+            }
+        };
+        self.0[found].used = true;
+        Ok(&self.0[found].values)
     }
 
     /// What nobody asked for.
     pub fn report_unused(&self, report: &mut Report<'_>) {
-        for ((kind, name), object) in self.0.iter().filter(|(_, object)| !object.used) {
-            let message = format!(
-                "{} `{}` is used by no CronJob of this file",
-                kind_of(*kind),
-                shown(name)
-            );
+        for object in self.0.iter().filter(|object| !object.used) {
+            let (kind, name) = (kind_of(object.kind), shown(&object.name));
+            let message = format!("{kind} `{name}` is used by no CronJob of this file");
             report.lost(object.at.clone(), message);
         }
     }
+}
+
+pub(super) fn namespace_of(object: &Node) -> Option<String> {
+    get(object, &["metadata", "namespace"]).and_then(scalar)
 }
 
 fn plain(text: &str) -> Content {

@@ -16,6 +16,7 @@ mod pod;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::kubernetes;
 use crate::manifest::reader::{Entry, Node, Sink, Value, parse};
 
 use super::draft::{Draft, Job, duration};
@@ -77,29 +78,26 @@ fn objects(root: &Node) -> impl Iterator<Item = &Node> {
 
 /// Each document, with the bytes in front of it.
 fn documents(file: &str, text: &str, report: &mut Report<'_>) -> Vec<(usize, Node)> {
-    let mut starts = vec![0];
+    // Where documents begin and end: what stands behind the dashes is of the next one.
+    let mut bounds = vec![(0, 0)];
     let mut at = 0;
     for line in text.split_inclusive('\n') {
-        at += line.len();
         let rest = line.strip_prefix("---");
         if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
-            starts.push(at);
+            bounds.push((at, at + 3));
         }
+        at += line.len();
     }
-    starts.push(text.len().max(at));
+    bounds.push((at, at));
     let mut found = Vec::new();
-    for pair in starts.windows(2) {
-        let part = &text[pair[0]..pair[1]];
-        // The next document's own marker is no part of this one.
-        let part = part
-            .strip_suffix("---\n")
-            .or(part.strip_suffix("---"))
-            .unwrap_or(part);
+    for pair in bounds.windows(2) {
+        let (start, end) = (pair[0].1, pair[1].0);
+        let part = &text[start..end];
         let mut sink = Sink::whole(file, part);
         let root = parse(part, &mut sink);
-        report.base = pair[0];
+        report.base = start;
         report.take_over(sink.finish());
-        found.extend(root.map(|root| (pair[0], root)));
+        found.extend(root.map(|root| (start, root)));
     }
     report.base = 0;
     found
@@ -129,6 +127,12 @@ fn texts(node: &Node) -> Vec<String> {
 struct Reader<'a, 'f> {
     job: Job,
     environment: BTreeMap<String, String>,
+    namespace: Option<String>,
+    /// User and group of the processes; the container's word is the last one.
+    user: Option<String>,
+    group: Option<(String, Range<usize>)>,
+    /// The pod's own folders by name, and where each was mounted first.
+    emptied: Vec<(String, String)>,
     /// Where something is mounted, and the files that are to be written.
     mounted: Vec<String>,
     files: Vec<mounts::File>,
@@ -147,6 +151,10 @@ fn cron_job(root: &Node, data: &mut Data, options: &Options, draft: &mut Draft, 
     let mut reader = Reader {
         job: Job::new(format!("line {line}: CronJob {name}")),
         environment: BTreeMap::new(),
+        namespace: data::namespace_of(root),
+        user: None,
+        group: None,
+        emptied: Vec::new(),
         mounted: Vec::new(),
         files: Vec::new(),
         data,
@@ -166,6 +174,12 @@ fn cron_job(root: &Node, data: &mut Data, options: &Options, draft: &mut Draft, 
     if !refused {
         draft.add(job, &name, true, at, report);
     }
+}
+
+/// Whether `export` wrote it, or a part of it.
+fn is_export(node: &Node) -> bool {
+    let by = get(node, &["metadata", "labels", "app.kubernetes.io/managed-by"]).and_then(scalar);
+    by.as_deref() == Some(kubernetes::MANAGER)
 }
 
 /// Every imported job may be started by hand, so a note that says otherwise is lost.
@@ -190,7 +204,8 @@ impl Reader<'_, '_> {
             match entry.key.text.as_str() {
                 "name" | "creationTimestamp" | "uid" | "resourceVersion" | "generation" | "managedFields"
                 | "labels" => {}
-                // Our own notes are read, or say where the CronJob came from.
+                // Our own notes say where the CronJob came from; an export's others are labels of its pod, too.
+                "annotations" if is_export(root) => {}
                 "annotations" if entries(Some(&entry.value)).iter().all(is_our_note) => {}
                 "namespace" if scalar(&entry.value).as_deref() == Some("default") => {}
                 _ => self.lost(entry, "`metadata`"),

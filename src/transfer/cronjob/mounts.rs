@@ -92,6 +92,20 @@ impl Reader<'_, '_> {
         let mode = if read_only { ":ro" } else { "" };
         let claim = get(volume, &["persistentVolumeClaim", "claimName"]).and_then(scalar);
         let host = get(volume, &["hostPath", "path"]).and_then(scalar);
+        if let Some(entry) = mount.get("mountPropagation") {
+            self.lost(entry, "the mount");
+        }
+        let name = text_at(volume, "name").unwrap_or_default();
+        if let Some((_, first)) = self.emptied.iter().find(|(known, _)| *known == name) {
+            let message = format!(
+                "`{}` showed what is at `{}`; they are two volumes now",
+                shown(target),
+                shown(first)
+            );
+            self.report.changed(at.clone(), message);
+        } else if volume.get("emptyDir").is_some() {
+            self.emptied.push((name, target.to_owned()));
+        }
         match (claim, host, volume.get("emptyDir")) {
             (Some(claim), _, _) if validate_container_ref(&claim).is_ok() => {
                 self.draft.volume(&claim);
@@ -109,7 +123,12 @@ impl Reader<'_, '_> {
                 let options = size.map_or(String::new(), |size| format!(":size={}", self::size(size)));
                 self.job.push("tmpfs", literal(&format!("{target}{options}")));
             }
-            (_, _, Some(_)) => self.job.push("volumes", literal(target)),
+            (_, _, Some(empty)) => {
+                if let Some(size) = empty.value.get("sizeLimit") {
+                    self.lost(size, "`emptyDir`");
+                }
+                self.job.push("volumes", literal(target));
+            }
             _ => return self.not_mounted(target, at),
         }
         self.mounted.push(target.to_owned());
@@ -125,15 +144,18 @@ impl Reader<'_, '_> {
         sub_path: Option<&str>,
         at: Range<usize>,
     ) {
-        let Some(values) = self.data.of(kind, object).cloned() else {
-            let message = format!(
-                "the files at `{}` are not carried over: {} `{}` is not in this file",
-                shown(target),
-                kind_of(kind),
-                shown(object)
-            );
-            self.report.lost(at, message);
-            return;
+        let values = match self.data.of(kind, object, self.namespace.as_deref()) {
+            Ok(values) => values.clone(),
+            Err(why) => {
+                let message = format!(
+                    "the files of {} `{}` at `{}` are not carried over: {why}",
+                    kind_of(kind),
+                    shown(object),
+                    shown(target)
+                );
+                self.report.lost(at, message);
+                return;
+            }
         };
         let default = mode_at(source, "defaultMode").unwrap_or(DEFAULT_MODE);
         let mut wanted: Vec<Item> = match source.get("items") {

@@ -5,7 +5,7 @@ use crate::transfer::draft::{duration, literal};
 use crate::transfer::labels::{entries, scalar};
 use crate::transfer::yaml::Yaml;
 
-use super::{Reader, get, is_on, items, mounts, text_at, texts};
+use super::{Reader, get, is_export, is_on, items, mounts, text_at, texts};
 
 impl Reader<'_, '_> {
     pub(super) fn pod(&mut self, template: &Node) {
@@ -16,9 +16,21 @@ impl Reader<'_, '_> {
                 self.job.put("labels", name, literal(&value));
             }
         }
+        let is_export = is_export(template);
+        for entry in entries(get(template, &["metadata", "annotations"])) {
+            match scalar(&entry.value) {
+                // An export writes a label there when its value is no word.
+                Some(value) if is_export => self.job.put("labels", &entry.key.text, literal(&value)),
+                _ => self.lost(entry, "the pod's annotations"),
+            }
+        }
         let Some(spec) = get(template, &["spec"]) else {
             return;
         };
+        // An export leaves it out where its job does.
+        if spec.get("terminationGracePeriodSeconds").is_none() && !is_export {
+            self.job.set("stop_grace_period", Yaml::text("30s"));
+        }
         let volumes = mounts::volumes(spec);
         let mut container = None;
         for entry in entries(Some(spec)) {
@@ -80,7 +92,24 @@ impl Reader<'_, '_> {
         if let Some(container) = container {
             self.container(container, &volumes);
         }
+        self.write_user();
         self.write_files();
+    }
+
+    fn write_user(&mut self) {
+        match (self.user.take(), self.group.take()) {
+            (Some(user), group) => {
+                let group = group.map_or(String::new(), |(group, _)| format!(":{group}"));
+                self.job.set("user", literal(&format!("{user}{group}")));
+            }
+            (None, Some((_, at))) => {
+                self.report.lost(
+                    at,
+                    "`runAsGroup` is not carried over: a job has no group without a user",
+                );
+            }
+            (None, None) => {}
+        }
     }
 
     /// The labels that every node has: its platform.
@@ -134,18 +163,12 @@ impl Reader<'_, '_> {
     }
 
     pub(super) fn security(&mut self, node: &Node, of: &str) {
-        let user = text_at(node, "runAsUser");
-        let group = text_at(node, "runAsGroup");
-        if let Some(user) = user {
-            let group = group.map_or(String::new(), |group| format!(":{group}"));
-            self.job.set("user", literal(&format!("{user}{group}")));
-        }
         for entry in entries(Some(node)) {
             let Entry { key, value } = entry;
             let on = scalar(value).as_deref() == Some("true");
             match key.text.as_str() {
-                "runAsUser" => {}
-                "runAsGroup" if node.get("runAsUser").is_some() => {}
+                "runAsUser" => self.user = scalar(value),
+                "runAsGroup" => self.group = scalar(value).map(|group| (group, key.span.clone())),
                 "readOnlyRootFilesystem" => self.job.set("read_only", Yaml::Bool(on)),
                 "supplementalGroups" => self.push_all("group_add", texts(value)),
                 "sysctls" => {
@@ -161,7 +184,7 @@ impl Reader<'_, '_> {
                 }
                 "privileged" if on => self.job.set("privileged", Yaml::Bool(true)),
                 "privileged" => {}
-                "runAsNonRoot" if node.get("runAsUser").is_some() => {}
+                "runAsNonRoot" if self.user.is_some() || node.get("runAsUser").is_some() => {}
                 "capabilities" => {
                     for Entry { key, value } in entries(Some(value)) {
                         let name = if key.text == "drop" { "cap_drop" } else { "cap_add" };
