@@ -193,7 +193,7 @@ mod tests {
         );
         let ours = described("/d/overlay2/580b/diff", &[("/srv/my jobs", "/jobs")]);
         let found = most_alike(vec![proxy.clone(), ours.clone()], SHARING);
-        assert_eq!(found, [ours.clone()]);
+        assert_eq!(found, std::slice::from_ref(&ours));
         // Where the engine does not tell of its storage.
         let without = |mut container: Value| {
             container["GraphDriver"] = Value::Null;
