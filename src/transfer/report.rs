@@ -101,9 +101,9 @@ fn line_around(text: &str, at: usize) -> Option<&str> {
     text.get(start..end)
 }
 
-/// Whether a variable of that name is likely to hold a secret.
+/// Whether a variable or a flag of that name is likely to hold a secret.
 pub(crate) fn names_secret(name: &str) -> bool {
-    const PARTS: [&str; 9] = [
+    const PARTS: [&str; 12] = [
         "PASSWORD",
         "PASSWD",
         "PASSPHRASE",
@@ -113,24 +113,55 @@ pub(crate) fn names_secret(name: &str) -> bool {
         "APIKEY",
         "API_KEY",
         "CREDENTIAL",
+        "WEBHOOK",
+        "AUTHORIZATION",
+        "BEARER",
     ];
-    let name = name.to_ascii_uppercase();
+    let name = name.to_ascii_uppercase().replace('-', "_");
     // The shell's own PWD is a folder, and a file that holds a secret is no secret.
     name != "PWD"
         && name != "OLDPWD"
         && !name.ends_with("_FILE")
-        && (PARTS.iter().any(|part| name.contains(part)) || name.ends_with("_KEY") || name.ends_with("_PASS"))
+        && (PARTS.iter().any(|part| name.contains(part)) || name.ends_with("_KEY") || name.ends_with("PASS"))
 }
 
-/// Whether a line gives a value to such a name.
+/// Whether a line gives a value to such a name, or shows one in a way that programs are given secrets.
 fn holds_secret(line: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    line.match_indices(['=', ':']).any(|(at, _)| {
+    let is_given = line.match_indices(['=', ':']).any(|(at, _)| {
         let before = line[..at].trim_end_matches(['"', '\'', ' ']);
         let start = before
             .rfind(|c| !is_name(c))
             .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
         names_secret(&before[start..])
+    });
+    is_given || url_has_login(line) || words_hold_secret(line)
+}
+
+/// `scheme://user:password@host`, or a token alone.
+fn url_has_login(line: &str) -> bool {
+    line.match_indices("://").any(|(at, mark)| {
+        let rest = &line[at + mark.len()..];
+        let host = rest
+            .split(['/', ' ', '\t', '"', '\'', ','])
+            .next()
+            .unwrap_or_default();
+        host.contains('@')
+    })
+}
+
+/// `--password hunter2`, `mysql -phunter2`, `curl -u bob:hunter2`, `docker login -p hunter2`, `Bearer …`.
+fn words_hold_secret(line: &str) -> bool {
+    const BY_P: [&str; 4] = ["mysql", "mariadb", "sshpass", "login"];
+    const BY_U: [&str; 3] = ["curl", "wget", "http"];
+    let names = |programs: &[&str]| programs.iter().any(|program| line.contains(program));
+    let (by_p, by_u) = (names(&BY_P), names(&BY_U));
+    line.split([' ', '\t', '"', '\'', ',', '[', ']']).any(|word| {
+        let flag = word.strip_prefix("--").or(word.strip_prefix('-'));
+        flag.is_some_and(names_secret)
+            || word.eq_ignore_ascii_case("bearer")
+            || (by_p && word.starts_with("-p"))
+            || (by_u && (word.starts_with("-u") || word == "--user"))
     })
 }
 
@@ -166,6 +197,29 @@ mod tests {
         assert!(holds_secret("* * * * * docker run -e API_TOKEN=x y"));
         assert!(holds_secret("      - name: \"DB_PASSWORD\" : x"));
         assert!(!holds_secret("PATH=/bin"));
+        for line in [
+            "slack-webhook = https://hooks.example.org/T0/B0/x",
+            "docker exec -e PASS=hunter2 db x > /y",
+            "docker exec -e DATABASE_URL=postgres://u:hunter2@h/d db x > /y",
+            "psql postgres://u:hunter2@h/db",
+            "git clone https://token@example.org/x",
+            "curl -u bob:hunter2 https://example.org",
+            "curl -H 'Authorization: Bearer hunter2' x",
+            "docker login -p hunter2",
+            "mysql -phunter2 shop",
+            "docker run mysql mysqldump --password hunter2",
+            r#"command: ["mysqldump", "--password", "hunter2"]"#,
+        ] {
+            assert!(holds_secret(line), "{line}");
+        }
+        for line in [
+            "docker run -p 8080:80 -u 1000:1000 web > /log",
+            "*/5 * * * * mailx ops@example.org",
+            "see https://example.org/a@b",
+            "docker run --user www-data app",
+        ] {
+            assert!(!holds_secret(line), "{line}");
+        }
     }
 
     #[test]
