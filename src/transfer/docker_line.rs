@@ -701,14 +701,15 @@ pub(crate) fn volume(text: &str, line: &mut Line<'_, '_>) {
         line.job.push("volumes", literal(target));
         return;
     };
-    if source.starts_with(['/', '.']) {
+    let source = if source.starts_with(['/', '.']) {
         say_bind(source, line);
+        source.to_owned()
     } else if validate_container_ref(source).is_ok() {
-        line.draft.volume(source);
+        line.draft.volume(source)
     } else {
         lost(line, &format!("volume `{}`", shown(source)));
         return;
-    }
+    };
     let mode = if kept.is_empty() {
         String::new()
     } else {
@@ -772,8 +773,8 @@ pub(crate) fn network(name: &str, line: &mut Line<'_, '_>) {
         "host" | "none" => line.job.set("network_mode", literal(name)),
         name if name.starts_with("container:") => line.job.set("network_mode", literal(name)),
         name if validate_container_ref(name).is_ok() => {
-            line.draft.network(name);
-            line.job.push("networks", literal(name));
+            let key = line.draft.network(name);
+            line.job.push("networks", literal(&key));
         }
         name => lost(line, &format!("network `{}`", shown(name))),
     }

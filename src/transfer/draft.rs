@@ -24,6 +24,8 @@ pub(crate) struct Draft {
     taken: BTreeSet<String>,
     /// `configs`, `networks`, `secrets` and `volumes` of the file.
     resources: BTreeMap<&'static str, BTreeMap<String, Yaml>>,
+    /// What may come under a key of a section.
+    kept: BTreeMap<(&'static str, String), Yaml>,
 }
 
 /// One job of it.
@@ -250,15 +252,36 @@ impl Draft {
         self.jobs.push(job);
     }
 
-    /// A volume that has this name on the engine.
-    pub fn volume(&mut self, name: &str) {
-        self.declare("volumes", name, Yaml::map([("name", Yaml::text(name))]));
+    /// A volume that has this name on the engine. Returns its key.
+    pub fn volume(&mut self, name: &str) -> String {
+        self.named("volumes", name, Yaml::map([("name", Yaml::text(name))]))
     }
 
-    /// A network that has this name on the engine.
-    pub fn network(&mut self, name: &str) {
+    /// A network that has this name on the engine. Returns its key.
+    pub fn network(&mut self, name: &str) -> String {
         let resource = Yaml::map([("name", Yaml::text(name)), ("external", Yaml::Bool(true))]);
-        self.declare("networks", name, resource);
+        self.named("networks", name, resource)
+    }
+
+    /// A resource under a key of its own: the name, unless something else has that key.
+    fn named(&mut self, section: &'static str, name: &str, resource: Yaml) -> String {
+        let more = (2..).map(|count| format!("{name}-{count}"));
+        let key = std::iter::once(name.to_owned()).chain(more).find(|key| {
+            let declared = self.resources.get(section).and_then(|all| all.get(key));
+            let kept = self.kept.get(&(section, key.clone()));
+            [declared, kept]
+                .into_iter()
+                .flatten()
+                .all(|known| *known == resource)
+        });
+        let key = key.unwrap_or_default();
+        self.declare(section, &key, resource);
+        key
+    }
+
+    /// Keeps a key for what the file that is read declares under it, whoever comes first.
+    pub fn keep(&mut self, section: &'static str, key: &str, resource: Yaml) {
+        self.kept.insert((section, key.to_owned()), resource);
     }
 
     /// A secret or config with this content, under the first of the names that is free, or has it already.

@@ -9,11 +9,13 @@ use std::ops::Range;
 
 use crate::manifest;
 use crate::manifest::reader::{Entry, Kind, Node, Sink, Value, parse};
+use crate::model::FileKind;
 
+use super::docker_line::warn_of_secret;
 use super::draft::{Draft, Job, VARIABLE};
 use super::ofelia::{self, Home, Section, Setting};
-use super::report::{Report, names_secret};
-use super::when::{self, Dialect, shown};
+use super::report::Report;
+use super::when::{self, Dialect, Start, When, shown};
 use super::yaml::Yaml;
 use super::{Imported, Options, deck_chores};
 
@@ -34,8 +36,11 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
         let mut reader = Reader {
             project: &project,
             root,
+            zone: options.timezone.as_deref(),
             found: 0,
+            variables_were_said: false,
         };
+        reader.keep_keys(&mut draft);
         for entry in entries(root.get("services").map(|entry| &entry.value)) {
             reader.service(entry, &mut draft, &mut report);
         }
@@ -88,8 +93,11 @@ pub(crate) struct Label {
 struct Reader<'a> {
     project: &'a str,
     root: &'a Node,
+    /// Of times that name none.
+    zone: Option<&'a str>,
     /// Services with a schedule.
     found: usize,
+    variables_were_said: bool,
 }
 
 impl Reader<'_> {
@@ -166,7 +174,13 @@ impl Reader<'_> {
         }
     }
 
-    fn swarm_cronjob(&self, service: &Entry, labels: &[Label], draft: &mut Draft, report: &mut Report<'_>) {
+    fn swarm_cronjob(
+        &mut self,
+        service: &Entry,
+        labels: &[Label],
+        draft: &mut Draft,
+        report: &mut Report<'_>,
+    ) {
         let mut job = self.job_of(service, draft, report);
         let mut overlap = "allow";
         for label in labels {
@@ -185,6 +199,7 @@ impl Reader<'_> {
                         for note in &when.notes {
                             report.changed(label.at.clone(), note.clone());
                         }
+                        self.say_zone(&when, label.at.clone(), report);
                         job.start(&when, None);
                     }
                     Err(error) => {
@@ -203,7 +218,7 @@ impl Reader<'_> {
         self.finish(service, job, draft, report);
     }
 
-    fn x_cron(&self, service: &Entry, entry: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
+    fn x_cron(&mut self, service: &Entry, entry: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
         let mut job = self.job_of(service, draft, report);
         let mut zone = None;
         let mut schedules: Vec<Label> = Vec::new();
@@ -248,6 +263,9 @@ impl Reader<'_> {
                     for note in &when.notes {
                         report.changed(label.at.clone(), note.clone());
                     }
+                    if zone.is_none() {
+                        self.say_zone(&when, label.at.clone(), report);
+                    }
                     job.start(&when, zone.as_deref());
                 }
                 Err(error) => {
@@ -257,6 +275,14 @@ impl Reader<'_> {
             }
         }
         self.finish(service, job, draft, report);
+    }
+
+    /// Their scheduler's zone counted; here it is UTC.
+    fn say_zone(&self, when: &When, at: Range<usize>, report: &mut Report<'_>) {
+        let needs_one = when.timezone.is_none() && matches!(when.start, Start::Cron { .. });
+        if needs_one && self.zone.is_none() {
+            ofelia::say_zone(at, report);
+        }
     }
 
     fn finish(&self, service: &Entry, job: Job, draft: &mut Draft, report: &mut Report<'_>) {
@@ -277,7 +303,7 @@ impl Reader<'_> {
     }
 
     /// A job with the service's own keys, as they are written.
-    fn job_of(&self, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) -> Job {
+    fn job_of(&mut self, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) -> Job {
         let line = report.line_of(service.key.span.start);
         let mut job = Job::new(format!("line {line}: service {}", service.key.text));
         for Entry { key, value } in entries(Some(&service.value)) {
@@ -301,16 +327,27 @@ impl Reader<'_> {
                 }
             }
         }
-        for entry in entries(service.value.get("environment").map(|entry| &entry.value)) {
-            if names_secret(&entry.key.text) && scalar(&entry.value).is_some_and(|value| !value.contains('$'))
-            {
-                super::docker_line::warn_of_secret(&entry.key.text, entry.key.span.clone(), report);
-            }
+        let environment = get(&service.value, &["environment"]);
+        for entry in entries(environment) {
+            let value = scalar(&entry.value).unwrap_or_default();
+            self.say_secret(&entry.key.text, &value, entry.key.span.clone(), report);
         }
+        for item in items(environment) {
+            let text = scalar(item).unwrap_or_default();
+            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+            self.say_secret(name, value, item.span.clone(), report);
+        }
+        self.say_moved(service, report);
         self.other_labels(&mut job, service);
         self.limits(&mut job, service, report);
         self.resources(&mut job, service, draft);
         job
+    }
+
+    fn say_secret(&self, name: &str, value: &str, at: Range<usize>, report: &mut Report<'_>) {
+        if !value.is_empty() && !value.contains('$') {
+            warn_of_secret(name, at, report);
+        }
     }
 
     /// Labels that belong to no scheduler.
@@ -378,41 +415,149 @@ impl Reader<'_> {
             job.set("networks", Yaml::texts(["default"]));
         }
         for key in used {
-            let name = self.engine_name("networks", &key);
-            let resource = Yaml::map([("name", Yaml::Text(name)), ("external", Yaml::Bool(true))]);
-            draft.declare("networks", &key, resource);
+            draft.declare("networks", &key, self.network(&key));
         }
         for key in volumes_used(&service.value) {
-            let Some(top) = self.root.get("volumes").and_then(|all| all.value.get(&key)) else {
-                continue;
-            };
-            let mut resource = vec![(
-                String::from("name"),
-                Yaml::Text(self.engine_name("volumes", &key)),
-            )];
-            if let Some(external) = top.value.get("external") {
-                resource.push((String::from("external"), raw(&external.value)));
+            if self.top("volumes", &key).is_some() {
+                draft.declare("volumes", &key, self.volume(&key));
             }
-            draft.declare("volumes", &key, Yaml::Map(resource));
         }
+        for kind in [FileKind::Secret, FileKind::Config] {
+            for key in files_used(&service.value, kind) {
+                if let Some(top) = self.top(kind.key(), &key) {
+                    draft.declare(kind.key(), &key, raw(top));
+                }
+            }
+        }
+    }
+
+    /// Names on the engine that labels use must not be taken for keys of this file.
+    fn keep_keys(&self, draft: &mut Draft) {
+        draft.keep("networks", "default", self.network("default"));
+        for (section, resource) in [
+            ("networks", Self::network as fn(&Self, &str) -> Yaml),
+            ("volumes", Self::volume),
+        ] {
+            for entry in entries(self.root.get(section).map(|entry| &entry.value)) {
+                let key = &entry.key.text;
+                draft.keep(section, key, resource(self, key));
+            }
+        }
+    }
+
+    fn top(&self, section: &str, key: &str) -> Option<&Node> {
+        get(self.root, &[section, key])
+    }
+
+    /// A network of the application, which is there already.
+    fn network(&self, key: &str) -> Yaml {
+        let name = self.engine_name("networks", key);
+        Yaml::map([("name", Yaml::Text(name)), ("external", Yaml::Bool(true))])
+    }
+
+    fn volume(&self, key: &str) -> Yaml {
+        let mut resource = vec![(String::from("name"), Yaml::Text(self.engine_name("volumes", key)))];
+        let external = self.top("volumes", key).and_then(|top| top.get("external"));
+        if let Some(external) = external {
+            resource.push((String::from("external"), raw(&external.value)));
+        }
+        Yaml::Map(resource)
     }
 
     /// `name:` of a resource, else the project's prefix before its key.
     fn engine_name(&self, section: &str, key: &str) -> String {
-        let top = self.root.get(section).and_then(|all| all.value.get(key));
-        let is_external = top
-            .and_then(|top| top.value.get("external"))
-            .is_some_and(|entry| scalar(&entry.value).as_deref() == Some("true"));
-        top.and_then(|top| top.value.get("name"))
-            .and_then(|entry| scalar(&entry.value))
-            .unwrap_or_else(|| {
-                if is_external {
-                    key.to_owned()
-                } else {
-                    format!("{}_{key}", self.project)
-                }
-            })
+        let top = self.top(section, key);
+        let text = |name: &str| {
+            top.and_then(|top| top.get(name))
+                .and_then(|entry| scalar(&entry.value))
+        };
+        text("name").unwrap_or_else(|| match text("external").as_deref() {
+            Some("true") => key.to_owned(),
+            _ => format!("{}_{key}", self.project),
+        })
     }
+
+    /// What of a service is looked for in another place than before.
+    fn say_moved(&mut self, service: &Entry, report: &mut Report<'_>) {
+        let node = &service.value;
+        let mut paths: Vec<&Node> = Vec::new();
+        for item in items(get(node, &["volumes"])) {
+            paths.extend(match &item.value {
+                Value::Map(_) => item.get("source").map(|entry| &entry.value),
+                _ => Some(item),
+            });
+        }
+        paths.retain(|path| is_relative(path, &['.', '~']));
+        let mut files: Vec<&Node> = match get(node, &["env_file"]) {
+            Some(one) if matches!(one.value, Value::Scalar(_)) => vec![one],
+            several => items(several)
+                .iter()
+                .map(|item| item.get("path").map_or(item, |entry| &entry.value))
+                .collect(),
+        };
+        for kind in [FileKind::Secret, FileKind::Config] {
+            for key in files_used(node, kind) {
+                files.extend(get(self.root, &[kind.key(), &key, "file"]));
+            }
+        }
+        files.retain(|path| is_relative(path, &[]));
+        for path in paths.into_iter().chain(files) {
+            let text = scalar(path).unwrap_or_default();
+            let source = text.split(':').next().unwrap_or_default();
+            let message = format!("`{}` is looked for beside the manifest", shown(source));
+            report.changed(path.span.clone(), message);
+        }
+        if let Some(variable) = variable_in(node).filter(|_| !self.variables_were_said) {
+            self.variables_were_said = true;
+            let message = "variables come from the `.env` beside the manifest now";
+            report.changed(variable.span.clone(), message);
+        }
+    }
+}
+
+/// The first value with a variable of Compose in it.
+fn variable_in(node: &Node) -> Option<&Node> {
+    match &node.value {
+        Value::Scalar(scalar) => resolved(&scalar.text).contains(VARIABLE).then_some(node),
+        Value::Seq(items) => items.iter().find_map(variable_in),
+        Value::Map(entries) => entries.iter().find_map(|entry| variable_in(&entry.value)),
+    }
+}
+
+/// Whether a path is seen from the file that names it: it begins with one of these, or, without any, is not
+/// absolute.
+fn is_relative(path: &Node, begins: &[char]) -> bool {
+    let text = scalar(path).unwrap_or_default();
+    if begins.is_empty() {
+        !text.is_empty() && !text.starts_with(['/', '$'])
+    } else {
+        text.starts_with(begins)
+    }
+}
+
+/// The items of a list; none of anything else.
+pub(crate) fn items(node: Option<&Node>) -> &[Node] {
+    match node.map(|node| &node.value) {
+        Some(Value::Seq(items)) => items,
+        _ => &[],
+    }
+}
+
+/// Keys of top-level secrets or configs that a service reads.
+fn files_used(service: &Node, kind: FileKind) -> Vec<String> {
+    items(get(service, &[kind.key()]))
+        .iter()
+        .filter_map(|item| match &item.value {
+            Value::Map(_) => scalar(&item.get("source")?.value),
+            _ => scalar(item),
+        })
+        .collect()
+}
+
+/// What stands below a node, key by key.
+pub(crate) fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
+    path.iter()
+        .try_fold(node, |node, key| node.get(key).map(|entry| &entry.value))
 }
 
 fn lost(label: &Label, report: &mut Report<'_>) {

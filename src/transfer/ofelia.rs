@@ -159,14 +159,8 @@ pub(crate) fn job(section: &Section, draft: &mut Draft, report: &mut Report<'_>)
             if when.timezone.is_none()
                 && matches!(when.start, when::Start::Cron { .. })
                 && draft.defaults.iter().all(|(key, _)| *key != "timezone")
-                && !std::mem::replace(&mut report.zone_was_said, true)
             {
-                report
-                    .changed(
-                        place.at.clone(),
-                        "these times were in the zone of the scheduler's container (`TZ`); without one they are UTC",
-                    )
-                    .help("name it: `--timezone Europe/Berlin`");
+                say_zone(place.at.clone(), report);
             }
             job.start(&when, None);
         }
@@ -179,6 +173,19 @@ pub(crate) fn job(section: &Section, draft: &mut Draft, report: &mut Report<'_>)
     if !refused {
         draft.add(job, &section.name, true, at, report);
     }
+}
+
+/// Said once, not for each of them.
+pub(crate) fn say_zone(at: Range<usize>, report: &mut Report<'_>) {
+    if std::mem::replace(&mut report.zone_was_said, true) {
+        return;
+    }
+    report
+        .changed(
+            at,
+            "these times were in the zone of the scheduler's container (`TZ`); without one they are UTC",
+        )
+        .help("name it: `--timezone Europe/Berlin`");
 }
 
 /// Every key but the schedule. Whether the job is refused.

@@ -527,6 +527,7 @@ fn exports_are_as_they_are_written_down() {
 /// A file of the corpus with some of its lines gone, doubled, cut or moved.
 fn mutated() -> impl Strategy<Value = String> {
     let files = [
+        "app.yaml",
         "compose.yaml",
         "cronjobs.yaml",
         "namespaces.yaml",

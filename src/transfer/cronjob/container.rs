@@ -8,12 +8,12 @@ use crate::manifest::reader::{Entry, Node};
 use crate::model::{FileKind, ImageRef};
 use crate::transfer::docker_line::{say_secret, warn_of_secret};
 use crate::transfer::draft::{literal, literals};
-use crate::transfer::labels::{entries, scalar};
+use crate::transfer::labels::{entries, get, items, scalar};
 use crate::transfer::when::shown;
 use crate::transfer::yaml::Yaml;
 
 use super::data::{Content, kind_of};
-use super::{Reader, get, items, text_at, texts};
+use super::{Reader, text_at, texts};
 
 impl Reader<'_, '_> {
     pub(super) fn container(&mut self, container: &Node, volumes: &BTreeMap<String, &Node>) {

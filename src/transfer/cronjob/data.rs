@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use crate::manifest::reader::{Node, Value};
 use crate::model::FileKind;
 use crate::transfer::draft::VARIABLE;
-use crate::transfer::labels::{entries, scalar};
+use crate::transfer::labels::{entries, get, scalar};
 use crate::transfer::report::Report;
 use crate::transfer::when::shown;
 
-use super::{get, text_at};
+use super::text_at;
 
 /// What lies under a key: a text, or why it is none.
 pub(super) type Content = Result<String, &'static str>;

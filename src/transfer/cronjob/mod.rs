@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::kubernetes;
-use crate::manifest::reader::{Entry, Node, Sink, Value, parse};
+use crate::manifest::reader::{Entry, Node, Sink, parse};
 
 use super::draft::{Draft, Job, duration};
-use super::labels::{entries, scalar};
+use super::labels::{entries, get, items, scalar};
 use super::report::Report;
 use super::when::{self, Dialect, shown};
 use super::yaml::Yaml;
@@ -103,20 +103,8 @@ fn documents(file: &str, text: &str, report: &mut Report<'_>) -> Vec<(usize, Nod
     found
 }
 
-fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
-    path.iter()
-        .try_fold(node, |node, key| node.get(key).map(|entry| &entry.value))
-}
-
 fn text_at(node: &Node, key: &str) -> Option<String> {
     scalar(&node.get(key)?.value)
-}
-
-fn items(node: Option<&Node>) -> &[Node] {
-    match node.map(|node| &node.value) {
-        Some(Value::Seq(items)) => items,
-        _ => &[],
-    }
 }
 
 fn texts(node: &Node) -> Vec<String> {

@@ -7,13 +7,13 @@ use std::path::Path;
 use crate::manifest::reader::Node;
 use crate::model::{FileKind, validate_container_ref};
 use crate::transfer::draft::literal;
-use crate::transfer::labels::scalar;
+use crate::transfer::labels::{get, items, scalar};
 use crate::transfer::when::shown;
 use crate::transfer::yaml::Yaml;
 
 use super::container::{bytes, size};
 use super::data::kind_of;
-use super::{Reader, get, is_on, items, text_at};
+use super::{Reader, is_on, text_at};
 
 /// What Kubernetes gives to files of ConfigMaps and Secrets.
 const DEFAULT_MODE: u32 = 0o644;
@@ -108,9 +108,9 @@ impl Reader<'_, '_> {
         }
         match (claim, host, volume.get("emptyDir")) {
             (Some(claim), _, _) if validate_container_ref(&claim).is_ok() => {
-                self.draft.volume(&claim);
+                let key = self.draft.volume(&claim);
                 self.job
-                    .push("volumes", literal(&format!("{claim}:{target}{mode}")));
+                    .push("volumes", literal(&format!("{key}:{target}{mode}")));
             }
             (_, Some(host), _) if host.starts_with('/') && !host.contains(':') => {
                 let may = [("host_path", Yaml::Bool(true))];

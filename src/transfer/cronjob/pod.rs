@@ -2,10 +2,10 @@
 
 use crate::manifest::reader::{Entry, Node};
 use crate::transfer::draft::{duration, literal};
-use crate::transfer::labels::{entries, scalar};
+use crate::transfer::labels::{entries, get, items, scalar};
 use crate::transfer::yaml::Yaml;
 
-use super::{Reader, get, is_export, is_on, items, mounts, text_at, texts};
+use super::{Reader, is_export, is_on, mounts, text_at, texts};
 
 impl Reader<'_, '_> {
     pub(super) fn pod(&mut self, template: &Node) {
