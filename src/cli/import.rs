@@ -276,9 +276,9 @@ fn finish(imported: &Imported, name: &str, text: &str, output: &Output, app: &Ap
         let message = format!("nothing of `{name}` could be imported");
         return Err(CommandError::new(ErrorKind::Manifests, message));
     }
-    let file = output.output.as_deref().unwrap_or(Path::new("the new manifest"));
-    let shown = file.display().to_string();
+    let file = output.output.as_deref();
     let refused = refused(imported, file, app);
+    let shown = shown(file);
     say(
         &refused,
         &BTreeMap::from([(shown.as_str(), imported.text.as_str())]),
@@ -327,13 +327,28 @@ fn say(found: &[Diagnostic], texts: &BTreeMap<&str, &str>, format: TextOrJson) -
     Ok(())
 }
 
-/// What the real reader refuses with this operator's policy. It is taken for granted that what the
-/// manifest names is there.
-fn refused(imported: &Imported, file: &Path, app: &App) -> Vec<Diagnostic> {
-    let folder = file.parent().and_then(|folder| os::canonicalize(folder).ok());
+fn shown(file: Option<&Path>) -> String {
+    file.unwrap_or(Path::new("the new manifest"))
+        .display()
+        .to_string()
+}
+
+/// What the real reader refuses with this operator's policy. It is taken for granted that the paths of
+/// its mounts are there; env files may be missing, where it is known what they lie beside.
+fn refused(imported: &Imported, file: Option<&Path>, app: &App) -> Vec<Diagnostic> {
+    // The parent of a bare name is empty.
+    let parent = file.and_then(Path::parent);
+    let parent = parent.map(|folder| {
+        if folder == Path::new("") {
+            Path::new(".")
+        } else {
+            folder
+        }
+    });
+    let folder = parent.and_then(|folder| os::canonicalize(folder).ok());
     let mut files = Files {
         manifests: vec![ManifestFile {
-            path: file.display().to_string(),
+            path: shown(file),
             folder: folder.unwrap_or_else(|| PathBuf::from("/")),
             text: Ok(imported.text.clone()),
             dot_env: None,
@@ -355,11 +370,15 @@ fn refused(imported: &Imported, file: &Path, app: &App) -> Vec<Diagnostic> {
         files.paths.insert(path, fact);
     }
     for path in loaded.wants.env_files.into_values().flatten() {
-        let empty = EnvFile::Text {
-            real: path.clone(),
-            text: String::new(),
+        let found = if file.is_some() && !path.exists() {
+            EnvFile::Missing
+        } else {
+            EnvFile::Text {
+                real: path.clone(),
+                text: String::new(),
+            }
         };
-        files.manifests[0].env_files.insert(path, empty);
+        files.manifests[0].env_files.insert(path, found);
     }
     let loaded = manifest::load(&files, &settings);
     loaded

@@ -203,7 +203,7 @@ impl Reader<'_> {
                 report,
                 at: at.clone(),
             };
-            match docker_line::read(simple, &mut line) {
+            match docker_line::read(simple, &self.settings.environment, &mut line) {
                 Some(Docker::Job(name)) => {
                     if input.is_some() {
                         report.lost(
@@ -213,8 +213,8 @@ impl Reader<'_> {
                     }
                     return Some(name);
                 }
-                Some(Docker::No(why)) => {
-                    report.refused(at, why);
+                Some(Docker::No { why, help }) => {
+                    report.refused(at, why).help = help.map(str::to_owned);
                     return None;
                 }
                 None => {}

@@ -4,10 +4,13 @@
 //! Only a line that a shell would leave alone is taken apart: with a variable, a glob or a pipe in it,
 //! nobody can say here what it runs.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::model::{ImageRef, validate_container_ref};
 
+use super::caller::Caller;
+use super::compose_line::compose;
 use super::draft::{Draft, Job, duration, literal, literals};
 use super::report::{Report, names_secret};
 use super::when::shown;
@@ -80,6 +83,7 @@ fn redirection(text: &str) -> Option<&str> {
 fn word(text: &str, is_target: bool) -> Option<(String, &str)> {
     let mut out = String::new();
     let mut chars = text.char_indices();
+    let mut in_braces = false;
     while let Some((at, c)) = chars.next() {
         match c {
             c if c.is_whitespace() => return Some((out, &text[at..])),
@@ -106,6 +110,12 @@ fn word(text: &str, is_target: bool) -> Option<(String, &str)> {
             '>' => return Some((out, &text[at..])),
             '$' | '`' | ';' | '&' | '|' | '<' | '(' | ')' | '*' | '?' | '[' | '!' => return None,
             '~' | '#' | '{' | '}' if out.is_empty() => return None,
+            // `{a,b}` and `{1..3}` are several words to bash, which is `sh` on some systems.
+            ',' | '.' if in_braces && (c == ',' || text[at..].starts_with("..")) => return None,
+            '{' | '}' => {
+                in_braces = c == '{';
+                out.push(c);
+            }
             c => out.push(c),
         }
     }
@@ -126,18 +136,37 @@ pub(crate) enum Docker {
     /// The job is complete; this would be a name for it.
     Job(String),
     /// It is a docker command that no job can stand for.
-    No(String),
+    No { why: String, help: Option<&'static str> },
 }
 
-/// Reads a docker command line into `line.job`; `None` when it is another program's.
-pub(crate) fn read(simple: &Simple, line: &mut Line<'_, '_>) -> Option<Docker> {
-    let words = unwrapped(&simple.words, line);
+/// Reads a docker command line into `line.job`; `None` when it is another program's. `variables` are
+/// those of its crontab.
+pub(crate) fn read(
+    simple: &Simple,
+    variables: &BTreeMap<String, String>,
+    line: &mut Line<'_, '_>,
+) -> Option<Docker> {
+    let mut caller = Caller {
+        folder: simple.folder.as_deref(),
+        variables: variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+    };
+    let words = unwrapped(&simple.words, &mut caller, line);
     let program = words.first()?.rsplit('/').next()?;
     let (first, rest) = match program {
         "docker" | "podman" => (words.get(1)?.as_str(), &words[2..]),
         "docker-compose" => ("compose", &words[1..]),
         _ => return None,
     };
+    if let Some(name) = caller.other_engine(program) {
+        return Some(Docker::No {
+            why: format!("`{name}` aims it at another engine"),
+            help: Some("take the variable out where the scheduler uses that engine too"),
+        });
+    }
+    caller.say_unread(first == "compose", line);
     for file in &simple.files {
         line.report
             .lost(line.at.clone(), format!("its output went to `{}`", shown(file)))
@@ -148,7 +177,7 @@ pub(crate) fn read(simple: &Simple, line: &mut Line<'_, '_>) -> Option<Docker> {
         ("run", _) => run(rest, line),
         ("container", Some("exec")) => exec(&rest[1..], line),
         ("container", Some("run")) => run(&rest[1..], line),
-        ("compose", _) => compose(rest, simple.folder.as_deref(), line),
+        ("compose", _) => compose(rest, &caller, line),
         ("start" | "restart", Some(name)) => Err(format!(
             "`docker {first} {}` starts a container that exists",
             shown(name)
@@ -157,13 +186,13 @@ pub(crate) fn read(simple: &Simple, line: &mut Line<'_, '_>) -> Option<Docker> {
     };
     Some(match done {
         Ok(name) => Docker::Job(name),
-        Err(why) => Docker::No(why),
+        Err(why) => Docker::No { why, help: None },
     })
 }
 
 /// Without what stands in front and makes no difference to the engine; the meaning of `flock` and
 /// `timeout` goes into the policy.
-fn unwrapped<'w>(words: &'w [String], line: &mut Line<'_, '_>) -> &'w [String] {
+fn unwrapped<'w>(words: &'w [String], caller: &mut Caller<'w>, line: &mut Line<'_, '_>) -> &'w [String] {
     let mut rest = words;
     loop {
         let program = rest
@@ -189,8 +218,10 @@ fn unwrapped<'w>(words: &'w [String], line: &mut Line<'_, '_>) -> &'w [String] {
             ("nice" | "ionice", [_, next @ ..]) => without_numbers(next),
             ("chronic", [_, next @ ..]) => next,
             ("env", [_, next @ ..]) if next.first().is_some_and(|word| !word.starts_with('-')) => next,
-            // For the docker command itself, where it could be another engine.
-            (_, [word, next @ ..]) if is_assignment(word) && !word.starts_with("DOCKER_") => next,
+            (_, [word, next @ ..]) if is_assignment(word) => {
+                caller.variables.extend(word.split_once('='));
+                next
+            }
             _ => return rest,
         };
     }
@@ -228,13 +259,13 @@ fn is_assignment(word: &str) -> bool {
 }
 
 /// One flag: `--name=value`, `--name value`, `-n value` or one of several letters.
-struct Flag<'w> {
-    name: String,
-    value: Option<&'w str>,
+pub(super) struct Flag<'w> {
+    pub name: String,
+    pub value: Option<&'w str>,
 }
 
 /// The flags in front of the arguments. `valued` are those that take a value, `bare` those that do not.
-fn flags<'w>(
+pub(super) fn flags<'w>(
     words: &'w [String],
     valued: &[&str],
     bare: &[&str],
@@ -304,7 +335,7 @@ fn flags<'w>(
     Ok((found, rest))
 }
 
-const EXEC_VALUED: [&str; 8] = [
+pub(super) const EXEC_VALUED: [&str; 8] = [
     "-u",
     "--user",
     "-w",
@@ -314,7 +345,7 @@ const EXEC_VALUED: [&str; 8] = [
     "--env-file",
     "--detach-keys",
 ];
-const EXEC_BARE: [&str; 8] = [
+pub(super) const EXEC_BARE: [&str; 8] = [
     "-i",
     "-t",
     "-d",
@@ -325,14 +356,15 @@ const EXEC_BARE: [&str; 8] = [
     "--privileged",
 ];
 
-fn exec_flags(flags: &[Flag<'_>], line: &mut Line<'_, '_>) {
+pub(super) fn exec_flags(flags: &[Flag<'_>], line: &mut Line<'_, '_>) {
     for flag in flags {
         let value = flag.value.unwrap_or_default();
         match flag.name.as_str() {
             "-u" | "--user" => line.job.set("user", literal(value)),
             "-w" | "--workdir" => line.job.set("working_dir", literal(value)),
             "-e" | "--env" => environment(value, line),
-            "--env-file" => line.job.push("env_file", literal(value)),
+            // Beside `exec`, a manifest has none.
+            "--env-file" => lost(line, "`--env-file` of an exec"),
             "--privileged" => lost(line, "`--privileged` of an exec"),
             _ => {}
         }
@@ -352,60 +384,6 @@ fn exec(words: &[String], line: &mut Line<'_, '_>) -> Result<String, String> {
     line.job.exec_in(container);
     line.job.set("command", literals(command));
     Ok(format!("{container}-{}", program_name(program)))
-}
-
-fn compose(words: &[String], folder: Option<&str>, line: &mut Line<'_, '_>) -> Result<String, String> {
-    let valued = [
-        "-f",
-        "--file",
-        "-p",
-        "--project-name",
-        "--project-directory",
-        "--env-file",
-        "--profile",
-    ];
-    let (global, rest) = flags(words, &valued, &["--ansi"])?;
-    let value_of = |names: [&str; 2]| {
-        global
-            .iter()
-            .find(|flag| names.contains(&flag.name.as_str()))
-            .and_then(|flag| flag.value)
-    };
-    let folder_name = |path: &str| path.trim_end_matches('/').rsplit('/').next().map(str::to_owned);
-    let project = value_of(["-p", "--project-name"])
-        .map(str::to_owned)
-        .or_else(|| folder_name(value_of(["--project-directory", "--project-directory"])?))
-        .or_else(|| folder_name(value_of(["-f", "--file"])?.rsplit_once('/')?.0))
-        .or_else(|| folder_name(folder?));
-    let (verb, rest) = rest
-        .split_first()
-        .ok_or_else(|| String::from("it names no command of Compose"))?;
-    if verb == "run" {
-        return Err(String::from(
-            "`docker compose run` starts a service that its Compose file describes: write that as a job",
-        ));
-    }
-    if verb != "exec" {
-        return Err(format!("`docker compose {}` is no job", shown(verb)));
-    }
-    let mut valued = EXEC_VALUED.to_vec();
-    valued.push("--index");
-    let (flags, rest) = self::flags(rest, &valued, &EXEC_BARE)?;
-    exec_flags(&flags, line);
-    let [service, command @ ..] = rest else {
-        return Err(String::from("it names no service"));
-    };
-    if command.is_empty() {
-        return Err(String::from("it names no command"));
-    }
-    let Some(project) = project.filter(|name| !name.is_empty()) else {
-        return Err(String::from(
-            "it does not say which project its service belongs to; `docker compose -p PROJECT` does",
-        ));
-    };
-    line.job.exec_in_service(service, &project.to_lowercase());
-    line.job.set("command", literals(command));
-    Ok(format!("{service}-{}", program_name(&command[0])))
 }
 
 const RUN_VALUED: [&str; 72] = [
@@ -567,7 +545,10 @@ fn run_flag(flag: &Flag<'_>, line: &mut Line<'_, '_>) {
         "--dns" => line.job.push("dns", literal(value)),
         "--dns-option" => line.job.push("dns_opt", literal(value)),
         "--dns-search" => line.job.push("dns_search", literal(value)),
-        "--env-file" => line.job.push("env_file", literal(value)),
+        "--env-file" => {
+            say_bind(value, line);
+            line.job.push("env_file", literal(value));
+        }
         "--group-add" => line.job.push("group_add", literal(value)),
         "--security-opt" => line.job.push("security_opt", literal(value)),
         "--tmpfs" => line.job.push("tmpfs", literal(value)),
@@ -589,7 +570,7 @@ fn run_flag(flag: &Flag<'_>, line: &mut Line<'_, '_>) {
     }
 }
 
-fn lost(line: &mut Line<'_, '_>, what: &str) {
+pub(super) fn lost(line: &mut Line<'_, '_>, what: &str) {
     line.report
         .lost(line.at.clone(), format!("{what} is not carried over"));
 }
@@ -804,6 +785,11 @@ mod tests {
             Vec::<String>::new()
         );
         assert_eq!(simple("a &>/dev/null").unwrap().words, ["a"]);
+        let braces = simple("a --format={{.Names}} '{a,b}' x{y} 1.5,2").unwrap();
+        assert_eq!(
+            braces.words,
+            ["a", "--format={{.Names}}", "{a,b}", "x{y}", "1.5,2"]
+        );
         for line in [
             "docker exec a sh -c \"echo $HOME\"",
             "docker ps | wc",
@@ -816,6 +802,8 @@ mod tests {
             "a <b",
             "~/x",
             "a #b",
+            "cp /x/{a,b} /y",
+            "touch x{1..3}",
         ] {
             assert_eq!(simple(line), None, "{line}");
         }

@@ -74,7 +74,7 @@ fn project(root: Option<&Node>, file: &str, options: &Options) -> String {
 }
 
 /// As Compose makes a project's name of a folder's.
-fn compose_name(folder: &str) -> String {
+pub(crate) fn compose_name(folder: &str) -> String {
     let kept: String = folder
         .to_lowercase()
         .chars()

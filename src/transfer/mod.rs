@@ -5,7 +5,8 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `crontab.rs`, `docker_line.rs` | crontabs, and the docker commands in them |
+//! | `crontab.rs` | crontabs |
+//! | `docker_line.rs`, `compose_line.rs`, `caller.rs` | the docker commands in them, and what aims these |
 //! | `ofelia.rs` | its INI file, and what its keys mean wherever they are |
 //! | `labels.rs`, `deck_chores.rs` | Compose files with the labels of other schedulers |
 //! | `cronjob/` | CronJobs of Kubernetes, with ConfigMaps and Secrets |
@@ -16,6 +17,8 @@
 //! | `when.rs` | schedules of other dialects |
 //! | `report.rs` | what was lost or changed |
 
+mod caller;
+mod compose_line;
 mod container;
 mod cronjob;
 mod crontab;

@@ -93,6 +93,46 @@ fn a_crontab_becomes_a_manifest_that_validates() {
 }
 
 #[test]
+fn an_env_file_that_is_not_beside_the_manifest_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(
+        at.join("tab"),
+        "5 * * * * docker run --rm --env-file .env busybox:1.37 date\n",
+    )
+    .unwrap();
+    let to_file = [
+        "import",
+        "crontab",
+        "tab",
+        "--timezone",
+        "UTC",
+        "-o",
+        "tab.yaml",
+        "--force",
+    ];
+    let (code, _, stderr) = without_engine(at, &to_file);
+    assert_eq!(code, Some(0), "{stderr}");
+    let end = "imported 1 job; 1 thing to look at; `validate` will refuse 1 thing\n";
+    assert!(
+        stderr.ends_with(end) && stderr.contains("--> tab.yaml:"),
+        "{stderr}"
+    );
+    fs::write(at.join(".env"), "A=1\n").unwrap();
+    let (_, _, stderr) = without_engine(at, &to_file);
+    assert!(
+        stderr.ends_with("imported 1 job; 1 thing to look at\n"),
+        "{stderr}"
+    );
+    // Nobody knows yet what it will lie beside.
+    let (_, _, stderr) = without_engine(at, &to_file[..5]);
+    assert!(
+        stderr.ends_with("imported 1 job; 1 thing to look at\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn nothing_to_import_is_exit_3_and_wrong_usage_1() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
