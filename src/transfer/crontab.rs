@@ -43,6 +43,8 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
         settings: Settings::default(),
         zone_was_said: options.timezone.is_some(),
         host_was_said: false,
+        entries: 0,
+        with_user: Vec::new(),
     };
     let mut at = 0;
     for line in text.split_inclusive('\n') {
@@ -50,6 +52,7 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
         reader.line(content, at, &mut draft, &mut report);
         at += line.len();
     }
+    reader.say_users(&mut report);
     Imported::new(draft, report)
 }
 
@@ -59,6 +62,10 @@ struct Reader<'o> {
     /// Said once, not for each line.
     zone_was_said: bool,
     host_was_said: bool,
+    /// Lines with a schedule and a command.
+    entries: usize,
+    /// Those of them that seem to name a user in front of the command.
+    with_user: Vec<Range<usize>>,
 }
 
 impl Reader<'_> {
@@ -134,6 +141,10 @@ impl Reader<'_> {
                 .help("a line of a crontab is `minute hour day month weekday command`");
             return;
         };
+        self.entries += 1;
+        if names_user(rest) {
+            self.with_user.push(at.clone());
+        }
         let place = at.start..at.start + schedule.trim_end().len();
         let when = match when::read(schedule, Dialect::Vixie) {
             Ok(when) => when,
@@ -244,8 +255,11 @@ impl Reader<'_> {
             return None;
         };
         self.place(job, place, command, input, at.clone(), report);
-        if let Some(user) = user.filter(|user| *user != "root") {
+        if let Some(user) = user {
             job.set("user", literal(user));
+        }
+        // Every container has that one.
+        if let Some(user) = user.filter(|user| *user != "root") {
             report.changed(
                 at,
                 format!(
@@ -269,23 +283,53 @@ impl Reader<'_> {
     ) {
         if !self.host_was_said {
             self.host_was_said = true;
-            report
-                .changed(at, "this command and those below ran on the host")
-                .help("programs and files that they use have to be in the container, or mounted");
+            let found = report.changed(at, "this command and those below ran on the host");
+            // Whose crontab it was, a user's one does not say.
+            if self.options.system {
+                found.help("programs and files that they use have to be in the container, or mounted");
+            } else {
+                found.help("programs and files that they use have to be in the container, or mounted; they run as its user unless `user` names another");
+            }
         }
         let shell = self.settings.shell.as_deref().unwrap_or("sh");
         let script = match input {
             None => command.to_owned(),
             Some(input) => with_input(command, input),
         };
-        job.set("command", literals([shell, "-c", script.as_str()]));
+        let by_shell = literals([shell, "-c", script.as_str()]);
         match place {
-            Place::Image(image) => job.set("image", literal(image)),
-            Place::Container(name) => job.exec_in(name),
-            Place::Service { service, project } => job.exec_in_service(service, project),
+            Place::Image(image) => {
+                job.set("image", literal(image));
+                // An image may have an entrypoint of its own, which would take a shell for its argument.
+                job.set("entrypoint", literals([shell, "-c"]));
+                job.set("command", literals([script.as_str()]));
+            }
+            Place::Container(name) => {
+                job.exec_in(name);
+                job.set("command", by_shell);
+            }
+            Place::Service { service, project } => {
+                job.exec_in_service(service, project);
+                job.set("command", by_shell);
+            }
         }
         for (name, value) in &self.settings.environment {
             job.put("environment", name, literal(value));
+        }
+    }
+
+    /// A crontab of the system that is read as a user's.
+    fn say_users(&self, report: &mut Report<'_>) {
+        let [first, ..] = self.with_user.as_slice() else {
+            return;
+        };
+        if !self.options.system && self.with_user.len() * 2 > self.entries {
+            report
+                .advice(
+                    first.clone(),
+                    "this line, as most, seems to name a user in front of its command",
+                )
+                .help("`--system` reads them as a crontab of the system, with users");
         }
     }
 
@@ -386,6 +430,23 @@ fn user_in_front(command: &str) -> Option<&str> {
     (calls_docker(program) && user.chars().all(is_name)).then_some(user)
 }
 
+/// Whether a command seems to have a user in front: root, or a word that stands apart, as in the columns
+/// of /etc/crontab.
+fn names_user(command: &str) -> bool {
+    let Some((word, rest)) = command.split_once(char::is_whitespace) else {
+        return false;
+    };
+    let stands_apart = command[word.len()..].starts_with('\t') || rest.starts_with([' ', '\t']);
+    let is_name = word.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    let next = rest.trim_start();
+    let is_command =
+        next.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '[' | '.' | '('));
+    is_name && is_command && (word == "root" || (stands_apart && !calls_docker(word)))
+}
+
 /// Whether docker is called to run something: `systemctl restart docker` is another thing.
 fn runs_docker(command: &str) -> bool {
     const VERBS: [&str; 6] = ["run", "exec", "compose", "container", "start", "stack"];
@@ -444,6 +505,24 @@ mod tests {
             with_input("cat", "INPUT\nx"),
             "{ cat\n} <<'INPUT_'\nINPUT\nx\nINPUT_\n"
         );
+    }
+
+    #[test]
+    fn a_user_in_front_is_told_from_a_program() {
+        for (command, is_user) in [
+            ("root cd / && run-parts /etc/cron.hourly", true),
+            ("root\tcd / && run-parts", true),
+            ("www-data  php /x.php", true),
+            ("root    test -x /usr/sbin/anacron || x", true),
+            ("root", false),
+            ("php /x.php", false),
+            ("find  -delete", false),
+            ("docker  exec db true", false),
+            ("/opt/a.sh  x", false),
+            ("A=1  x", false),
+        ] {
+            assert_eq!(names_user(command), is_user, "{command}");
+        }
     }
 
     #[test]
