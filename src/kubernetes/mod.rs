@@ -43,7 +43,7 @@ pub use plan::{
 pub(crate) use pod::is_word;
 pub use rights::{RIGHTS, Rights};
 pub use runs::{pods_of, run_of, runs, triggered};
-pub(crate) use timing::as_cron;
+pub(crate) use timing::{NAME_DAYS, as_cron, counts_days};
 pub use volumes::claims_of;
 
 use crate::model::JobName;

@@ -38,6 +38,21 @@ pub(crate) fn as_cron(trigger: &Trigger) -> Result<(String, String), Refused> {
     }
 }
 
+/// Whether an expression counts the days of a month (`L`, `5L`, `2#1`), as hardly another cron does.
+pub(crate) fn counts_days(expression: &str) -> bool {
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    let [_, _, day, _, weekday] = fields[..] else {
+        return false;
+    };
+    // Names of weekdays have none of these letters but `wed`'s first.
+    let is_extended = |field: &str, letters: &[char]| field.to_ascii_lowercase().contains(letters);
+    is_extended(day, &['l', 'w']) || is_extended(weekday, &['l', '#'])
+}
+
+/// What to do where such days are not known.
+pub(crate) const NAME_DAYS: &str =
+    "name days that it knows, and let the command decide whether it is the one";
+
 fn fields_of(period: Duration) -> Option<String> {
     let seconds = period.as_secs();
     if period.subsec_nanos() != 0 || seconds == 0 || !seconds.is_multiple_of(60) {
@@ -82,13 +97,11 @@ pub(super) fn for_go(trigger: &Trigger) -> Result<(String, String), Refused> {
             });
         }
     }
-    // Names of weekdays have none of these letters but `wed`'s first.
-    let is_extended = |field: &str, letters: &[char]| field.to_ascii_lowercase().contains(letters);
-    if is_extended(day, &['l', 'w']) || is_extended(weekday, &['l', '#']) {
+    if counts_days(&expression) {
         return Err(Refused {
             key: "triggers.schedule",
             message: String::from("Kubernetes knows neither `L` and `W` nor `#` in a schedule"),
-            help: Some("name days that it knows, and let the command decide whether it is the one"),
+            help: Some(NAME_DAYS),
         });
     }
     let weekday = from_sunday(weekday).unwrap_or_else(|| weekday.to_owned());

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::kubernetes::{self, Contents, Finding, Target, as_cron};
+use crate::kubernetes::{self, Contents, Finding, NAME_DAYS, Target, as_cron, counts_days};
 use crate::manifest::reader::{Sink, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
 use crate::model::{
@@ -246,6 +246,11 @@ pub(super) fn check_for_compose(job: &Job) -> Vec<Finding> {
                 refused.message,
                 refused.help.unwrap_or_default(),
             )),
+            (Ok((expression, _)), _) if counts_days(&expression) => found.push(error(
+                "triggers.schedule",
+                "the engine's own jobs know neither `L` nor `#` in a schedule",
+                NAME_DAYS,
+            )),
             (
                 Ok(_),
                 Trigger::Cron {
@@ -402,18 +407,23 @@ fn check_for_crontab(job: &Job) -> Vec<Finding> {
         found.push(error("x-scheduler.suspend", "it is suspended", ""));
     }
     for trigger in schedule {
-        if let Err(refused) = as_cron(trigger) {
-            found.push(error(
+        match as_cron(trigger) {
+            Err(refused) => found.push(error(
                 refused.key,
                 refused.message,
                 refused.help.unwrap_or_default(),
-            ));
-        } else if !is_clear_to_cron(trigger) {
-            found.push(error(
+            )),
+            Ok((expression, _)) if counts_days(&expression) => found.push(error(
+                "triggers.schedule",
+                "cron knows neither `L` nor `#` in a schedule",
+                NAME_DAYS,
+            )),
+            Ok(_) if !is_clear_to_cron(trigger) => found.push(error(
                 "triggers.schedule",
                 "cron would take its day and its weekday in another way",
                 "name the days of one field alone",
-            ));
+            )),
+            Ok(_) => {}
         }
     }
     found

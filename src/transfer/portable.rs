@@ -45,8 +45,15 @@ pub fn check_for_engine_jobs(jobs: &BTreeMap<JobName, Job>, texts: &BTreeMap<&st
 
 /// The engine's own parser knows numbers alone.
 fn expressions(job: &Job) -> Option<Finding> {
+    // `L` is no name, and is told by its own.
+    let is_word = |item: &str| {
+        item.trim_end_matches(['l', 'L'])
+            .contains(|c: char| c.is_ascii_alphabetic())
+    };
     let has_words = job.triggers.schedule.iter().any(|trigger| match trigger {
-        Trigger::Cron { expression, .. } => expression.contains(|c: char| c.is_ascii_alphabetic()),
+        Trigger::Cron { expression, .. } => expression
+            .split([' ', '\t', ','])
+            .any(|item| item.starts_with('@') || is_word(item)),
         Trigger::Every { .. } | Trigger::Except { .. } => false,
     });
     has_words.then(|| {
@@ -103,4 +110,33 @@ fn secrets(file: &str, text: &str, section: Option<&Entry>) -> Vec<Diagnostic> {
                 .clone()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_by_their_place_are_told_from_names() {
+        for (expression, said) in [
+            ("0 0 1 * *", vec![]),
+            ("0 0 L * *", vec!["`L`"]),
+            ("0 9 * * 5#2,1l", vec!["`L`"]),
+            ("0 9 * jul *", vec!["names"]),
+            ("0 9 * * fri#2", vec!["`L`", "names"]),
+            ("@daily", vec!["names"]),
+        ] {
+            let text =
+                format!("name: t\njobs:\n  j: {{image: b, triggers: {{schedule: [\"{expression}\"]}}}}\n");
+            let jobs = crate::transfer::loaded(&text).desired.jobs;
+            assert_eq!(jobs.len(), 1, "{text}");
+            let found = check_for_engine_jobs(&jobs, &BTreeMap::from([("imported.yaml", text.as_str())]));
+            let found: Vec<&str> = found.iter().map(|found| found.message.as_str()).collect();
+            assert_eq!(found.len(), said.len(), "{found:?}");
+            assert!(
+                found.iter().zip(&said).all(|(found, said)| found.contains(said)),
+                "{found:?}"
+            );
+        }
+    }
 }
