@@ -27,5 +27,12 @@ done
 # The docker command finds its plugins by their names in this folder.
 ln -s ../../../bin/docker-scheduler "$made/plugin"
 
+# Debian's own account of the package: what changed in the program is in the changelog beside it.
+version=$(awk -F '"' '$1 == "version = " {print $2; exit}' Cargo.toml)
+maintainer=$(awk -F '"' '$1 == "maintainer = " {print $2; exit}' Cargo.toml)
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
+printf 'docker-scheduler (%s-1) unstable; urgency=medium\n\n  * The release %s.\n\n -- %s  %s\n' \
+    "$version" "$version" "$maintainer" "$(date -u -R -d "@$epoch")" >"$made/changelog"
+
 cargo deb --quiet --locked --no-build "${compress[@]}" --profile "$profile" --output "$made/"
 ls "$made"/*.deb

@@ -72,6 +72,8 @@ fn the_debian_package_makes_a_machine_keep_its_schedules() {
         );
     }
     completions_and_pages_are_found(&machine);
+    machine.ok("zcat /usr/share/doc/docker-scheduler/changelog.Debian.gz | grep -q '^docker-scheduler ('");
+    machine.ok("zcat /usr/share/doc/docker-scheduler/changelog.gz | grep -q '^# Changelog'");
     assert!(
         machine
             .ok("docker scheduler version")
