@@ -1,7 +1,8 @@
 //! The scheduler's own log: lines to stderr that a person reads at 02:30, or JSON for machines.
 //!
 //! A line is `2026-11-23 02:30:00 +01:00 INFO  shop.backup: started …`: the machine's local time, no
-//! module paths. It is talk, not data: nothing may parse the text form.
+//! module paths. systemd's journal has times and levels of its own. It is talk, not data: nothing may parse
+//! the text form.
 
 use std::fmt;
 use std::io;
@@ -23,6 +24,7 @@ use crate::clock::{Clock as _, SystemClock};
 
 use super::words;
 use crate::event;
+use crate::os;
 
 /// Starts the log of this process. A second call (a test) changes nothing.
 pub fn start(level: LogLevel, format: LogFormat) {
@@ -35,6 +37,7 @@ pub fn start(level: LogLevel, format: LogFormat) {
             .event_format(Lines {
                 zone: TimeZone::system(),
                 now: || SystemClock.now(),
+                to_journal: os::stderr_is(std::env::var("JOURNAL_STREAM").as_deref().unwrap_or_default()),
             })
             .try_init(),
         LogFormat::Json => builder
@@ -104,6 +107,8 @@ impl FormatTime for Utc {
 struct Lines {
     zone: TimeZone,
     now: fn() -> Timestamp,
+    /// A line begins with its level, as sd-daemon(3) has it.
+    to_journal: bool,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -120,6 +125,9 @@ where
         let mut line = Line::default();
         event.record(&mut line);
         let level = *event.metadata().level();
+        if self.to_journal {
+            return writeln!(writer, "<{}>{}", priority(level), line.text());
+        }
         let style = style(level);
         writeln!(
             writer,
@@ -174,6 +182,16 @@ impl Visit for Line {
     }
 }
 
+/// Of syslog.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
 fn style(level: Level) -> Style {
     match level {
         Level::ERROR => AnsiColor::Red.on_default().bold(),
@@ -207,7 +225,7 @@ mod tests {
     }
 
     /// What the log has of these, at half past two in a night.
-    fn log_of(events: &[event::Event]) -> String {
+    fn log_of(events: &[event::Event], to_journal: bool) -> String {
         let page = Page::default();
         let writer = page.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -216,6 +234,7 @@ mod tests {
             .event_format(Lines {
                 zone: TimeZone::get("Europe/Berlin").unwrap(),
                 now: || "2026-11-23T01:30:00Z".parse().unwrap(),
+                to_journal,
             })
             .finish();
         tracing::subscriber::with_default(subscriber, || events.iter().for_each(say));
@@ -340,7 +359,25 @@ mod tests {
 
     #[test]
     fn the_log_as_a_person_reads_it_at_half_past_two() {
-        insta::assert_snapshot!(log_of(&every_event()));
+        insta::assert_snapshot!(log_of(&every_event(), false));
+    }
+
+    /// Which stamps the time, shows levels in colours and can be asked for errors alone.
+    #[test]
+    fn in_the_journal_a_line_begins_with_its_level() {
+        let lines = log_of(&every_event(), true);
+        let plain = log_of(&every_event(), false);
+        assert!(lines.lines().count() == plain.lines().count());
+        for (line, plain) in lines.lines().zip(plain.lines()) {
+            let (level, text) = plain["2026-11-23 02:30:00 +01:00 ".len()..].split_at(6);
+            let priority = match level.trim() {
+                "ERROR" => 3,
+                "WARN" => 4,
+                "INFO" => 6,
+                _ => 7,
+            };
+            assert_eq!(line, format!("<{priority}>{text}"));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,13 @@ pub const NOTHING: &str = "/dev/null";
 
 /// What a program's file may end in.
 pub const PROGRAM_SUFFIXES: [&str; 0] = [];
+
+/// Whether stderr is what systemd names by `JOURNAL_STREAM`: `device:inode`, see systemd.exec(5).
+pub fn stderr_is(stream: &str) -> bool {
+    let own = io::stderr().as_fd().try_clone_to_owned();
+    own.and_then(|fd| File::from(fd).metadata())
+        .is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
+}
 
 /// Makes a folder (and its parents) that nobody else can read; an existing one is tightened.
 ///

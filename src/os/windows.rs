@@ -34,6 +34,11 @@ pub const NOTHING: &str = "NUL";
 /// What a program's file may end in; the others of `PATHEXT` are scripts.
 pub const PROGRAM_SUFFIXES: [&str; 3] = [".exe", ".cmd", ".bat"];
 
+/// There is no journal of systemd.
+pub fn stderr_is(_: &str) -> bool {
+    false
+}
+
 /// Makes a folder (and its parents) that nobody else can read: within the user's profile, from which it
 /// inherits who may.
 ///

@@ -112,6 +112,9 @@ fn the_debian_package_makes_a_machine_keep_its_schedules() {
         "docker-scheduler --instance deb history | grep -q succeeded",
     );
     machine.ok("systemctl reload docker-scheduler");
+    // The journal has times and levels of its own.
+    machine.ok("journalctl -u docker-scheduler -o cat | grep -q '^deb.tick: succeeded'");
+    machine.ok("! journalctl -u docker-scheduler -p warning -o cat | grep -q succeeded");
 
     // The sandbox: what it need not do, it cannot.
     let seen = machine.ok(
