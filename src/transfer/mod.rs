@@ -10,7 +10,7 @@
 //! | `ofelia.rs` | its INI file, and what its keys mean wherever they are |
 //! | `labels.rs`, `deck_chores.rs` | Compose files with the labels of other schedulers |
 //! | `cronjob/` | CronJobs of Kubernetes, with ConfigMaps and Secrets |
-//! | `container.rs` | a container, as its engine describes it |
+//! | `container/` | a container, as its engine describes it |
 //! | `draft.rs`, `yaml.rs` | the manifest being written |
 //! | `leave.rs` | the way out: Kubernetes, Compose, crontab |
 //! | `portable.rs` | what Compose and the engine's own jobs would refuse of a manifest |

@@ -146,16 +146,30 @@ impl<'f> Reader<'_, 'f> {
         true
     }
 
-    fn config(&mut self) {
-        for (key, name) in [("Entrypoint", "entrypoint"), ("Cmd", "command")] {
-            let words = texts(self.container, &["Config", key]);
-            // An image's command counts only beside its own entrypoint.
-            let same = words == texts(self.image, &["Config", key])
-                && (key == "Entrypoint" || self.job.get("entrypoint").is_none());
-            if !words.is_empty() && !same {
-                self.job.set(name, literals(words));
-            }
+    /// Entry point and command belong together: an image's command counts only beside its own entry point.
+    fn words(&mut self) {
+        let own = |key: &str| texts(self.container, &["Config", key]);
+        let of_image = |key: &str| texts(self.image, &["Config", key]);
+        let (entrypoint, command) = (own("Entrypoint"), own("Cmd"));
+        let same = entrypoint == of_image("Entrypoint");
+        if same && command == of_image("Cmd") {
+            return;
         }
+        if same && !command.is_empty() {
+            self.job.set("command", literals(command));
+            return;
+        }
+        // One empty word takes the image's away, as `--entrypoint ''` did.
+        let none = vec![String::new()];
+        let entrypoint = if entrypoint.is_empty() { none } else { entrypoint };
+        self.job.set("entrypoint", literals(entrypoint));
+        if !command.is_empty() {
+            self.job.set("command", literals(command));
+        }
+    }
+
+    fn config(&mut self) {
+        self.words();
         let known = texts(self.image, &["Config", "Env"]);
         for variable in texts(self.container, &["Config", "Env"]) {
             if !known.contains(&variable) {
@@ -410,3 +424,6 @@ fn decimal(nanos: i64) -> String {
     let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
+
+#[cfg(test)]
+mod tests;
