@@ -2,17 +2,130 @@
 //!
 //! What the image says anyway is left out, so that the job follows its image.
 
+mod mounts;
+mod networks;
+
 use serde_json::Value;
 
 use crate::manifest::Diagnostic;
 use crate::model::ImageRef;
 
-use super::docker_line::{Line, environment, network, volume};
+use super::docker_line::{Line, environment};
 use super::draft::{Draft, Job, duration, literal, literals};
 use super::report::Report;
-use super::when::{self, Dialect};
+use super::when::{self, Dialect, shown};
 use super::yaml::Yaml;
 use super::{Imported, Options};
+
+/// Keys of `Config` that are read here, or make no difference to a job.
+const CONFIG: [&str; 20] = [
+    // Whoever starts it is not attached.
+    "AttachStderr",
+    "AttachStdin",
+    "AttachStdout",
+    "Cmd",
+    "Domainname",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Healthcheck",
+    "Hostname",
+    "Image",
+    "Labels",
+    "OpenStdin",
+    "StdinOnce",
+    "StopSignal",
+    "StopTimeout",
+    "Tty",
+    "User",
+    // Anonymous ones, which are among the mounts.
+    "Volumes",
+    "WorkingDir",
+];
+
+/// Those of `HostConfig`. The engine fills in some of them: their defaults are where they are read.
+const HOST: [&str; 50] = [
+    "Annotations",
+    // Ours are kept and removed by `history`.
+    "AutoRemove",
+    // Among the mounts, like `VolumesFrom` and `VolumeDriver`.
+    "Binds",
+    "CapAdd",
+    "CapDrop",
+    "CgroupParent",
+    "CgroupnsMode",
+    // The terminal of whoever made it.
+    "ConsoleSize",
+    // A file of the command line's.
+    "ContainerIDFile",
+    "CpuPeriod",
+    "CpuQuota",
+    "CpuShares",
+    "CpusetCpus",
+    "DeviceRequests",
+    "Devices",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "ExtraHosts",
+    "GroupAdd",
+    "Init",
+    "IpcMode",
+    "Links",
+    "LogConfig",
+    "MaskedPaths",
+    "Memory",
+    "MemoryReservation",
+    "MemorySwap",
+    "Mounts",
+    "NanoCpus",
+    "NetworkMode",
+    "OomScoreAdj",
+    "PidMode",
+    "PidsLimit",
+    "PortBindings",
+    "Privileged",
+    "PublishAllPorts",
+    "ReadonlyPaths",
+    "ReadonlyRootfs",
+    "RestartPolicy",
+    "Runtime",
+    "SecurityOpt",
+    "ShmSize",
+    "Sysctls",
+    "Tmpfs",
+    "UTSMode",
+    "Ulimits",
+    "UsernsMode",
+    "VolumeDriver",
+    "VolumesFrom",
+];
+
+/// What engines hide of a container's own system, or let it read alone; of newer ones also what is in them.
+const SYSTEM_PATHS: [&str; 19] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/interrupts",
+    "/proc/irq",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/system/cpu",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+];
+
+/// Microseconds, of which `--cpus` is a part.
+const CPU_PERIOD: i64 = 100_000;
 
 /// When the job starts; without a schedule and a period by hand alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,11 +193,14 @@ fn text(value: &Value, path: &[&str]) -> String {
 }
 
 fn texts(value: &Value, path: &[&str]) -> Vec<String> {
-    let items = get(value, path).as_array().map_or(&[][..], Vec::as_slice);
-    items
+    list(value, path)
         .iter()
         .filter_map(|item| item.as_str().map(str::to_owned))
         .collect()
+}
+
+fn list<'v>(value: &'v Value, path: &[&str]) -> &'v [Value] {
+    get(value, path).as_array().map_or(&[][..], Vec::as_slice)
 }
 
 fn pairs(value: &Value, path: &[&str]) -> Vec<(String, String)> {
@@ -119,8 +235,10 @@ impl<'f> Reader<'_, 'f> {
         self.config();
         self.host();
         self.lists();
+        self.gpus();
         self.mounts();
         self.networks();
+        self.ports();
         self.left_behind();
         true
     }
@@ -128,7 +246,12 @@ impl<'f> Reader<'_, 'f> {
     fn times(&mut self, times: &Times, options: &Options) -> bool {
         for schedule in &times.schedules {
             match when::read(schedule, Dialect::Vixie) {
-                Ok(when) => self.job.start(&when, options.timezone.as_deref()),
+                Ok(when) => {
+                    for note in &when.notes {
+                        self.report.changed(0..0, note.clone());
+                    }
+                    self.job.start(&when, options.timezone.as_deref());
+                }
                 Err(error) => {
                     self.report.refused(0..0, error.message).help = error.help;
                     return false;
@@ -171,10 +294,15 @@ impl<'f> Reader<'_, 'f> {
     fn config(&mut self) {
         self.words();
         let known = texts(self.image, &["Config", "Env"]);
-        for variable in texts(self.container, &["Config", "Env"]) {
-            if !known.contains(&variable) {
-                environment(&variable, &mut self.line());
-            }
+        let own = texts(self.container, &["Config", "Env"]);
+        for variable in own.iter().filter(|variable| !known.contains(variable)) {
+            environment(variable, &mut self.line());
+        }
+        // `--env NAME` without a value takes the image's away.
+        let name = |variable: &String| variable.split('=').next().unwrap_or_default().to_owned();
+        let names: Vec<String> = own.iter().map(name).collect();
+        for gone in known.iter().map(name).filter(|name| !names.contains(name)) {
+            self.job.put("environment", &gone, Yaml::Null);
         }
         for (key, name) in [
             ("User", "user"),
@@ -193,40 +321,138 @@ impl<'f> Reader<'_, 'f> {
                 self.job.put("labels", &name, literal(&value));
             }
         }
-        if get(self.container, &["Config", "Tty"]) == &Value::Bool(true) {
+        if self.is_true("Config", "Tty") {
             self.job.set("tty", Yaml::Bool(true));
         }
-        // An engine's own host name is the beginning of the ID.
+        if self.is_true("Config", "OpenStdin") {
+            self.job.set("stdin_open", Yaml::Bool(true));
+        }
+        match get(self.container, &["Config", "StopTimeout"]).as_i64() {
+            None => {}
+            Some(seconds) => match u64::try_from(seconds) {
+                Ok(seconds) => self.job.set("stop_grace_period", Yaml::Text(duration(seconds))),
+                Err(_) => {
+                    self.lost("a stop without a time limit");
+                }
+            },
+        }
+        self.host_name();
+        self.health();
+        // What the image says anyway stays its own.
+        let (container, image) = (self.container, self.image);
+        for (key, value) in get(container, &["Config"]).as_object().into_iter().flatten() {
+            if value != get(image, &["Config", key]) {
+                self.unread_of(
+                    &Value::from_iter([(key.clone(), value.clone())]),
+                    &CONFIG,
+                    " of its `Config`",
+                );
+            }
+        }
+    }
+
+    /// An engine's own host name is the beginning of the ID; in the network of another container it is the
+    /// other's.
+    fn host_name(&mut self) {
+        if text(self.container, &["HostConfig", "NetworkMode"]).starts_with("container:") {
+            return;
+        }
         let host = text(self.container, &["Config", "Hostname"]);
         if !host.is_empty() && !text(self.container, &["Id"]).starts_with(&host) {
             self.job.set("hostname", literal(&host));
         }
+        let domain = text(self.container, &["Config", "Domainname"]);
+        if !domain.is_empty() {
+            self.job.set("domainname", literal(&domain));
+        }
+    }
+
+    fn health(&mut self) {
+        let health = get(self.container, &["Config", "Healthcheck"]);
+        if is_default(health) || health == get(self.image, &["Config", "Healthcheck"]) {
+            return;
+        }
+        let test = texts(health, &["Test"]);
+        let fits = match test.first().map(String::as_str) {
+            Some("NONE") => {
+                self.job
+                    .set("healthcheck", Yaml::map([("disable", Yaml::Bool(true))]));
+                return;
+            }
+            Some("CMD-SHELL") => test.len() == 2,
+            Some("CMD") => test.len() > 1,
+            Some(_) => false,
+            None => true,
+        };
+        if !fits {
+            self.lost("its health check");
+            return;
+        }
+        if !test.is_empty() {
+            self.job.put("healthcheck", "test", literals(test));
+        }
+        let period = |key: &str| get(health, &[key]).as_u64().filter(|nanos| *nanos >= 1_000_000);
+        for (key, name) in [
+            ("Interval", "interval"),
+            ("Timeout", "timeout"),
+            ("StartPeriod", "start_period"),
+            ("StartInterval", "start_interval"),
+        ] {
+            // It counts within a start period alone, and is refused without one.
+            if key == "StartInterval" && period("StartPeriod").is_none() {
+                continue;
+            }
+            if let Some(nanos) = period(key) {
+                self.job.put("healthcheck", name, Yaml::Text(span(nanos)));
+            }
+        }
+        if let Some(retries) = get(health, &["Retries"]).as_i64().filter(|count| *count > 0) {
+            self.job.put("healthcheck", "retries", Yaml::Int(retries));
+        }
+        self.unread_of(
+            health,
+            &[
+                "Test",
+                "Interval",
+                "Timeout",
+                "StartPeriod",
+                "StartInterval",
+                "Retries",
+            ],
+            " of its health check",
+        );
     }
 
     /// Single values of `HostConfig`.
     fn host(&mut self) {
-        let number = |key: &str| {
-            get(self.container, &["HostConfig", key])
-                .as_i64()
-                .filter(|value| *value > 0)
+        let number = |key: &str| get(self.container, &["HostConfig", key]).as_i64().unwrap_or(0);
+        let bytes = |value: i64| Yaml::Text(format!("{value}b"));
+        let positive = |key: &str| Some(number(key)).filter(|value| *value > 0);
+        let memory = number("Memory");
+        // Without a word about it, swap is as much again.
+        let swap = match number("MemorySwap") {
+            -1 => Some(Yaml::Int(-1)),
+            swap if swap > 0 && swap != memory.saturating_mul(2) => Some(bytes(swap)),
+            _ => None,
         };
         let found = [
+            ("mem_limit", positive("Memory").map(bytes)),
+            ("memswap_limit", swap),
+            ("mem_reservation", positive("MemoryReservation").map(bytes)),
+            ("cpu_shares", positive("CpuShares").map(Yaml::Int)),
             (
-                "mem_limit",
-                number("Memory").map(|bytes| Yaml::Text(format!("{bytes}b"))),
+                "pids_limit",
+                Some(number("PidsLimit")).filter(|most| *most != 0).map(Yaml::Int),
             ),
             (
-                "mem_reservation",
-                number("MemoryReservation").map(|bytes| Yaml::Text(format!("{bytes}b"))),
+                "oom_score_adj",
+                Some(number("OomScoreAdj"))
+                    .filter(|score| *score != 0)
+                    .map(Yaml::Int),
             ),
-            ("cpus", number("NanoCpus").map(|nanos| Yaml::Text(decimal(nanos)))),
-            ("cpu_shares", number("CpuShares").map(Yaml::Int)),
-            ("pids_limit", number("PidsLimit").map(Yaml::Int)),
             (
                 "shm_size",
-                number("ShmSize")
-                    .filter(|size| *size != 64 << 20)
-                    .map(|bytes| Yaml::Text(format!("{bytes}b"))),
+                positive("ShmSize").filter(|size| *size != 64 << 20).map(bytes),
             ),
         ];
         for (key, value) in found {
@@ -234,32 +460,70 @@ impl<'f> Reader<'_, 'f> {
                 self.job.set(key, value);
             }
         }
-        for (key, name) in [
-            ("Privileged", "privileged"),
-            ("ReadonlyRootfs", "read_only"),
-            ("Init", "init"),
-        ] {
-            if get(self.container, &["HostConfig", key]) == &Value::Bool(true) {
+        self.cpus();
+        for (key, name) in [("Privileged", "privileged"), ("ReadonlyRootfs", "read_only")] {
+            if self.is_true("HostConfig", key) {
                 self.job.set(name, Yaml::Bool(true));
             }
         }
-        for (key, name) in [
-            ("PidMode", "pid"),
-            ("UTSMode", "uts"),
-            ("UsernsMode", "userns_mode"),
-            ("CpusetCpus", "cpuset"),
-            ("CgroupParent", "cgroup_parent"),
+        // Nobody said so where there is nothing: then it is as the engine is set up.
+        if let Some(init) = get(self.container, &["HostConfig", "Init"]).as_bool() {
+            self.job.set("init", Yaml::Bool(init));
+        }
+        for (key, name, default) in [
+            ("PidMode", "pid", ""),
+            ("IpcMode", "ipc", "private"),
+            ("UTSMode", "uts", ""),
+            ("UsernsMode", "userns_mode", ""),
+            ("CpusetCpus", "cpuset", ""),
+            ("CgroupParent", "cgroup_parent", ""),
+            ("Runtime", "runtime", "runc"),
         ] {
             let value = text(self.container, &["HostConfig", key]);
-            if !value.is_empty() {
+            if !value.is_empty() && value != default {
                 self.job.set(name, literal(&value));
             }
         }
-        let ipc = text(self.container, &["HostConfig", "IpcMode"]);
-        if !matches!(ipc.as_str(), "" | "private" | "shareable") {
-            self.job.set("ipc", literal(&ipc));
-        }
+        self.cgroup_namespace();
         self.logging();
+        let host = get(self.container, &["HostConfig"]);
+        self.unread_of(host, &HOST, " of its `HostConfig`");
+    }
+
+    /// `--cpus`, or a quota of each period.
+    fn cpus(&mut self) {
+        let number = |key: &str| get(self.container, &["HostConfig", key]).as_i64().unwrap_or(0);
+        let (quota, period) = (number("CpuQuota"), number("CpuPeriod"));
+        let nanos = match (number("NanoCpus"), quota) {
+            (nanos, _) if nanos > 0 => nanos,
+            (_, quota) if quota > 0 => {
+                let period = if period > 0 { period } else { CPU_PERIOD };
+                let nanos = i128::from(quota) * 1_000_000_000 / i128::from(period);
+                i64::try_from(nanos).unwrap_or(i64::MAX)
+            }
+            _ => 0,
+        };
+        if nanos > 0 {
+            self.job.set("cpus", Yaml::Text(decimal(nanos)));
+        }
+        if period > 0 && period != CPU_PERIOD {
+            self.lost(&format!("a CPU period of {period} microseconds"));
+        }
+    }
+
+    /// It has no key. The engine's own is private with control groups of version 2, which know no
+    /// `OomKillDisable`, and the host's with those of version 1.
+    fn cgroup_namespace(&mut self) {
+        let mode = text(self.container, &["HostConfig", "CgroupnsMode"]);
+        let is_first = !get(self.container, &["HostConfig", "OomKillDisable"]).is_null();
+        let default = if is_first || self.is_true("HostConfig", "Privileged") {
+            "host"
+        } else {
+            "private"
+        };
+        if !mode.is_empty() && mode != default {
+            self.lost(&format!("control group namespace `{}`", shown(&mode)));
+        }
     }
 
     /// What is no more than the engine's default is not written.
@@ -281,7 +545,6 @@ impl<'f> Reader<'_, 'f> {
         for (key, name) in [
             ("CapAdd", "cap_add"),
             ("CapDrop", "cap_drop"),
-            ("SecurityOpt", "security_opt"),
             ("GroupAdd", "group_add"),
             ("Dns", "dns"),
             ("DnsSearch", "dns_search"),
@@ -292,22 +555,13 @@ impl<'f> Reader<'_, 'f> {
                 self.job.push(name, literal(&value));
             }
         }
-        for (target, options) in pairs(self.container, &["HostConfig", "Tmpfs"]) {
-            let options = if options.is_empty() {
-                options
-            } else {
-                format!(":{options}")
-            };
-            self.job.push("tmpfs", literal(&format!("{target}{options}")));
+        for (key, name) in [("Sysctls", "sysctls"), ("Annotations", "annotations")] {
+            for (entry, value) in pairs(self.container, &["HostConfig", key]) {
+                self.job.put(name, &entry, literal(&value));
+            }
         }
-        for (name, value) in pairs(self.container, &["HostConfig", "Sysctls"]) {
-            self.job.put("sysctls", &name, literal(&value));
-        }
-        for limit in get(self.container, &["HostConfig", "Ulimits"])
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
+        self.security();
+        for limit in list(self.container, &["HostConfig", "Ulimits"]) {
             let number = |key: &str| get(limit, &[key]).as_i64().unwrap_or(-1);
             let both = [
                 ("soft", Yaml::Int(number("Soft"))),
@@ -315,11 +569,7 @@ impl<'f> Reader<'_, 'f> {
             ];
             self.job.put("ulimits", &text(limit, &["Name"]), Yaml::map(both));
         }
-        for device in get(self.container, &["HostConfig", "Devices"])
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
+        for device in list(self.container, &["HostConfig", "Devices"]) {
             let (outside, inside) = (text(device, &["PathOnHost"]), text(device, &["PathInContainer"]));
             let rights = text(device, &["CgroupPermissions"]);
             self.job
@@ -327,59 +577,86 @@ impl<'f> Reader<'_, 'f> {
         }
     }
 
-    fn mounts(&mut self) {
-        for mount in get(self.container, &["Mounts"]).as_array().into_iter().flatten() {
-            let target = text(mount, &["Destination"]);
-            let source = match text(mount, &["Type"]).as_str() {
-                "volume" => text(mount, &["Name"]),
-                "bind" => text(mount, &["Source"]),
-                // Named again under `Tmpfs`, or under `Mounts` of the host's part.
-                _ => continue,
-            };
-            let mode = if get(mount, &["RW"]) == &Value::Bool(false) {
-                ":ro"
-            } else {
-                ""
-            };
-            // An anonymous volume has a name of 64 hexadecimal digits: each run gets its own.
-            let anonymous = source.len() == 64 && source.bytes().all(|b| b.is_ascii_hexdigit());
-            let written = if anonymous {
-                target
-            } else {
-                format!("{source}:{target}{mode}")
-            };
-            volume(&written, &mut self.line());
+    fn security(&mut self) {
+        let privileged = self.is_true("HostConfig", "Privileged");
+        let mode = |key: &str| text(self.container, &["HostConfig", key]);
+        let shares = privileged || mode("PidMode") == "host" || mode("IpcMode") == "host";
+        for option in texts(self.container, &["HostConfig", "SecurityOpt"]) {
+            let (name, value) = option.split_once(['=', ':']).unwrap_or((&option, ""));
+            match (name, value) {
+                // The engine's own where there is nothing to confine.
+                ("label", "disable") if shares => {}
+                ("seccomp", profile) if !matches!(profile, "unconfined" | "builtin") => {
+                    self.lost("its seccomp profile")
+                        .help("write it to a file beside the manifest: `security_opt: [\"seccomp:./profile.json\"]`");
+                }
+                ("apparmor" | "label" | "seccomp", value) if !value.is_empty() => {
+                    self.job.push("security_opt", literal(&option));
+                }
+                ("no-new-privileges", _) => self.job.push("security_opt", literal(&option)),
+                (name, _) => {
+                    self.lost(&format!("security option `{}`", shown(name)));
+                }
+            }
         }
-        for mount in get(self.container, &["HostConfig", "Mounts"])
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            if text(mount, &["Type"]) == "tmpfs" {
-                let target = text(mount, &["Target"]);
-                self.job.push("tmpfs", literal(&target));
+        if privileged {
+            return;
+        }
+        let list = |key: &str| get(self.container, &["HostConfig", key]).as_array();
+        match (list("MaskedPaths"), list("ReadonlyPaths")) {
+            // `--security-opt systempaths=unconfined` is no option of the engine's.
+            (Some(masked), Some(read_only)) if masked.is_empty() && read_only.is_empty() => {
+                self.job.push("security_opt", literal("systempaths=unconfined"));
+            }
+            (masked, read_only) => {
+                let mut paths = masked.into_iter().chain(read_only).flatten();
+                if paths.any(|path| !SYSTEM_PATHS.iter().any(|known| is_below(path, known))) {
+                    self.lost("what it hides of `/proc` and `/sys`");
+                }
             }
         }
     }
 
-    fn networks(&mut self) {
-        let mode = text(self.container, &["HostConfig", "NetworkMode"]);
-        if mode == "host" || mode == "none" || mode.starts_with("container:") {
-            network(&mode, &mut self.line());
-            return;
-        }
-        let names: Vec<String> = get(self.container, &["NetworkSettings", "Networks"])
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
-            network(&name, &mut self.line());
+    fn gpus(&mut self) {
+        for request in list(self.container, &["HostConfig", "DeviceRequests"]) {
+            let ids = texts(request, &["DeviceIDs"]);
+            let driver = text(request, &["Driver"]);
+            if driver == "cdi" {
+                ids.iter().for_each(|id| self.job.push("devices", literal(id)));
+                continue;
+            }
+            let [wanted] = list(request, &["Capabilities"]) else {
+                self.lost("a request for devices that can be of several kinds");
+                continue;
+            };
+            let mut wanted = texts(wanted, &[]);
+            if !wanted.iter().any(|word| word == "gpu") {
+                self.lost("a request for devices that are no GPUs");
+                continue;
+            }
+            wanted.retain(|word| word != "gpu");
+            let mut entry = Vec::new();
+            if !driver.is_empty() {
+                entry.push(("driver", literal(&driver)));
+            }
+            match get(request, &["Count"]).as_i64() {
+                _ if !ids.is_empty() => entry.push(("device_ids", literals(ids))),
+                Some(count) if count > 0 => entry.push(("count", Yaml::Int(count))),
+                _ => entry.push(("count", Yaml::text("all"))),
+            }
+            if !wanted.is_empty() {
+                entry.push(("capabilities", literals(wanted)));
+            }
+            let options = pairs(request, &["Options"]);
+            if !options.is_empty() {
+                let options = options.iter().map(|(name, value)| (name.clone(), literal(value)));
+                entry.push(("options", Yaml::map(options)));
+            }
+            self.job.push("gpus", Yaml::map(entry));
         }
     }
 
-    /// What a job has no use for.
+    /// What a job has no use for, or no key.
     fn left_behind(&mut self) {
         let restart = text(self.container, &["HostConfig", "RestartPolicy", "Name"]);
         if !matches!(restart.as_str(), "" | "no") {
@@ -388,24 +665,25 @@ impl<'f> Reader<'_, 'f> {
                 format!("restart policy `{restart}` is not carried over: a job runs to its end"),
             );
         }
-        let is_empty = |value: &Value| match value {
-            Value::Array(items) => items.is_empty(),
-            Value::Object(entries) => entries.is_empty(),
-            other => other.is_null(),
-        };
-        for (key, what) in [
-            ("PortBindings", "published ports"),
-            ("Links", "links"),
-            ("VolumesFrom", "volumes of other containers"),
-            ("DeviceRequests", "GPUs"),
-        ] {
-            if !is_empty(get(self.container, &["HostConfig", key])) {
-                self.report.lost(0..0, format!("{what} are not carried over"));
-            }
+        if !is_default(get(self.container, &["HostConfig", "Links"])) {
+            self.report.lost(0..0, "links are not carried over");
         }
-        let health = get(self.container, &["Config", "Healthcheck"]);
-        if !is_empty(health) && health != get(self.image, &["Config", "Healthcheck"]) {
-            self.report.lost(0..0, "its health check is not carried over");
+    }
+
+    fn is_true(&self, part: &str, key: &str) -> bool {
+        get(self.container, &[part, key]) == &Value::Bool(true)
+    }
+
+    fn lost(&mut self, what: &str) -> &mut Diagnostic {
+        self.report.lost(0..0, format!("{what} is not carried over"))
+    }
+
+    /// Says what of an object nobody reads, where it is not at its default.
+    fn unread_of(&mut self, found: &Value, known: &[&str], place: &str) {
+        for (key, value) in found.as_object().into_iter().flatten() {
+            if !known.contains(&key.as_str()) && !is_default(value) {
+                self.lost(&format!("`{}`{place}", shown(key)));
+            }
         }
     }
 
@@ -416,6 +694,33 @@ impl<'f> Reader<'_, 'f> {
             report: self.report,
             at: 0..0,
         }
+    }
+}
+
+/// What an engine says where nobody said anything.
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().all(is_default),
+        Value::Object(entries) => entries.is_empty(),
+    }
+}
+
+/// Whether a path is this one, or is in it.
+fn is_below(path: &Value, known: &str) -> bool {
+    let rest = path.as_str().and_then(|path| path.strip_prefix(known));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Nanoseconds in the largest unit that says them, not finer than the engine takes.
+fn span(nanos: u64) -> String {
+    if nanos.is_multiple_of(1_000_000_000) {
+        duration(nanos / 1_000_000_000)
+    } else {
+        format!("{}ms", nanos / 1_000_000)
     }
 }
 
