@@ -1,10 +1,11 @@
 //! `export`: the jobs of a directory in the words of another scheduler.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::kubernetes::Target;
 use crate::manifest;
+use crate::model::{EngineName, Instance};
 use crate::transfer::{Destination, export};
 
 use super::App;
@@ -13,6 +14,7 @@ use super::declared::{Manifests, contents_of};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::import::write;
 use super::output::{print, printable, talk, talk_raw};
+use super::settings::{LogFormat, Settings};
 use super::validate::shape;
 
 /// Write the jobs for another scheduler: Kubernetes, Compose itself, or cron
@@ -87,7 +89,7 @@ pub fn run(args: Args, app: &App) -> CommandResult {
             instance: app.settings().instance.as_ref().map(ToString::to_string),
             contents: contents_of(jobs.values()),
         }),
-        To::Crontab => Destination::Crontab,
+        To::Crontab => Destination::Crontab(call(app, &dir)?),
         To::Compose => {
             one_project(jobs.keys().map(|name| name.project()).collect())?;
             Destination::Compose
@@ -125,6 +127,95 @@ pub fn run(args: Args, app: &App) -> CommandResult {
         talk(&format!("{left_out} of {} jobs are left out", jobs.len()));
     }
     Ok(Exit::OK)
+}
+
+/// The command of a crontab's lines, with all that it was told here and would not know there: cron has
+/// neither these variables nor this folder. The usual operator's file is found again.
+fn call(app: &App, dir: &Path) -> Result<Vec<String>, CommandError> {
+    let (settings, config) = (app.settings(), app.config());
+    let Settings {
+        engine,
+        kube_context,
+        namespace,
+        host,
+        context,
+        config: file,
+        instance,
+        state,
+        host_dir,
+        take_over: _, // once
+        log_level: _, // what goes wrong, as for a mail
+        log_format,
+        color: _, // there is no terminal
+        docker: _,
+    } = settings;
+    let mut words = vec![String::from("docker-scheduler")];
+    let mut flag = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            words.extend([name.to_owned(), value]);
+        }
+    };
+    let (host, context) = match (host, context) {
+        (None, None) => of_variables(|name| std::env::var(name).ok()),
+        (host, context) => (host.clone(), context.clone()),
+    };
+    flag("--log-level", Some(String::from("warn")));
+    if *log_format == LogFormat::Json {
+        flag("--log-format", Some(String::from("json")));
+    }
+    flag("--config", file.as_deref().map(absolute).transpose()?);
+    flag(
+        "--engine",
+        unlike(*engine, config.engine).map(|engine| engine.as_str().to_owned()),
+    );
+    flag(
+        "--kube-context",
+        unlike(kube_context.clone(), config.kube_context.clone()),
+    );
+    flag("--namespace", unlike(namespace.clone(), config.namespace.clone()));
+    flag("--host", unlike(host, config.host.clone()));
+    flag("--context", unlike(context, config.context.clone()));
+    let instance = unlike(instance.clone(), config.instance.clone());
+    let instance = instance.filter(|name| config.instance.is_some() || *name != Instance::default());
+    flag("--instance", instance.map(|name| name.to_string()));
+    let state = unlike(state.clone(), config.state.clone());
+    flag("--state", state.as_deref().map(absolute).transpose()?);
+    flag("--host-dir", host_dir.as_deref().map(absolute).transpose()?);
+    words.push(String::from("trigger"));
+    if app.engine_name() == EngineName::Kubernetes {
+        // There, a job starts as it was applied, and the cluster has its output.
+        words.push(String::from("--wait"));
+        return Ok(words);
+    }
+    words.extend([String::from("--dir"), absolute(dir)?]);
+    // The job's output and exit code, as if cron had run it.
+    words.extend(["--wait", "--logs"].map(String::from));
+    Ok(words)
+}
+
+/// What the operator's file does not say by itself.
+fn unlike<T: PartialEq>(value: Option<T>, config: Option<T>) -> Option<T> {
+    value.filter(|value| Some(value) != config.as_ref())
+}
+
+/// The engine that the docker CLI's variables name: a host, or else a context.
+fn of_variables(variable: impl Fn(&str) -> Option<String>) -> (Option<String>, Option<String>) {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    match set("DOCKER_HOST") {
+        Some(host) => (Some(host), None),
+        None => (None, set("DOCKER_CONTEXT")),
+    }
+}
+
+fn absolute(path: &Path) -> Result<String, CommandError> {
+    let whole = std::path::absolute(path).ok();
+    let text = whole.as_deref().and_then(Path::to_str).map(str::to_owned);
+    text.ok_or_else(|| {
+        CommandError::usage(format!(
+            "the path `{}` has no form in a crontab",
+            printable(&path.display().to_string())
+        ))
+    })
 }
 
 /// A Compose file is of one project.

@@ -378,7 +378,7 @@ fn split_schedule(line: &str) -> Option<(&str, &str)> {
 }
 
 /// Up to the first `%` is the command, what follows its standard input; `\%` is a percent sign.
-fn percent(text: &str) -> (String, Option<String>) {
+pub(super) fn percent(text: &str) -> (String, Option<String>) {
     let mut command = String::new();
     let mut input: Option<String> = None;
     let mut chars = text.chars().peekable();

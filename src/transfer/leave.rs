@@ -16,6 +16,7 @@ use crate::model::{
 };
 
 use super::labels::{entries, raw};
+use super::when::shown;
 use super::yaml::{Yaml, comment, document};
 
 /// Where jobs go.
@@ -24,7 +25,8 @@ pub enum Destination {
     Kubernetes(Target),
     /// One Compose file: jobs of one project.
     Compose,
-    Crontab,
+    /// Lines that call this command, with a job behind its words.
+    Crontab(Vec<String>),
 }
 
 /// Jobs in another form.
@@ -53,7 +55,7 @@ pub fn export(
         let mut found = match to {
             Destination::Kubernetes(target) => for_kubernetes(job, &target.contents, now),
             Destination::Compose => check_for_compose(job),
-            Destination::Crontab => check_for_crontab(job),
+            Destination::Crontab(call) => check_for_crontab(job, call),
         };
         found.extend(clash(job, &names));
         if !found.iter().any(|finding| finding.is_error) {
@@ -61,10 +63,16 @@ pub fn export(
         }
         report.extend(found.iter().map(|finding| placed(job, finding, texts)));
     }
+    if matches!(to, Destination::Crontab(_)) {
+        report.extend(
+            kept.iter()
+                .find_map(|job| Some(placed(job, &of_zone(job)?, texts))),
+        );
+    }
     let text = match to {
         Destination::Kubernetes(target) => of_kubernetes(&kept, target),
         Destination::Compose => of_compose(&kept, texts),
-        Destination::Crontab => of_crontab(&kept),
+        Destination::Crontab(call) => of_crontab(&kept, call),
     };
     Exported {
         text,
@@ -390,9 +398,17 @@ fn plain_fields(expression: &str) -> String {
 }
 
 /// A crontab only says when; everything else is the job's own.
-fn check_for_crontab(job: &Job) -> Vec<Finding> {
+fn check_for_crontab(job: &Job, call: &[String]) -> Vec<Finding> {
     let Triggers { manual, schedule } = &job.triggers;
     let mut found = Vec::new();
+    // Programs called cron do not agree on what a backslash before another character than `%` is.
+    if let Some(word) = call.iter().find(|word| word.contains(['\\', '\n', '\r'])) {
+        found.push(error(
+            "",
+            format!("`{}` has no form in a line of a crontab", shown(word)),
+            "use a path without backslashes and line breaks",
+        ));
+    }
     if !manual {
         found.push(error(
             "triggers.manual",
@@ -447,15 +463,55 @@ fn is_clear_to_cron(trigger: &Trigger) -> bool {
     day == "*" || weekday == "*" || (*day_match == DayMatch::All) == starred
 }
 
-fn of_crontab(jobs: &[&Job]) -> String {
+/// Of the first job whose times are others in another zone: it says so for all.
+fn of_zone(job: &Job) -> Option<Finding> {
+    let trigger = job
+        .triggers
+        .schedule
+        .iter()
+        .find(|trigger| as_cron(trigger).is_ok_and(|(expression, _)| has_zone(&expression)))?;
+    Some(Finding {
+        key: match trigger {
+            Trigger::Every { .. } => "x-scheduler.every",
+            Trigger::Cron { .. } | Trigger::Except { .. } => "triggers.schedule",
+        },
+        is_error: false,
+        message: String::from("`CRON_TZ` names its zone, and those of others, which not every cron reads"),
+        help: Some(String::from(
+            "cronie does; the cron of Debian, Ubuntu and busybox takes the zone of its machine: write the times in that one",
+        )),
+    })
+}
+
+/// Whether it starts at other times in another zone: those differ by quarters of an hour.
+fn has_zone(expression: &str) -> bool {
+    let Some(minute) = expression.strip_suffix(" * * * *") else {
+        return true;
+    };
+    let step = minute.strip_prefix("*/").map(str::parse::<u32>);
+    let is_even = minute == "*" || matches!(step, Some(Ok(1 | 3 | 5 | 15)));
+    !is_even
+}
+
+/// A word as `sh` reads it behind cron, to which `%` ends a command.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''").replace('%', r"'\%'"))
+}
+
+fn of_crontab(jobs: &[&Job], call: &[String]) -> String {
+    let call: Vec<String> = call.iter().map(|word| quoted(word)).collect();
+    let call = call.join(" ");
     let mut lines: Vec<(String, String)> = Vec::new();
+    let mut needs_zone = false;
     for job in jobs {
         for trigger in &job.triggers.schedule {
             if let Ok((expression, zone)) = as_cron(trigger) {
-                lines.push((
-                    zone,
-                    format!("{expression} docker-scheduler trigger --wait {}", job.name),
-                ));
+                needs_zone |= has_zone(&expression);
+                lines.push((zone, format!("{expression} {call} {}", job.name)));
             }
         }
     }
@@ -463,6 +519,11 @@ fn of_crontab(jobs: &[&Job]) -> String {
     lines.sort();
     let mut out =
         String::from("# cron starts these jobs of docker-scheduler: let no `watch` start them too\n");
+    if needs_zone {
+        out.push_str(
+            "# CRON_TZ is read by cronie; the cron of Debian, Ubuntu and busybox takes the zone of its machine\n",
+        );
+    }
     let mut current = None;
     for (zone, line) in lines {
         if current.as_ref() != Some(&zone) {
@@ -473,4 +534,36 @@ fn of_crontab(jobs: &[&Job]) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_zone_matters_unless_every_hour_is_the_same() {
+        for (expression, matters) in [
+            ("* * * * *", false),
+            ("*/5 * * * *", false),
+            ("*/15 * * * *", false),
+            ("*/20 * * * *", true),
+            ("0 * * * *", true),
+            ("30 2 * * *", true),
+            ("*/5 * * * mon", true),
+            ("@hourly", true),
+        ] {
+            assert_eq!(has_zone(expression), matters, "{expression}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_is_the_same_behind_cron_and_a_shell(word in "[ -\\[\\]-~é]{0,20}") {
+            let (command, input) = super::super::crontab::percent(&format!("x {}", quoted(&word)));
+            prop_assert_eq!(input, None);
+            prop_assert_eq!(shlex::split(&command), Some(vec![String::from("x"), word]));
+        }
+    }
 }

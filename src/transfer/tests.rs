@@ -305,6 +305,18 @@ fn only_job(text: &str) -> Job {
     }
 }
 
+/// What a crontab's lines call.
+fn to_crontab() -> Destination {
+    let call = [
+        "docker-scheduler",
+        "--state",
+        "/srv/50% of it",
+        "trigger",
+        "--wait",
+    ];
+    Destination::Crontab(call.map(str::to_owned).to_vec())
+}
+
 fn exported(text: &str, to: &Destination) -> Exported {
     let loaded = loaded(text);
     assert!(!loaded.has_errors(), "{:?}\n{text}", loaded.diagnostics);
@@ -331,7 +343,7 @@ proptest! {
 
     #[test]
     fn a_crontab_starts_when_its_jobs_did(text in mappable()) {
-        let there = exported(&text, &Destination::Crontab);
+        let there = exported(&text, &to_crontab());
         let options = Options {
             place: Some(Place::Image("docker-scheduler".to_owned())),
             ..Options::default()
@@ -501,7 +513,7 @@ fn exports_are_as_they_are_written_down() {
     for (name, to) in [
         ("kubernetes", Destination::Kubernetes(target)),
         ("compose", Destination::Compose),
-        ("crontab", Destination::Crontab),
+        ("crontab", to_crontab()),
     ] {
         let found = exported(&text, &to);
         let texts = BTreeMap::from([("imported.yaml", text.as_str())]);

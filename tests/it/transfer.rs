@@ -228,10 +228,64 @@ jobs:
     assert_eq!(code, Some(0));
     let (code, stdout, _) = without_engine(at, &["export", "jobs", "--to", "crontab", "--skip-unsupported"]);
     assert_eq!(code, Some(0));
-    assert!(
-        stdout.ends_with("CRON_TZ=UTC\n0 3 * * * docker-scheduler trigger --wait shop.a\n"),
-        "{stdout}"
+    // Where the jobs live: cron has neither this environment nor this folder.
+    let (state, jobs) = (at.join("state"), at.join("jobs"));
+    let call = |told: &str| {
+        format!(
+            "CRON_TZ=UTC\n0 3 * * * docker-scheduler --log-level warn {told} trigger --dir {} --wait --logs shop.a\n",
+            jobs.display()
+        )
+    };
+    let host = "--host unix:///nonexistent/docker.sock";
+    let usual = format!("{host} --state {}", state.display());
+    assert!(stdout.ends_with(&call(&usual)), "{stdout}");
+    let told = [
+        "export",
+        "jobs",
+        "--to",
+        "crontab",
+        "--skip-unsupported",
+        "--instance",
+        "blue",
+        "--state",
+        "50% of it",
+        "--config",
+        "operator.yaml",
+    ];
+    fs::write(at.join("operator.yaml"), "host: tcp://build.lan:2376\n").unwrap();
+    let (code, stdout, stderr) = without_engine(at, &told);
+    assert_eq!(code, Some(0), "{stderr}");
+    let told = format!(
+        "--config {0}/operator.yaml {host} --instance blue --state '{0}/50'\\%' of it'",
+        at.display()
     );
+    assert!(stdout.ends_with(&call(&told)), "{stdout}");
+    assert!(stderr.contains("`CRON_TZ` names its zone"), "{stderr}");
+    let (code, stdout, stderr) = without_engine(
+        at,
+        &[
+            "export",
+            "jobs",
+            "--to",
+            "crontab",
+            "--skip-unsupported",
+            "--state",
+            "a\\b",
+        ],
+    );
+    assert_eq!((code, stdout.as_str()), (Some(3), ""), "{stderr}");
+    assert!(stderr.contains("has no form in a line of a crontab"), "{stderr}");
+    let told = [
+        "export",
+        "jobs",
+        "--to",
+        "crontab",
+        "--skip-unsupported",
+        "--engine",
+        "kubernetes",
+    ];
+    let (_, stdout, stderr) = without_engine(at, &told);
+    assert!(stdout.ends_with(" trigger --wait shop.a\n"), "{stdout}{stderr}");
 }
 
 #[test]
