@@ -340,7 +340,7 @@ impl Reader<'_> {
         self.say_moved(service, report);
         self.other_labels(&mut job, service);
         self.limits(&mut job, service, report);
-        self.resources(&mut job, service, draft);
+        self.resources(&mut job, service, draft, report);
         job
     }
 
@@ -402,7 +402,7 @@ impl Reader<'_> {
     }
 
     /// Networks and volumes of the application, by their names on the engine.
-    fn resources(&self, job: &mut Job, service: &Entry, draft: &mut Draft) {
+    fn resources(&self, job: &mut Job, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
         let networks = service.value.get("networks").map(|entry| &entry.value);
         let has_mode = service.value.get("network_mode").is_some();
         let mut used: Vec<String> = match networks.map(|node| &node.value) {
@@ -425,7 +425,7 @@ impl Reader<'_> {
         for kind in [FileKind::Secret, FileKind::Config] {
             for key in files_used(&service.value, kind) {
                 if let Some(top) = self.top(kind.key(), &key) {
-                    draft.declare(kind.key(), &key, raw(top));
+                    draft.declare(kind.key(), &key, file_of(top, kind, report));
                 }
             }
         }
@@ -541,6 +541,21 @@ pub(crate) fn items(node: Option<&Node>) -> &[Node] {
         Some(Value::Seq(items)) => items,
         _ => &[],
     }
+}
+
+/// What a secret or config is made from.
+fn file_of(top: &Node, kind: FileKind, report: &mut Report<'_>) -> Yaml {
+    const KEYS: [&str; 5] = ["content", "environment", "external", "file", "name"];
+    let mut kept = Vec::new();
+    for Entry { key, value } in entries(Some(top)) {
+        if KEYS.contains(&key.text.as_str()) {
+            kept.push((key.text.clone(), raw(value)));
+        } else {
+            let message = format!("`{}` of `{}` is not carried over", shown(&key.text), kind.key());
+            report.lost(key.span.clone(), message);
+        }
+    }
+    Yaml::Map(kept)
 }
 
 /// Keys of top-level secrets or configs that a service reads.
