@@ -13,7 +13,7 @@ use crate::model::FileKind;
 
 use super::docker_line::warn_of_secret;
 use super::draft::{Draft, Job, VARIABLE};
-use super::ofelia::{self, Home, Section, Setting};
+use super::ofelia::{self, Edition, Globals, Home, Section, Setting};
 use super::report::Report;
 use super::when::{self, Dialect, Start, When, shown};
 use super::yaml::Yaml;
@@ -133,6 +133,10 @@ impl Reader<'_> {
         report: &mut Report<'_>,
     ) {
         let mut sections: Vec<Section> = Vec::new();
+        let mut edition = match prefix {
+            "chadburn" => Edition::Chadburn,
+            _ => Edition::Unknown,
+        };
         for label in labels {
             let Some(rest) = label
                 .name
@@ -141,6 +145,9 @@ impl Reader<'_> {
             else {
                 continue;
             };
+            if edition == Edition::Unknown {
+                edition = ofelia::edition_of(rest.rsplit('.').next().unwrap_or(rest));
+            }
             let setting = |key: &str| Setting {
                 key: key.to_ascii_lowercase(),
                 value: label.value.clone(),
@@ -170,7 +177,7 @@ impl Reader<'_> {
         }
         self.found += sections.len();
         for section in &sections {
-            ofelia::job(section, draft, report);
+            ofelia::job(section, edition, &Globals::default(), draft, report);
         }
     }
 

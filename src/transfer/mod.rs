@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `crontab.rs` | crontabs |
 //! | `docker_line.rs`, `compose_line.rs`, `caller.rs` | the docker commands in them, and what aims these |
-//! | `ofelia.rs` | its INI file, and what its keys mean wherever they are |
+//! | `ofelia.rs`, `ini.rs` | its INI file, and what its keys mean wherever they are |
 //! | `labels.rs`, `deck_chores.rs` | Compose files with the labels of other schedulers |
 //! | `cronjob/` | CronJobs of Kubernetes, with ConfigMaps and Secrets |
 //! | `container/` | a container, as its engine describes it |
@@ -25,6 +25,7 @@ mod crontab;
 mod deck_chores;
 mod docker_line;
 mod draft;
+mod ini;
 mod labels;
 mod leave;
 mod ofelia;

@@ -16,6 +16,8 @@ pub(crate) struct Report<'f> {
     pub base: usize,
     /// That times name no zone was said, or need not be.
     pub zone_was_said: bool,
+    /// Who a job without a user runs as was said.
+    pub user_was_said: bool,
 }
 
 impl<'f> Report<'f> {
@@ -25,6 +27,7 @@ impl<'f> Report<'f> {
             text,
             base: 0,
             zone_was_said: false,
+            user_was_said: false,
         }
     }
 
