@@ -14,6 +14,7 @@ use super::declared::{Manifests, contents_of};
 use super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::import::write;
 use super::output::{print, printable, talk, talk_raw};
+use super::plugin::DockerFlags;
 use super::settings::{LogFormat, Settings};
 use super::validate::shape;
 
@@ -147,9 +148,10 @@ fn call(app: &App, dir: &Path) -> Result<Vec<String>, CommandError> {
         log_level: _, // what goes wrong, as for a mail
         log_format,
         color: _, // there is no terminal
-        docker: _,
+        docker,
     } = settings;
-    let mut words = vec![String::from("docker-scheduler")];
+    let mut words = of_docker(docker, |name| std::env::var(name).ok())?;
+    words.push(String::from("docker-scheduler"));
     let mut flag = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             words.extend([name.to_owned(), value]);
@@ -207,6 +209,34 @@ fn of_variables(variable: impl Fn(&str) -> Option<String>) -> (Option<String>, O
     }
 }
 
+/// What else the docker CLI was told, by flags or by variables: where its logins and contexts are, and how an engine
+/// is known. There are no flags of ours for these.
+fn of_docker(
+    told: &DockerFlags,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, CommandError> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let one = |flag: bool, name: &str| flag.then(|| String::from("1")).or_else(|| set(name));
+    let folder = |told: Option<PathBuf>, name: &str| {
+        let path = told.or_else(|| set(name).map(PathBuf::from));
+        path.as_deref().map(absolute).transpose()
+    };
+    let found = [
+        ("DOCKER_CONFIG", folder(told.config.clone(), "DOCKER_CONFIG")?),
+        ("DOCKER_TLS", one(told.tls, "DOCKER_TLS")),
+        ("DOCKER_TLS_VERIFY", one(told.tls_verify, "DOCKER_TLS_VERIFY")),
+        ("DOCKER_CERT_PATH", folder(None, "DOCKER_CERT_PATH")?),
+    ];
+    let mut words: Vec<String> = found
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
+        .collect();
+    if !words.is_empty() {
+        words.insert(0, String::from("env"));
+    }
+    Ok(words)
+}
+
 fn absolute(path: &Path) -> Result<String, CommandError> {
     let whole = std::path::absolute(path).ok();
     let text = whole.as_deref().and_then(Path::to_str).map(str::to_owned);
@@ -230,4 +260,43 @@ fn one_project(projects: BTreeSet<&str>) -> Result<(), CommandError> {
             printable(&names.join(", "))
         )),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_was_told_goes_into_the_lines() {
+        let none = of_docker(&DockerFlags::default(), |_| Some(String::new()));
+        assert_eq!(none.unwrap(), Vec::<String>::new());
+        let told = DockerFlags {
+            tls_verify: true,
+            ..DockerFlags::default()
+        };
+        let found = of_docker(&told, |name| {
+            (name == "DOCKER_CONFIG").then(|| String::from("/srv/its own"))
+        });
+        assert_eq!(
+            found.unwrap(),
+            ["env", "DOCKER_CONFIG=/srv/its own", "DOCKER_TLS_VERIFY=1"]
+        );
+    }
+
+    #[test]
+    fn a_host_counts_before_a_context() {
+        let of = |set: &[(&str, &str)]| {
+            of_variables(|name| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let (host, context) = (("DOCKER_HOST", "tcp://a:1"), ("DOCKER_CONTEXT", "b"));
+        assert_eq!(of(&[host, context]), (Some(String::from("tcp://a:1")), None));
+        assert_eq!(
+            of(&[("DOCKER_HOST", ""), context]),
+            (None, Some(String::from("b")))
+        );
+        assert_eq!(of(&[]), (None, None));
+    }
 }

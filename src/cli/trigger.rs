@@ -53,7 +53,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
         );
     }
     let launch = launch_of(&session.context, &job, app);
-    if job.container.exec_target().is_some() {
+    if job.container.exec_target().is_some() && !args.wait {
         talk("note: its output can be read by this process alone, so it is followed to its end");
     }
     let run = launch_now(&session.context, &launch, RunTrigger::Manual)

@@ -1,6 +1,9 @@
 //! Runs whose container is not theirs alone, on a real engine: one container started again for each
 //! slot, and commands in a container that somebody else runs.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::rig::{IMAGE, Rig};
@@ -197,4 +200,38 @@ fn a_command_whose_engine_dies_is_unknown_and_a_stopped_service_is_waited_for() 
         !with_outcome(&scheduler, "running").is_empty()
     });
     assert_eq!(watching.term(), 0);
+}
+
+/// A line of an exported crontab, as cron runs it: with nothing but a home and a path.
+#[test]
+fn a_line_of_an_exported_crontab_prints_the_output_alone() {
+    let rig = Rig::shared();
+    let scheduler = Scheduler::new(rig, "mail");
+    let target = service(rig, "mailed");
+    scheduler.manifest("a.yaml", &inside("mailed", "echo done", "every: 1h"));
+    let dir = scheduler.dir().to_str().expect("UTF-8");
+    let exported = scheduler.command(&["export", dir, "--to", "crontab"]).output();
+    let exported = exported.expect("it runs").stdout;
+    let exported = String::from_utf8_lossy(&exported);
+    let line = exported.lines().last().expect("a line");
+    let program = Path::new(env!("CARGO_BIN_EXE_docker-scheduler"));
+    let ran = Command::new("/bin/sh")
+        .args(["-c", line.strip_prefix("0 * * * * ").expect("five fields")])
+        .env_clear()
+        .env("PATH", program.parent().expect("a folder"))
+        .env("HOME", "/")
+        .current_dir("/")
+        .output()
+        .expect("a shell");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!(
+        (text(&ran.stdout), text(&ran.stderr), ran.status.code()),
+        ("done\n".to_owned(), String::new(), Some(0)),
+        "{line}"
+    );
+    let left = scheduler.run(&["trigger", "mailed.cron"]);
+    assert!(left.stderr.contains("so it is followed to its end"), "{left:?}");
+    scheduler.ok(&["down"]);
+    let (status, answer) = rig.post(&format!("/containers/{target}/kill"), "");
+    assert_eq!(status, 204, "{answer}");
 }
