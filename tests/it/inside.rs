@@ -96,6 +96,7 @@ fn one_container_runs_slot_after_slot_and_keeps_its_files() {
     wait_until("two runs", || with_outcome(&scheduler, "succeeded").len() >= 2);
     wait_until("a third is on its way", || {
         !with_outcome(&scheduler, "running").is_empty()
+            && !scheduler.containers_of("report", "running").is_empty()
     });
     // Killed in a run: the next scheduler reads its end.
     watching.kill9();
