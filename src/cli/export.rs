@@ -184,12 +184,10 @@ fn call(app: &App, dir: &Path) -> Result<Vec<String>, CommandError> {
     flag("--state", state.as_deref().map(absolute).transpose()?);
     flag("--host-dir", host_dir.as_deref().map(absolute).transpose()?);
     words.push(String::from("trigger"));
-    if app.engine_name() == EngineName::Kubernetes {
-        // There, a job starts as it was applied, and the cluster has its output.
-        words.push(String::from("--wait"));
-        return Ok(words);
+    // On Kubernetes a job starts as it was applied.
+    if app.engine_name() != EngineName::Kubernetes {
+        words.extend([String::from("--dir"), absolute(dir)?]);
     }
-    words.extend([String::from("--dir"), absolute(dir)?]);
     // The job's output and exit code, as if cron had run it.
     words.extend(["--wait", "--logs"].map(String::from));
     Ok(words)

@@ -28,7 +28,7 @@ pub struct Args {
 
     /// Print its output after its end instead of its name, and its outcome only when it failed
     #[arg(long, requires = "wait")]
-    logs: bool,
+    pub(super) logs: bool,
 
     /// The job
     #[arg(value_name = "JOB")]

@@ -675,6 +675,28 @@ fn output_is_read_from_the_pods() {
         let text = bench.run(&["logs", "-t", "backup"]).ok();
         assert!(text.starts_with("2026-11-23T01:30:00Z first of "), "{text}");
     }
+
+    // For cron's mail: the output, and nothing else.
+    let waiting = bench
+        .command(&["trigger", "backup", "--wait", "--logs"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let next = until("another Job", || {
+        let names = bench.list("Job").into_iter();
+        let mut names = names.map(|job| job["metadata"]["name"].as_str().expect("a name").to_owned());
+        names.find(|name| name != job)
+    });
+    let pod = bench.pod_of(&next);
+    if has_no_node() {
+        bench.bind(&pod);
+    }
+    bench.finish(&next, 0);
+    let ended = Ended::of(waiting.wait_with_output().expect("an end"));
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert!(lines.len() == 2 && lines[0].starts_with("first of "), "{ended:?}");
 }
 
 impl Bench {

@@ -285,7 +285,10 @@ jobs:
         "kubernetes",
     ];
     let (_, stdout, stderr) = without_engine(at, &told);
-    assert!(stdout.ends_with(" trigger --wait shop.a\n"), "{stdout}{stderr}");
+    assert!(
+        stdout.ends_with(" trigger --wait --logs shop.a\n"),
+        "{stdout}{stderr}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::super::output::{print_line, talk};
 use super::super::trigger::exit_of;
 use super::super::words::counted;
-use super::super::{App, args, cancel, pause, prune, state, trigger, wait};
+use super::super::{App, args, cancel, logs, pause, prune, state, trigger, wait};
 use super::{Meant, inventory, meant, no_run, of_cluster, of_job, open};
 
 /// Between two looks at a run.
@@ -62,21 +62,38 @@ pub async fn trigger(args: trigger::Args, app: &App) -> CommandResult {
         .create(&made, MANAGER)
         .await
         .map_err(|error| of_cluster(&format!("start job `{job}`"), &error))?;
-    print_line(kubernetes::name_of(&made))?;
+    let name = kubernetes::name_of(&made);
+    if !args.logs {
+        print_line(name)?;
+    }
     if !args.wait {
         return Ok(Exit::OK);
     }
-    let run = until_end(&cluster, app, kubernetes::name_of(&made)).await?;
+    let run = until_end(&cluster, app, name, !args.logs).await?;
+    if args.logs {
+        // An output that nobody can read any more is no reason to hide how the run ended.
+        if let Err(error) = print_logs(&run, app).await {
+            error.report();
+        }
+        if exit_of(&run) == Exit::OK {
+            return Ok(Exit::OK);
+        }
+    }
     talk(&format!("{}: {}", outcome_words(&run), run.reason));
     Ok(exit_of(&run))
+}
+
+async fn print_logs(run: &Run, app: &App) -> CommandResult {
+    let run = run.id.as_str().parse().map_err(CommandError::from)?;
+    super::logs::run(logs::Args::of(run), app).await
 }
 
 fn outcome_words(run: &Run) -> &'static str {
     run.outcome.map_or("running", Outcome::as_str)
 }
 
-/// Waits until a Job has ended; what it waits for meanwhile is said once.
-async fn until_end(cluster: &Cluster, app: &App, name: &str) -> Result<Run, CommandError> {
+/// Waits until a Job has ended; with `tell`, what it waits for meanwhile is said once.
+async fn until_end(cluster: &Cluster, app: &App, name: &str, tell: bool) -> Result<Run, CommandError> {
     let mut said = String::new();
     loop {
         let all = inventory(cluster, app).await?;
@@ -90,7 +107,7 @@ async fn until_end(cluster: &Cluster, app: &App, name: &str) -> Result<Run, Comm
         if run.outcome.is_some() {
             return Ok(run);
         }
-        if !run.reason.is_empty() && run.reason != said {
+        if tell && !run.reason.is_empty() && run.reason != said {
             talk(&format!("waiting: {}", run.reason));
             said.clone_from(&run.reason);
         }
@@ -114,7 +131,7 @@ pub async fn wait(args: wait::Args, app: &App) -> CommandResult {
             of.swap_remove(running.unwrap_or(0))
         }
     };
-    let ended = until_end(&cluster, app, run.id.as_str());
+    let ended = until_end(&cluster, app, run.id.as_str(), true);
     let run = match args.timeout {
         None => ended.await?,
         Some(limit) => match tokio::time::timeout(limit, ended).await {
@@ -194,7 +211,7 @@ async fn end(cluster: &Cluster, app: &App, job: &Value, by: &str) -> Result<Run,
     cluster::cancel(cluster, job, by)
         .await
         .map_err(|error| of_cluster(&format!("cancel `{name}`"), &error))?;
-    tokio::time::timeout(CANCEL_PATIENCE, until_end(cluster, app, name))
+    tokio::time::timeout(CANCEL_PATIENCE, until_end(cluster, app, name, true))
         .await
         .unwrap_or_else(|_| {
             Err(
