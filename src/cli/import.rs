@@ -196,7 +196,25 @@ fn is_of_system(file: &Path) -> bool {
 }
 
 fn one_file(source: Source, args: &OneFile, app: &App) -> CommandResult {
-    let options = args.output.options(&args.file);
+    let mut options = args.output.options(&args.file);
+    if source == Source::Compose {
+        let folder = os::canonicalize(&args.file).ok();
+        let beside = folder
+            .as_deref()
+            .and_then(Path::parent)
+            .map(|folder| folder.join(".env"));
+        options.dot_env = match beside.map(fs::read_to_string) {
+            Some(Ok(text)) => Some(text),
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            Some(Err(error)) => {
+                talk(&format!(
+                    "warning: cannot read the `.env` beside the file: {error}"
+                ));
+                None
+            }
+            None => None,
+        };
+    }
     from_file(source, &args.file, &options, &args.output, app)
 }
 
@@ -334,7 +352,7 @@ fn shown(file: Option<&Path>) -> String {
 }
 
 /// What the real reader refuses with this operator's policy. It is taken for granted that the paths of
-/// its mounts are there; env files may be missing, where it is known what they lie beside.
+/// its mounts are there; env files and those of secrets may be missing, where it is known what they lie beside.
 fn refused(imported: &Imported, file: Option<&Path>, app: &App) -> Vec<Diagnostic> {
     // The parent of a bare name is empty.
     let parent = file.and_then(Path::parent);
@@ -361,10 +379,11 @@ fn refused(imported: &Imported, file: Option<&Path>, app: &App) -> Vec<Diagnosti
     let settings = app.manifest_settings(None);
     let mut loaded = manifest::load(&files, &settings);
     // The second reading has what the first one asked for.
+    let secrets = std::mem::take(&mut loaded.wants.secrets);
     for path in std::mem::take(&mut loaded.wants.paths) {
         let fact = PathFact {
             real: path.clone(),
-            exists: true,
+            exists: file.is_none() || !secrets.contains(&path) || path.exists(),
             holds: None,
         };
         files.paths.insert(path, fact);

@@ -123,6 +123,16 @@ pub(crate) fn replace(template: &str, variables: &Variables<'_>, issues: &mut Ve
     out
 }
 
+/// A text of a Compose file as it is beside that `.env`: `None` when a variable of it is not set there, or the
+/// `.env` cannot be read.
+pub(crate) fn beside(dot_env: &str, template: &str) -> Option<String> {
+    let (listed, unlisted) = (BTreeMap::new(), BTreeSet::new());
+    let values = super::dotenv::parse(dot_env, &Variables::new(&listed, &unlisted)).ok()?;
+    let mut issues = Vec::new();
+    let replaced = replace(template, &Variables::new(&values, &unlisted), &mut issues);
+    issues.is_empty().then_some(replaced.text)
+}
+
 /// Whether every variable in a text is written as Compose reads them, set or not.
 pub fn is_template(text: &str) -> bool {
     let (none, unlisted) = (BTreeMap::new(), BTreeSet::new());

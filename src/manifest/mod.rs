@@ -36,6 +36,7 @@ mod yaml;
 /// The reader on its own, for the operator's file and for files of other programs.
 pub(crate) mod reader {
     pub(crate) use super::diagnostic::{Sink, code};
+    pub(crate) use super::interpolate::beside;
     pub(crate) use super::values::{count, filled_text, flag, list, optional_mapping, unknown_key, word};
     pub(crate) use super::yaml::{Entry, Kind, Node, Value, parse};
 }

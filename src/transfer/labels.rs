@@ -4,11 +4,11 @@
 //! A label that runs something in its service becomes an `exec` job; a schedule of the service itself
 //! becomes a job with the service's own keys. Variables (`${TAG}`) stay variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::manifest;
-use crate::manifest::reader::{Entry, Kind, Node, Sink, Value, parse};
+use crate::manifest::reader::{Entry, Kind, Node, Sink, Value, beside, parse};
 use crate::model::FileKind;
 
 use super::docker_line::warn_of_secret;
@@ -28,7 +28,7 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
     let mut sink = Sink::whole(file, text);
     let root = parse(text, &mut sink);
     report.take_over(sink.finish());
-    let project = project(root.as_ref(), file, options);
+    let project = project(root.as_ref(), file, options, &mut report);
     let name = options.project.clone().unwrap_or_else(|| project.clone());
     let mut draft = Draft::new(&name, &format!("the services of `{file}`"));
     ofelia::defaults(&mut draft, options);
@@ -39,6 +39,7 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
             zone: options.timezone.as_deref(),
             found: 0,
             variables_were_said: false,
+            volumes_said: BTreeSet::new(),
         };
         reader.keep_keys(&mut draft);
         for entry in entries(root.get("services").map(|entry| &entry.value)) {
@@ -53,12 +54,13 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
     Imported::new(draft, report)
 }
 
-/// The project that Compose gives to the file.
-fn project(root: Option<&Node>, file: &str, options: &Options) -> String {
-    let named = root
-        .and_then(|root| root.get("name"))
-        .and_then(|entry| scalar(&entry.value))
-        .filter(|name| !name.contains('$'));
+/// The project that Compose gives to the file: by the `.env`, by `name`, or by its folder.
+fn project(root: Option<&Node>, file: &str, options: &Options, report: &mut Report<'_>) -> String {
+    let dot_env = options.dot_env.as_deref().unwrap_or_default();
+    let by_env = beside(dot_env, "${COMPOSE_PROJECT_NAME:-}").filter(|name| !name.is_empty());
+    let node = root.and_then(|root| get(root, &["name"]));
+    let written = node.and_then(scalar);
+    let named = written.as_deref().and_then(|name| beside(dot_env, name));
     let folder = file
         .rsplit_once('/')
         .and_then(|(folder, _)| folder.rsplit('/').next());
@@ -66,11 +68,23 @@ fn project(root: Option<&Node>, file: &str, options: &Options) -> String {
         .folder
         .as_deref()
         .or(folder.filter(|name| !matches!(*name, "." | "..")));
-    named
-        .or_else(|| folder.map(compose_name))
+    let is_known = by_env.is_some() || named.is_some();
+    let found = by_env
+        .or(named)
+        .as_deref()
+        .or(folder)
+        .map(compose_name)
         .or_else(|| options.project.clone())
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| String::from("compose"))
+        .unwrap_or_else(|| String::from("compose"));
+    if let Some(node) = node.filter(|_| !is_known) {
+        let message =
+            format!("the project's name has a variable that is not set here; `{found}` is taken for it");
+        report.changed(node.span.clone(), message).help(
+            "names of volumes and networks begin with it: set the variable in the `.env` beside the file",
+        );
+    }
+    found
 }
 
 /// As Compose makes a project's name of a folder's.
@@ -98,9 +112,11 @@ struct Reader<'a> {
     /// Services with a schedule.
     found: usize,
     variables_were_said: bool,
+    /// Where a volume's key stands that was said.
+    volumes_said: BTreeSet<usize>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn service(&mut self, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
         let node = &service.value;
         let labels = labels(node.get("labels").map(|entry| &entry.value));
@@ -409,7 +425,7 @@ impl Reader<'_> {
     }
 
     /// Networks and volumes of the application, by their names on the engine.
-    fn resources(&self, job: &mut Job, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
+    fn resources(&mut self, job: &mut Job, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
         let networks = service.value.get("networks").map(|entry| &entry.value);
         let has_mode = service.value.get("network_mode").is_some();
         let mut used: Vec<String> = match networks.map(|node| &node.value) {
@@ -425,7 +441,20 @@ impl Reader<'_> {
             draft.declare("networks", &key, self.network(&key));
         }
         for key in volumes_used(&service.value) {
-            if self.top("volumes", &key).is_some() {
+            if let Some(top) = self.top("volumes", &key) {
+                let kept = ["name", "external", "labels"];
+                for entry in entries(Some(top)) {
+                    if !kept.contains(&entry.key.text.as_str())
+                        && self.volumes_said.insert(entry.key.span.start)
+                    {
+                        let message = format!(
+                            "`{}` of volume `{}` is not carried over: it must be there already",
+                            shown(&entry.key.text),
+                            shown(&key)
+                        );
+                        report.changed(entry.key.span.clone(), message);
+                    }
+                }
                 draft.declare("volumes", &key, self.volume(&key));
             }
         }
@@ -452,7 +481,7 @@ impl Reader<'_> {
         }
     }
 
-    fn top(&self, section: &str, key: &str) -> Option<&Node> {
+    fn top(&self, section: &str, key: &str) -> Option<&'a Node> {
         get(self.root, &[section, key])
     }
 
@@ -464,9 +493,12 @@ impl Reader<'_> {
 
     fn volume(&self, key: &str) -> Yaml {
         let mut resource = vec![(String::from("name"), Yaml::Text(self.engine_name("volumes", key)))];
-        let external = self.top("volumes", key).and_then(|top| top.get("external"));
-        if let Some(external) = external {
+        let key_of = |name: &str| self.top("volumes", key).and_then(|top| top.get(name));
+        if let Some(external) = key_of("external") {
             resource.push((String::from("external"), raw(&external.value)));
+        } else if key_of("driver").is_some() || key_of("driver_opts").is_some() {
+            // A job would make a plain one in its place.
+            resource.push((String::from("external"), Yaml::Bool(true)));
         }
         Yaml::Map(resource)
     }
@@ -514,12 +546,26 @@ impl Reader<'_> {
             let message = format!("`{}` is looked for beside the manifest", shown(source));
             report.changed(path.span.clone(), message);
         }
-        if let Some(variable) = variable_in(node).filter(|_| !self.variables_were_said) {
+        let variable = variable_in(node).or_else(|| bare_variable(node));
+        if let Some(variable) = variable.filter(|_| !self.variables_were_said) {
             self.variables_were_said = true;
             let message = "variables come from the `.env` beside the manifest now";
             report.changed(variable.span.clone(), message);
         }
     }
+}
+
+/// The first name in `environment` that has no value of its own.
+fn bare_variable(service: &Node) -> Option<&Node> {
+    let environment = get(service, &["environment"]);
+    let listed = items(environment).iter();
+    let bare = |item: &&Node| scalar(item).is_some_and(|text| !text.is_empty() && !text.contains('='));
+    listed.into_iter().find(bare).or_else(|| {
+        let mut mapped = entries(environment).iter();
+        mapped
+            .find(|entry| entry.value.is_null())
+            .map(|entry| &entry.value)
+    })
 }
 
 /// The first value with a variable of Compose in it.

@@ -65,6 +65,8 @@ pub struct Options {
     pub system: bool,
     /// The name of the folder that holds the file: the project of a Compose file without a name.
     pub folder: Option<String>,
+    /// The text of the `.env` beside a Compose file, which may name the project.
+    pub dot_env: Option<String>,
 }
 
 /// Where a command of the host runs from now on.

@@ -125,12 +125,16 @@ pub(crate) fn names_secret(name: &str) -> bool {
     name != "PWD"
         && name != "OLDPWD"
         && !name.ends_with("_FILE")
-        && (PARTS.iter().any(|part| name.contains(part)) || name.ends_with("_KEY") || name.ends_with("PASS"))
+        && (PARTS.iter().any(|part| name.contains(part))
+            || name.ends_with("_KEY")
+            || name.ends_with("PASS")
+            || name == "PW"
+            || name.ends_with("_PW"))
 }
 
 /// Whether a line gives a value to such a name, or shows one in a way that programs are given secrets.
 fn holds_secret(line: &str) -> bool {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let is_given = line.match_indices(['=', ':']).any(|(at, _)| {
         let before = line[..at].trim_end_matches(['"', '\'', ' ']);
         let start = before
@@ -155,16 +159,34 @@ fn url_has_login(line: &str) -> bool {
 
 /// `--password hunter2`, `mysql -phunter2`, `curl -u bob:hunter2`, `docker login -p hunter2`, `Bearer …`.
 fn words_hold_secret(line: &str) -> bool {
-    const BY_P: [&str; 4] = ["mysql", "mariadb", "sshpass", "login"];
-    const BY_U: [&str; 3] = ["curl", "wget", "http"];
-    let names = |programs: &[&str]| programs.iter().any(|program| line.contains(program));
-    let (by_p, by_u) = (names(&BY_P), names(&BY_U));
+    // Programs, and how the flag begins by which they are given a secret.
+    const FLAGS: [(&str, &[&str]); 16] = [
+        ("mysql", &["-p"]),
+        ("mariadb", &["-p"]),
+        ("sshpass", &["-p"]),
+        ("login", &["-p"]),
+        ("7z", &["-p"]),
+        ("curl", &["-u", "--user", "-b", "--cookie"]),
+        ("wget", &["--user"]),
+        ("http", &["-a"]),
+        ("lftp", &["-u"]),
+        ("redis-cli", &["-a"]),
+        ("smbclient", &["-U"]),
+        ("ldap", &["-w"]),
+        ("ipmitool", &["-P"]),
+        ("zip", &["-P"]),
+        ("openssl", &["-k", "-pass"]),
+        ("sudo", &["-S"]),
+    ];
+    let flags: Vec<&str> = (FLAGS.iter())
+        .filter(|(program, _)| line.contains(program))
+        .flat_map(|(_, flags)| flags.iter().copied())
+        .collect();
     line.split([' ', '\t', '"', '\'', ',', '[', ']']).any(|word| {
         let flag = word.strip_prefix("--").or(word.strip_prefix('-'));
         flag.is_some_and(names_secret)
             || word.eq_ignore_ascii_case("bearer")
-            || (by_p && word.starts_with("-p"))
-            || (by_u && (word.starts_with("-u") || word == "--user"))
+            || flags.iter().any(|flag| word.starts_with(flag))
     })
 }
 
@@ -209,6 +231,11 @@ mod tests {
             "curl -u bob:hunter2 https://example.org",
             "curl -H 'Authorization: Bearer hunter2' x",
             "docker login -p hunter2",
+            "redis-cli -a hunter2 save",
+            "curl -H \"X-Api-Key: hunter2\" https://example.org",
+            "lftp -u user,hunter2 ftp://example.org",
+            "docker exec -e PW=hunter2 c sh -c x",
+            "zip -P hunter2 a.zip a",
             "mysql -phunter2 shop",
             "docker run mysql mysqldump --password hunter2",
             r#"command: ["mysqldump", "--password", "hunter2"]"#,

@@ -64,6 +64,8 @@ fn arguments(file: &Path, text: &str) -> (Source, Options) {
         let mut value = || words.next().expect("a value").to_owned();
         match word {
             "--system" => options.system = true,
+            // What the `.env` beside the file says; the command reads it.
+            "--dot-env" => options.dot_env = Some(value()),
             "--project" => options.project = Some(value()),
             "--timezone" => options.timezone = Some(value()),
             "--image" => options.place = Some(Place::Image(value())),
@@ -542,6 +544,7 @@ fn mutated() -> impl Strategy<Value = String> {
         "app.yaml",
         "compose.yaml",
         "cronjobs.yaml",
+        "named.yaml",
         "namespaces.yaml",
         "objects.yaml",
         "ofelia.ini",

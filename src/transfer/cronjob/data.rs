@@ -116,7 +116,9 @@ impl Data {
 
     /// What nobody asked for.
     pub fn report_unused(&self, report: &mut Report<'_>) {
-        for object in self.0.iter().filter(|object| !object.used) {
+        // The cluster puts one of these into each namespace.
+        let is_own = |object: &&Object| object.name != "kube-root-ca.crt";
+        for object in self.0.iter().filter(|object| !object.used).filter(is_own) {
             let (kind, name) = (kind_of(object.kind), shown(&object.name));
             let message = format!("{kind} `{name}` is used by no CronJob of this file");
             report.lost(object.at.clone(), message);

@@ -170,10 +170,12 @@ fn is_export(node: &Node) -> bool {
     by.as_deref() == Some(kubernetes::MANAGER)
 }
 
-/// Every imported job may be started by hand, so a note that says otherwise is lost.
-fn is_our_note(entry: &Entry) -> bool {
+/// Our notes are read, or say where the CronJob came from; but every imported job may be started by hand, so
+/// one that says otherwise is lost. kubectl's is the object once more.
+fn is_no_loss(entry: &Entry) -> bool {
     let name = entry.key.text.as_str();
-    name.starts_with("docker-scheduler/") && name != "docker-scheduler/manual"
+    name == "kubectl.kubernetes.io/last-applied-configuration"
+        || (name.starts_with("docker-scheduler/") && name != "docker-scheduler/manual")
 }
 
 impl Reader<'_, '_> {
@@ -192,9 +194,9 @@ impl Reader<'_, '_> {
             match entry.key.text.as_str() {
                 "name" | "creationTimestamp" | "uid" | "resourceVersion" | "generation" | "managedFields"
                 | "labels" => {}
-                // Our own notes say where the CronJob came from; an export's others are labels of its pod, too.
+                // An export's are labels of its pod, too.
                 "annotations" if is_export(root) => {}
-                "annotations" if entries(Some(&entry.value)).iter().all(is_our_note) => {}
+                "annotations" if entries(Some(&entry.value)).iter().all(is_no_loss) => {}
                 "namespace" if scalar(&entry.value).as_deref() == Some("default") => {}
                 _ => self.lost(entry, "`metadata`"),
             }

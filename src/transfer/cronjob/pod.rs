@@ -1,6 +1,6 @@
 //! The pod: what of it is the job's.
 
-use crate::manifest::reader::{Entry, Node};
+use crate::manifest::reader::{Entry, Node, Value};
 use crate::transfer::draft::{duration, literal};
 use crate::transfer::labels::{entries, get, items, scalar};
 use crate::transfer::yaml::Yaml;
@@ -36,6 +36,10 @@ impl Reader<'_, '_> {
         for entry in entries(Some(spec)) {
             let Entry { key, value } = entry;
             match key.text.as_str() {
+                // As whoever applied it filled it in.
+                _ if is_empty(value) => {}
+                "schedulerName" if scalar(value).as_deref() == Some("default-scheduler") => {}
+                "serviceAccountName" | "serviceAccount" if scalar(value).as_deref() == Some("default") => {}
                 "containers" => match items(Some(value)) {
                     [one] => container = Some(one),
                     _ => self.refuse(
@@ -54,7 +58,7 @@ impl Reader<'_, '_> {
                     }
                 }
                 "terminationGracePeriodSeconds" => {
-                    if let Some(seconds) = self.number(entry).filter(|seconds| *seconds > 0) {
+                    if let Some(seconds) = self.number(entry) {
                         let text = duration(seconds.unsigned_abs());
                         self.job.set("stop_grace_period", Yaml::Text(text));
                     }
@@ -196,5 +200,14 @@ impl Reader<'_, '_> {
                 _ => self.lost(entry, of),
             }
         }
+    }
+}
+
+/// Nothing, an empty list or an empty mapping.
+fn is_empty(node: &Node) -> bool {
+    match &node.value {
+        Value::Scalar(_) => node.is_null(),
+        Value::Seq(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
     }
 }
