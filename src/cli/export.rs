@@ -90,7 +90,14 @@ pub fn run(args: Args, app: &App) -> CommandResult {
             instance: app.settings().instance.as_ref().map(ToString::to_string),
             contents: contents_of(jobs.values()),
         }),
-        To::Crontab => Destination::Crontab(call(app, &dir)?),
+        To::Crontab => {
+            if let Some(limit) = app.caps().running {
+                talk(&format!(
+                    "note: {limit} containers run at a time, says the operator's file: at that limit `trigger` refuses a start, and none waits"
+                ));
+            }
+            Destination::Crontab(call(app, &dir)?, app.engine_name())
+        }
         To::Compose => {
             one_project(jobs.keys().map(|name| name.project()).collect())?;
             Destination::Compose

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::kubernetes::{self, Contents, Finding, NAME_DAYS, Target, as_cron, counts_days};
-use crate::manifest::reader::{Sink, code, parse};
+use crate::manifest::reader::{Node, Sink, Value, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
 use crate::model::{
-    Concurrency, DayMatch, History, Job, JobName, MissedFires, OnNodeLoss, OnUnknown, Place, Policy, Trigger,
-    Triggers,
+    Concurrency, DayMatch, EngineName, History, Job, JobName, MissedFires, OnNodeLoss, OnUnknown, Place,
+    Policy, Trigger, Triggers,
 };
 
 use super::labels::{entries, raw};
@@ -25,8 +25,8 @@ pub enum Destination {
     Kubernetes(Target),
     /// One Compose file: jobs of one project.
     Compose,
-    /// Lines that call this command, with a job behind its words.
-    Crontab(Vec<String>),
+    /// Lines that call this command, with a job behind its words, for jobs of that engine.
+    Crontab(Vec<String>, EngineName),
 }
 
 /// Jobs in another form.
@@ -55,7 +55,7 @@ pub fn export(
         let mut found = match to {
             Destination::Kubernetes(target) => for_kubernetes(job, &target.contents, now),
             Destination::Compose => check_for_compose(job),
-            Destination::Crontab(call) => check_for_crontab(job, call),
+            Destination::Crontab(call, engine) => check_for_crontab(job, call, *engine, texts),
         };
         found.extend(clash(job, &names));
         if !found.iter().any(|finding| finding.is_error) {
@@ -63,7 +63,8 @@ pub fn export(
         }
         report.extend(found.iter().map(|finding| placed(job, finding, texts)));
     }
-    if matches!(to, Destination::Crontab(_)) {
+    if matches!(to, Destination::Crontab(..)) {
+        once_for_each_key(&mut report);
         report.extend(
             kept.iter()
                 .find_map(|job| Some(placed(job, &of_zone(job)?, texts))),
@@ -72,7 +73,7 @@ pub fn export(
     let text = match to {
         Destination::Kubernetes(target) => of_kubernetes(&kept, target),
         Destination::Compose => of_compose(&kept, texts),
-        Destination::Crontab(call) => of_crontab(&kept, call),
+        Destination::Crontab(call, _) => of_crontab(&kept, call),
     };
     Exported {
         text,
@@ -398,7 +399,12 @@ fn plain_fields(expression: &str) -> String {
 }
 
 /// A crontab only says when; everything else is the job's own.
-fn check_for_crontab(job: &Job, call: &[String]) -> Vec<Finding> {
+fn check_for_crontab(
+    job: &Job,
+    call: &[String],
+    engine: EngineName,
+    texts: &BTreeMap<&str, &str>,
+) -> Vec<Finding> {
     let Triggers { manual, schedule } = &job.triggers;
     let mut found = Vec::new();
     // Programs called cron do not agree on what a backslash before another character than `%` is.
@@ -419,9 +425,8 @@ fn check_for_crontab(job: &Job, call: &[String]) -> Vec<Finding> {
     if schedule.is_empty() {
         found.push(error("triggers", "it has no schedule", ""));
     }
-    if job.policy.suspend {
-        found.push(error("x-scheduler.suspend", "it is suspended", ""));
-    }
+    found.extend(lost_by_trigger(job, engine, texts));
+    found.extend(weaker_by_trigger(job, texts));
     for trigger in schedule {
         match as_cron(trigger) {
             Err(refused) => found.push(error(
@@ -443,6 +448,189 @@ fn check_for_crontab(job: &Job, call: &[String]) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// What `trigger` does not do where a slot would have it: runs are lost, or go on.
+fn lost_by_trigger(job: &Job, engine: EngineName, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
+    let Policy {
+        concurrency,
+        missed_fires: _,      // weaker
+        starting_deadline: _, // weaker
+        timeout,
+        success_exit_codes: _, // weaker
+        suspend,
+        history: _,      // weaker
+        unknown_hold: _, // weaker
+        retries,
+        backoff: _, // says nothing without retries
+        on_unknown,
+        on_node_loss,
+        jitter: _, // weaker
+        group,
+    } = &job.policy;
+    let mut found = Vec::new();
+    let mut lost = |is_set: bool, key: &'static str, message: &str, help: &str| {
+        if is_set {
+            found.push(error(key, message, help));
+        }
+    };
+    let overlap = match concurrency {
+        Concurrency::Forbid | Concurrency::Allow => None,
+        Concurrency::Queue => Some("`queue`: `trigger` refuses a start beside an active run, and none waits"),
+        Concurrency::Replace => {
+            Some("`replace`: `trigger` refuses a start beside an active run, and stops none")
+        }
+    };
+    lost(
+        overlap.is_some(),
+        if is_in_schedule(job, texts, "concurrency") {
+            "triggers.schedule"
+        } else {
+            "x-scheduler.concurrency"
+        },
+        overlap.unwrap_or_default(),
+        "`forbid` and `allow` are the same there",
+    );
+    // There the cluster makes further attempts, whoever started the first.
+    lost(
+        *retries > 0 && engine != EngineName::Kubernetes,
+        "x-scheduler.retries",
+        "`trigger` makes one attempt",
+        "let the command try again",
+    );
+    lost(
+        *on_unknown != OnUnknown::Skip,
+        "x-scheduler.on_unknown",
+        "`trigger` makes one attempt",
+        "",
+    );
+    lost(
+        *on_node_loss != OnNodeLoss::Skip,
+        "x-scheduler.on_node_loss",
+        "`trigger` makes one attempt",
+        "",
+    );
+    lost(
+        group.is_some(),
+        "x-scheduler.group",
+        "at the group's limit `trigger` refuses a start, and none waits",
+        "",
+    );
+    lost(
+        timeout.is_some() && matches!(job.container.place, Place::Exec(_)),
+        "x-scheduler.timeout",
+        "`trigger` stops no command in another container",
+        "let the command end itself, as with `timeout 60 COMMAND`",
+    );
+    lost(*suspend, "x-scheduler.suspend", "it is suspended", "");
+    found
+}
+
+/// What is written and is less there, though no run is lost.
+fn weaker_by_trigger(job: &Job, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
+    const OF_LEDGER: &str = "`trigger` takes it from the last `apply` or `watch`, not from the manifest";
+    let policy = &job.policy;
+    let mut found = Vec::new();
+    let mut weaker = |is_set: bool, key: &'static str, message: &str| {
+        if is_set {
+            found.push(Finding {
+                key,
+                is_error: false,
+                message: message.to_owned(),
+                help: None,
+            });
+        }
+    };
+    weaker(
+        policy.jitter.is_some(),
+        "x-scheduler.jitter",
+        "cron starts it at its time, without `jitter`",
+    );
+    let in_schedule = is_in_schedule(job, texts, "missed_fires");
+    weaker(
+        policy.missed_fires != MissedFires::Skip && (in_schedule || is_written(job, texts, "missed_fires")),
+        if in_schedule {
+            "triggers.schedule"
+        } else {
+            "x-scheduler.missed_fires"
+        },
+        "cron makes up for no start that it missed, as `missed_fires: skip`",
+    );
+    weaker(
+        policy.starting_deadline.is_some(),
+        "x-scheduler.starting_deadline",
+        "cron starts it at its time or not at all, whatever `starting_deadline` is",
+    );
+    weaker(
+        policy.success_exit_codes != BTreeSet::from([0]),
+        "x-scheduler.success_exit_codes",
+        OF_LEDGER,
+    );
+    weaker(
+        policy.unknown_hold.is_some(),
+        "x-scheduler.unknown_hold",
+        OF_LEDGER,
+    );
+    weaker(
+        is_written(job, texts, "history"),
+        "x-scheduler.history",
+        "`trigger` keeps all finished containers: `docker-scheduler prune` deletes them",
+    );
+    found
+}
+
+/// Whether an entry of its schedule has that key; it agrees with the job's own, and goes before the file's.
+fn is_in_schedule(job: &Job, texts: &BTreeMap<&str, &str>, key: &str) -> bool {
+    let Some(root) = root_of(job, texts) else {
+        return false;
+    };
+    let Some(own) = own_keys(&root, job) else {
+        return false;
+    };
+    let is_own = own
+        .get("x-scheduler")
+        .is_some_and(|extension| extension.value.get(key).is_some());
+    let schedule = own
+        .get("triggers")
+        .and_then(|triggers| triggers.value.get("schedule"));
+    let in_entry = match schedule.map(|schedule| &schedule.value.value) {
+        Some(Value::Seq(items)) => items.iter().any(|item| item.get(key).is_some()),
+        Some(Value::Map(_) | Value::Scalar(_)) | None => false,
+    };
+    in_entry && !is_own
+}
+
+/// Whether its `x-scheduler`, or that of its file, has that key.
+fn is_written(job: &Job, texts: &BTreeMap<&str, &str>, key: &str) -> bool {
+    let Some(root) = root_of(job, texts) else {
+        return false;
+    };
+    let has = |node: Option<&Node>| {
+        let extension = node.and_then(|node| node.get("x-scheduler"));
+        extension.is_some_and(|extension| extension.value.get(key).is_some())
+    };
+    has(own_keys(&root, job)) || has(Some(&root))
+}
+
+fn root_of(job: &Job, texts: &BTreeMap<&str, &str>) -> Option<Node> {
+    let file = job.origin.file.as_str();
+    let text = texts.get(file).copied()?;
+    // What is wrong with the text itself was said when it was loaded.
+    parse(text, &mut Sink::new(file, text))
+}
+
+fn own_keys<'a>(root: &'a Node, job: &Job) -> Option<&'a Node> {
+    let entry = root.get("jobs")?.value.get(job.name.job())?;
+    Some(&entry.value)
+}
+
+/// A file's default is a key of all its jobs, and one warning says it.
+fn once_for_each_key(report: &mut Vec<Diagnostic>) {
+    let mut seen = BTreeSet::new();
+    report.retain(|found| {
+        let at = found.span.as_ref().map(|span| (span.start, found.code));
+        found.severity == Severity::Error || at.is_none() || seen.insert((found.file.clone(), at))
+    });
 }
 
 /// Whether cron combines day and weekday as the job says: both when one begins with a star, else either.
@@ -519,6 +707,9 @@ fn of_crontab(jobs: &[&Job], call: &[String]) -> String {
     lines.sort();
     let mut out =
         String::from("# cron starts these jobs of docker-scheduler: let no `watch` start them too\n");
+    out.push_str(
+        "# no start that was missed is made up for, and finished containers stay until `docker-scheduler prune`\n",
+    );
     if needs_zone {
         out.push_str(
             "# CRON_TZ is read by cronie; the cron of Debian, Ubuntu and busybox takes the zone of its machine\n",

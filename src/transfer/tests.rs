@@ -13,7 +13,7 @@ use super::{
 };
 use crate::kubernetes::Target;
 use crate::manifest::{self, Files, Loaded, ManifestFile, Settings, pictures};
-use crate::model::{Job, JobName, Trigger};
+use crate::model::{EngineName, Job, JobName, Trigger};
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/import");
 
@@ -316,7 +316,7 @@ fn to_crontab() -> Destination {
         "trigger",
         "--wait",
     ];
-    Destination::Crontab(call.map(str::to_owned).to_vec())
+    Destination::Crontab(call.map(str::to_owned).to_vec(), EngineName::Docker)
 }
 
 fn exported(text: &str, to: &Destination) -> Exported {
@@ -505,18 +505,19 @@ fn slots(job: &Job) -> Vec<String> {
 #[test]
 fn exports_are_as_they_are_written_down() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/export");
-    let text = fs::read_to_string(format!("{folder}/shop.yaml")).expect("a manifest");
     let target = Target {
         contents: Default::default(),
         namespace: Some("jobs".to_owned()),
         instance: None,
     };
     let mut wrong = Vec::new();
-    for (name, to) in [
-        ("kubernetes", Destination::Kubernetes(target)),
-        ("compose", Destination::Compose),
-        ("crontab", to_crontab()),
+    for (file, name, to) in [
+        ("shop", "kubernetes", Destination::Kubernetes(target)),
+        ("shop", "compose", Destination::Compose),
+        ("shop", "crontab", to_crontab()),
+        ("policy", "crontab", to_crontab()),
     ] {
+        let text = fs::read_to_string(format!("{folder}/{file}.yaml")).expect("a manifest");
         let found = exported(&text, &to);
         let texts = BTreeMap::from([("imported.yaml", text.as_str())]);
         let now = format!(
@@ -524,11 +525,11 @@ fn exports_are_as_they_are_written_down() {
             found.text,
             pictures(&found.report, &texts, "", false)
         );
-        let out = PathBuf::from(format!("{folder}/shop.{name}.out"));
+        let out = PathBuf::from(format!("{folder}/{file}.{name}.out"));
         if std::env::var_os("BLESS").is_some() {
             fs::write(&out, &now).expect("written");
         } else if fs::read_to_string(&out).unwrap_or_default() != now {
-            wrong.push(format!("{name}:\n{now}"));
+            wrong.push(format!("{file}.{name}:\n{now}"));
         }
     }
     assert!(
@@ -536,6 +537,15 @@ fn exports_are_as_they_are_written_down() {
         "BLESS=1 writes them anew:\n{}",
         wrong.join("\n\n")
     );
+}
+
+#[test]
+fn a_cluster_tries_again_also_what_cron_started() {
+    let text = "name: shop\njobs:\n  a:\n    image: busybox\n    triggers: {schedule: [\"@daily\"]}\n    x-scheduler: {retries: 2}\n";
+    for (engine, jobs) in [(EngineName::Docker, 0), (EngineName::Kubernetes, 1)] {
+        let to = Destination::Crontab(vec![String::from("x")], engine);
+        assert_eq!(exported(text, &to).jobs, jobs, "{engine:?}");
+    }
 }
 
 /// A file of the corpus with some of its lines gone, doubled, cut or moved.

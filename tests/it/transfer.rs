@@ -252,7 +252,11 @@ jobs:
         "--config",
         "operator.yaml",
     ];
-    fs::write(at.join("operator.yaml"), "host: tcp://build.lan:2376\n").unwrap();
+    fs::write(
+        at.join("operator.yaml"),
+        "host: tcp://build.lan:2376\nlimits: {running: 2}\n",
+    )
+    .unwrap();
     let (code, stdout, stderr) = without_engine(at, &told);
     assert_eq!(code, Some(0), "{stderr}");
     let told = format!(
@@ -261,6 +265,7 @@ jobs:
     );
     assert!(stdout.ends_with(&call(&told)), "{stdout}");
     assert!(stderr.contains("`CRON_TZ` names its zone"), "{stderr}");
+    assert!(stderr.contains("note: 2 containers run at a time"), "{stderr}");
     let (code, stdout, stderr) = without_engine(
         at,
         &[
