@@ -158,7 +158,11 @@ fn call(app: &App, dir: &Path) -> Result<Vec<String>, CommandError> {
         docker,
     } = settings;
     let mut words = of_docker(docker, |name| std::env::var(name).ok())?;
-    words.push(String::from("docker-scheduler"));
+    let found = std::env::var_os("PATH").unwrap_or_default();
+    words.push(program(
+        std::env::current_exe().ok().as_deref(),
+        std::env::split_paths(&found),
+    )?);
     let mut flag = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             words.extend([name.to_owned(), value]);
@@ -198,6 +202,28 @@ fn call(app: &App, dir: &Path) -> Result<Vec<String>, CommandError> {
     // The job's output and exit code, as if cron had run it.
     words.extend(["--wait", "--logs"].map(String::from));
     Ok(words)
+}
+
+/// This program, as cron finds it: by its name where every cron looks, else by its whole path. Of a link to it
+/// in a folder of `PATH` the link is named, since what it points to may be of one version alone.
+fn program(
+    running: Option<&Path>,
+    mut folders: impl Iterator<Item = PathBuf>,
+) -> Result<String, CommandError> {
+    const NAME: &str = "docker-scheduler";
+    let Some(running) = running else {
+        return Ok(String::from(NAME));
+    };
+    let is_this = |path: &PathBuf| path.canonicalize().is_ok_and(|real| real == running);
+    let linked = folders.find_map(|folder| Some(folder.join(NAME)).filter(is_this));
+    let path = linked.as_deref().unwrap_or(running);
+    let is_usual = ["/usr/bin", "/bin"]
+        .iter()
+        .any(|usual| path.parent() == Some(Path::new(usual)));
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(name) if is_usual => Ok(name.to_owned()),
+        _ => absolute(path),
+    }
 }
 
 /// What the operator's file does not say by itself.
@@ -286,6 +312,45 @@ mod tests {
             found.unwrap(),
             ["env", "DOCKER_CONFIG=/srv/its own", "DOCKER_TLS_VERIFY=1"]
         );
+    }
+
+    #[test]
+    fn cron_is_told_where_the_program_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let real = root.join("1.2/docker-scheduler");
+        std::fs::create_dir(root.join("1.2")).unwrap();
+        std::fs::write(&real, "").unwrap();
+        let of = |running: &Path, folders: &[&Path]| {
+            let folders = folders.iter().map(|folder| folder.to_path_buf());
+            program(Some(running), folders).unwrap()
+        };
+        // Where cron looks, and nowhere else.
+        assert_eq!(
+            of(Path::new("/usr/bin/docker-scheduler"), &[]),
+            "docker-scheduler"
+        );
+        assert_eq!(of(Path::new("/bin/ds"), &[]), "ds");
+        for path in [
+            "/usr/local/bin/docker-scheduler",
+            "/home/a b/50%/docker-scheduler",
+        ] {
+            assert_eq!(of(Path::new(path), &[Path::new("/usr/bin")]), path);
+        }
+        assert_eq!(program(None, std::iter::empty()).unwrap(), "docker-scheduler");
+        // A plugin's folder is none of `PATH`; another program of that name is not this one.
+        let other = root.join("other");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join("docker-scheduler"), "").unwrap();
+        assert_eq!(of(&real, &[&other]), real.to_str().unwrap());
+        #[cfg(unix)]
+        {
+            let bin = root.join("bin");
+            std::fs::create_dir(&bin).unwrap();
+            let link = bin.join("docker-scheduler");
+            std::os::unix::fs::symlink(&real, &link).unwrap();
+            assert_eq!(of(&real, &[&other, &bin]), link.to_str().unwrap());
+        }
     }
 
     #[test]

@@ -230,9 +230,10 @@ jobs:
     assert_eq!(code, Some(0));
     // Where the jobs live: cron has neither this environment nor this folder.
     let (state, jobs) = (at.join("state"), at.join("jobs"));
+    let program = env!("CARGO_BIN_EXE_docker-scheduler");
     let call = |told: &str| {
         format!(
-            "CRON_TZ=UTC\n0 3 * * * docker-scheduler --log-level warn {told} trigger --dir {} --wait --logs shop.a\n",
+            "CRON_TZ=UTC\n0 3 * * * {program} --log-level warn {told} trigger --dir {} --wait --logs shop.a\n",
             jobs.display()
         )
     };
