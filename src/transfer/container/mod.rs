@@ -38,7 +38,7 @@ const CONFIG: [&str; 20] = [
     "StopTimeout",
     "Tty",
     "User",
-    // Anonymous ones, which are among the mounts.
+    // Those without a name, which are among the mounts.
     "Volumes",
     "WorkingDir",
 ];

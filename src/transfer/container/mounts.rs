@@ -12,6 +12,17 @@ const SAID_ELSEWHERE: [&str; 9] = [
     "", "ro", "rw", "private", "rprivate", "shared", "rshared", "slave", "rslave",
 ];
 
+/// Whose a volume is.
+enum Origin {
+    /// The container's, by its own word.
+    Itself,
+    /// The container's, as the image says.
+    Image,
+    /// It was there before.
+    Elsewhere,
+    Unclear,
+}
+
 impl Reader<'_, '_> {
     pub(super) fn mounts(&mut self) {
         let container = self.container;
@@ -78,17 +89,34 @@ impl Reader<'_, '_> {
                 shown(&source)
             ));
         }
-        // An anonymous volume has a name of 64 hexadecimal digits: each run gets its own.
-        if source.len() == 64 && source.bytes().all(|b| b.is_ascii_hexdigit()) {
-            for option in options {
-                self.lost(&format!(
-                    "`{}` of the volume at `{}`",
-                    shown(option),
-                    shown(&target)
-                ));
+        let origin = match kind.as_str() {
+            "volume" => self.origin(&source, &target),
+            _ => Origin::Elsewhere,
+        };
+        match origin {
+            Origin::Image => return,
+            // Each run gets its own.
+            Origin::Itself => {
+                for option in options {
+                    self.lost(&format!(
+                        "`{}` of the volume at `{}`",
+                        shown(option),
+                        shown(&target)
+                    ));
+                }
+                volume(&target, &mut self.line());
+                return;
             }
-            volume(&target, &mut self.line());
-            return;
+            Origin::Unclear => {
+                let message = format!(
+                    "the volume at `{}` may be its own, or one of `--volumes-from`",
+                    shown(&target)
+                );
+                self.report.changed(0..0, message).help(
+                    "each run uses that volume; its path alone under `volumes` gives each run a new one",
+                );
+            }
+            Origin::Elsewhere => {}
         }
         let written = if options.is_empty() {
             format!("{source}:{target}")
@@ -96,6 +124,36 @@ impl Reader<'_, '_> {
             format!("{source}:{target}:{}", options.join(","))
         };
         volume(&written, &mut self.line());
+    }
+
+    /// Anonymous volumes have a name of 64 hexadecimal digits; so may others.
+    fn origin(&self, name: &str, target: &str) -> Origin {
+        let container = self.container;
+        let is_here = |path: &str| path.trim_end_matches('/') == target.trim_end_matches('/');
+        let asked = list(container, &["HostConfig", "Mounts"]);
+        let is_named = texts(container, &["HostConfig", "Binds"])
+            .iter()
+            .any(|bind| bind.split(':').next() == Some(name))
+            || asked.iter().any(|mount| text(mount, &["Source"]) == name);
+        let is_anonymous = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_named || !is_anonymous {
+            return Origin::Elsewhere;
+        }
+        if asked.iter().any(|mount| is_here(&text(mount, &["Target"]))) {
+            return Origin::Itself;
+        }
+        let is_in = |value: &Value| {
+            let volumes = get(value, &["Config", "Volumes"]).as_object();
+            volumes.is_some_and(|volumes| volumes.keys().any(|path| is_here(path)))
+        };
+        let borrows = !list(container, &["HostConfig", "VolumesFrom"]).is_empty();
+        // What is borrowed goes before what the image and `--volume PATH` say.
+        match (is_in(container), borrows) {
+            (true, true) => Origin::Unclear,
+            (true, false) if is_in(self.image) => Origin::Image,
+            (true, false) => Origin::Itself,
+            (false, _) => Origin::Elsewhere,
+        }
     }
 
     fn asks_for_no_copy(&self, target: &str) -> bool {

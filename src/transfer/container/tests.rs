@@ -351,6 +351,52 @@ fn rights_are_as_the_command_line_gave_them() {
 }
 
 #[test]
+fn only_a_volume_that_a_container_made_itself_is_made_anew() {
+    const ANONYMOUS: &str = "85a1f414270b91aa28875ecd8a0b1d3daa633d4c921519234a790d57fa3b37f7";
+    let image = json!({"Config": {"Volumes": {"/vv": {}}}});
+    let of = |target: &str, volumes: Value, host: Value| {
+        let container = with(json!({
+            "Config": {"Volumes": volumes},
+            "HostConfig": host,
+            "Mounts": [{"Type": "volume", "Name": ANONYMOUS, "Destination": target, "Driver": "local",
+                "Mode": "", "RW": true, "Propagation": ""}],
+        }));
+        let found = imported(&container, &image);
+        (keys(&found)[2..].join("\n"), report(&found).join("\n"))
+    };
+    let nothing = || (String::new(), String::new());
+    let anew = |target: &str| (format!("volumes: [\"{target}\"]"), String::new());
+    let that_one = |target: &str| (format!("volumes: [\"{ANONYMOUS}:{target}\"]"), String::new());
+    // `-v /data`, and `-v /data/`
+    assert_eq!(
+        of("/data", json!({"/data": {}, "/vv": {}}), json!({})),
+        anew("/data")
+    );
+    assert_eq!(of("/data", json!({"/data/": {}}), json!({})), anew("/data"));
+    // `--mount type=volume,target=/data`
+    let host = json!({"VolumesFrom": ["other"], "Mounts": [{"Type": "volume", "Target": "/data"}]});
+    assert_eq!(of("/data", Value::Null, host), anew("/data"));
+    // The image's own.
+    assert_eq!(of("/vv", json!({"/vv": {}}), json!({})), nothing());
+    // `-v NAME:/data`, also over one of the image's.
+    let bind = json!({"Binds": [format!("{ANONYMOUS}:/data")]});
+    assert_eq!(of("/data", Value::Null, bind), that_one("/data"));
+    let bind = json!({"Binds": [format!("{ANONYMOUS}:/vv:rw")]});
+    assert_eq!(of("/vv", json!({"/vv": {}}), bind), that_one("/vv"));
+    let mount = json!({"Mounts": [{"Type": "volume", "Source": ANONYMOUS, "Target": "/data"}]});
+    assert_eq!(of("/data", Value::Null, mount), that_one("/data"));
+    // `--volumes-from other`
+    let borrowed = json!({"VolumesFrom": ["other:rw"]});
+    assert_eq!(of("/data", Value::Null, borrowed.clone()), that_one("/data"));
+    let (written, said) = of("/vv", json!({"/vv": {}}), borrowed);
+    assert_eq!(written, that_one("/vv").0);
+    assert_eq!(
+        said,
+        "the volume at `/vv` may be its own, or one of `--volumes-from`"
+    );
+}
+
+#[test]
 fn a_schedule_that_is_written_differently_says_so() {
     let times = Times {
         schedules: vec!["*/90 2 * * *".to_owned()],
