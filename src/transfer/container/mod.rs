@@ -352,16 +352,29 @@ impl<'f> Reader<'_, 'f> {
     }
 
     /// An engine's own host name is the beginning of the ID; in the network of another container it is the
-    /// other's.
+    /// other's, and the machine's in that of the host.
     fn host_name(&mut self) {
-        if text(self.container, &["HostConfig", "NetworkMode"]).starts_with("container:") {
+        let network = text(self.container, &["HostConfig", "NetworkMode"]);
+        if network.starts_with("container:") || text(self.container, &["HostConfig", "UTSMode"]) == "host" {
             return;
         }
         let host = text(self.container, &["Config", "Hostname"]);
+        let domain = text(self.container, &["Config", "Domainname"]);
+        if network == "host" {
+            // There it may have been given one, too, which looks the same.
+            let whole = [host, domain].join(".");
+            let whole = whole.trim_matches('.');
+            if !whole.is_empty() {
+                self.lost(&format!(
+                    "host name `{}`, which may be its machine's,",
+                    shown(whole)
+                ));
+            }
+            return;
+        }
         if !host.is_empty() && !text(self.container, &["Id"]).starts_with(&host) {
             self.job.set("hostname", literal(&host));
         }
-        let domain = text(self.container, &["Config", "Domainname"]);
         if !domain.is_empty() {
             self.job.set("domainname", literal(&domain));
         }

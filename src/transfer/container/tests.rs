@@ -397,6 +397,32 @@ fn only_a_volume_that_a_container_made_itself_is_made_anew() {
 }
 
 #[test]
+fn the_name_of_the_host_is_not_a_containers() {
+    let of = |host: Value| {
+        let container = with(json!({
+            "Config": {"Hostname": "vm", "Domainname": "example.org"},
+            "HostConfig": host,
+        }));
+        let found = imported(&container, &Value::Null);
+        (keys(&found)[2..].join("\n"), report(&found).join("\n"))
+    };
+    let (written, said) = of(json!({}));
+    assert_eq!(
+        (written.as_str(), said.as_str()),
+        ("hostname: vm\ndomainname: example.org", "")
+    );
+    let (written, said) = of(json!({"UTSMode": "host"}));
+    assert_eq!((written.as_str(), said.as_str()), ("uts: host", ""));
+    // Its own name is possible there, and looks the same.
+    let (written, said) = of(json!({"NetworkMode": "host"}));
+    assert!(!written.contains("name: "), "{written}");
+    assert_eq!(
+        said,
+        "host name `vm.example.org`, which may be its machine's, is not carried over"
+    );
+}
+
+#[test]
 fn a_schedule_that_is_written_differently_says_so() {
     let times = Times {
         schedules: vec!["*/90 2 * * *".to_owned()],
