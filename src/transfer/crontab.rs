@@ -216,7 +216,7 @@ impl Reader<'_> {
             };
             match docker_line::read(simple, &self.settings.environment, &mut line) {
                 Some(Docker::Job(name)) => {
-                    if input.is_some() {
+                    if input.is_some_and(|input| !input.is_empty()) {
                         report.lost(
                             at,
                             "the text behind `%` was its standard input, and is not carried over",
@@ -377,7 +377,8 @@ fn split_schedule(line: &str) -> Option<(&str, &str)> {
     (!rest.is_empty()).then_some((schedule, rest))
 }
 
-/// Up to the first `%` is the command, what follows its standard input; `\%` is a percent sign.
+/// Up to the first `%` is the command, what follows its standard input; `\%` is a percent sign. In the
+/// command, `\\%` is none, as cron has it: that backslash is escaped itself.
 pub(super) fn percent(text: &str) -> (String, Option<String>) {
     let mut command = String::new();
     let mut input: Option<String> = None;
@@ -392,6 +393,10 @@ pub(super) fn percent(text: &str) -> (String, Option<String>) {
                 out.push('%');
                 chars.next();
             }
+            '\\' if !is_input => {
+                out.push(c);
+                out.extend(chars.next());
+            }
             '%' if is_input => out.push('\n'),
             '%' => input = Some(String::new()),
             c => out.push(c),
@@ -402,6 +407,9 @@ pub(super) fn percent(text: &str) -> (String, Option<String>) {
 
 /// The command with a text as its standard input.
 fn with_input(command: &str, input: &str) -> String {
+    if input.is_empty() {
+        return format!("{{ {command}\n}} </dev/null\n");
+    }
     let mut mark = String::from("INPUT");
     while input.lines().any(|line| line == mark) {
         mark.push('_');
@@ -501,6 +509,14 @@ mod tests {
         assert_eq!(percent("date +\\%F"), ("date +%F".to_owned(), None));
         let (command, input) = percent("mail -s x%a%b\\%");
         assert_eq!((command.as_str(), input.as_deref()), ("mail -s x", Some("a\nb%")));
+        // In the command, a backslash that is escaped itself escapes nothing; behind it, the last one does.
+        assert_eq!(percent(r"a\\%b"), (r"a\\".to_owned(), Some("b".to_owned())));
+        assert_eq!(percent(r"a\\\%b"), (r"a\\%b".to_owned(), None));
+        assert_eq!(percent(r"a\x\%b"), (r"a\x%b".to_owned(), None));
+        assert_eq!(percent(r"a%b\\%c"), ("a".to_owned(), Some(r"b\%c".to_owned())));
+        assert_eq!(percent(r"a\"), (r"a\".to_owned(), None));
+        assert_eq!(with_input("cat", ""), "{ cat\n} </dev/null\n");
+        assert_eq!(with_input("cat", "\n"), "{ cat\n} <<'INPUT'\n\nINPUT\n");
         assert_eq!(
             with_input("cat", "INPUT\nx"),
             "{ cat\n} <<'INPUT_'\nINPUT\nx\nINPUT_\n"
