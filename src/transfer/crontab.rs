@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::schedule::check_timezone;
 
+use super::caller::Locks;
 use super::docker_line::{self, Docker, Line, program_name, warn_of_secret};
 use super::draft::{Draft, Job, duration, literal, literals};
 use super::report::Report;
@@ -45,6 +46,7 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
         host_was_said: false,
         entries: 0,
         with_user: Vec::new(),
+        locks: Locks::default(),
     };
     let mut at = 0;
     for line in text.split_inclusive('\n') {
@@ -66,6 +68,7 @@ struct Reader<'o> {
     entries: usize,
     /// Those of them that seem to name a user in front of the command.
     with_user: Vec<Range<usize>>,
+    locks: Locks,
 }
 
 impl Reader<'_> {
@@ -214,7 +217,7 @@ impl Reader<'_> {
                 report,
                 at: at.clone(),
             };
-            match docker_line::read(simple, &self.settings.environment, &mut line) {
+            match docker_line::read(simple, &self.settings.environment, &mut self.locks, &mut line) {
                 Some(Docker::Job(name)) => {
                     if input.is_some_and(|input| !input.is_empty()) {
                         report.lost(

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::model::{ImageRef, validate_container_ref};
 
-use super::caller::Caller;
+use super::caller::{Caller, Locks};
 use super::compose_line::compose;
 use super::draft::{Draft, Job, duration, literal, literals};
 use super::report::{Report, names_secret};
@@ -140,10 +140,11 @@ pub(crate) enum Docker {
 }
 
 /// Reads a docker command line into `line.job`; `None` when it is another program's. `variables` are
-/// those of its crontab.
+/// those of its crontab, `locks` those of the lines above.
 pub(crate) fn read(
     simple: &Simple,
     variables: &BTreeMap<String, String>,
+    locks: &mut Locks,
     line: &mut Line<'_, '_>,
 ) -> Option<Docker> {
     let mut caller = Caller {
@@ -152,9 +153,12 @@ pub(crate) fn read(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        locks: Vec::new(),
     };
     let words = unwrapped(&simple.words, &mut caller, line);
     let program = words.first()?.rsplit('/').next()?;
+    let is_docker = matches!(program, "docker" | "podman" | "docker-compose");
+    locks.take(&caller.locks, is_docker, line);
     let (first, rest) = match program {
         "docker" | "podman" => (words.get(1)?.as_str(), &words[2..]),
         "docker-compose" => ("compose", &words[1..]),
@@ -200,19 +204,23 @@ fn unwrapped<'w>(words: &'w [String], caller: &mut Caller<'w>, line: &mut Line<'
             .map_or("", |word| word.rsplit('/').next().unwrap_or_default());
         rest = match (program, rest) {
             ("sudo", [_, next @ ..]) if next.first().is_some_and(|word| !word.starts_with('-')) => next,
-            ("flock", [_, option, _, next @ ..])
+            ("flock", [_, option, file, next @ ..])
                 if matches!(option.as_str(), "-n" | "--nonblock" | "-xn") =>
             {
+                caller.locks.push(file);
                 line.job.extend("concurrency", Yaml::text("forbid"));
                 next
             }
             ("flock", [_, file, next @ ..]) if !file.starts_with('-') => {
+                caller.locks.push(file);
                 line.job.extend("concurrency", Yaml::text("queue"));
                 next
             }
             ("timeout", [_, limit, next @ ..]) if seconds(limit).is_some() => {
-                let seconds = seconds(limit).unwrap_or(1);
-                line.job.extend("timeout", Yaml::Text(duration(seconds)));
+                // 0 is no limit.
+                if let Some(seconds) = seconds(limit).filter(|seconds| *seconds > 0) {
+                    line.job.extend("timeout", Yaml::Text(duration(seconds)));
+                }
                 next
             }
             ("nice" | "ionice", [_, next @ ..]) => without_numbers(next),
@@ -237,7 +245,7 @@ fn seconds(limit: &str) -> Option<u64> {
         _ => (limit, 1),
     };
     let number: u64 = number.parse().ok().filter(|number| *number < 10_000_000)?;
-    Some(number.saturating_mul(unit).max(1))
+    Some(number.saturating_mul(unit))
 }
 
 /// Behind the options of `nice` and `ionice`, whose values are numbers: `-n 10`, `-c3`, `-5`.
