@@ -124,7 +124,8 @@ fn report_start(launch: &Launch, launched: Launched, report: &mut LaneReport) ->
 }
 
 /// A manual run: made and started at once, beside the schedule. A command in somebody else's
-/// container is followed to its end, because nobody else could read its output.
+/// container is followed to its end, because nobody else could read its output; it is stopped when `timeout` has
+/// passed. Whoever waits for another run keeps its time.
 ///
 /// # Errors
 /// When the container cannot be made, which history then tells, too; when another run of the job is
@@ -133,8 +134,9 @@ pub async fn launch_now(
     context: &Context,
     launch: &Launch,
     trigger: RunTrigger,
+    timeout: Option<Duration>,
 ) -> Result<RunId, ApplyError> {
-    let launched = launch_by_hand(context, launch, trigger)
+    let launched = launch_by_hand(context, launch, trigger, timeout)
         .await
         .map_err(|error| error.concealed(launch));
     if let Err(ApplyError::CannotArm(why)) = &launched {
@@ -174,13 +176,21 @@ async fn launch_by_hand(
     context: &Context,
     launch: &Launch,
     trigger: RunTrigger,
+    timeout: Option<Duration>,
 ) -> Result<RunId, ApplyError> {
     if launch.spec.exec_target().is_some() {
-        return match exec::run(context, launch, trigger, &mut LaneReport::default()).await? {
+        let mut report = LaneReport::default();
+        let launched = tokio::select! {
+            launched = exec::run(context, launch, trigger, &mut report) => launched?,
+            never = settle::keep_time(context, &launch.name, timeout) => match never {},
+        };
+        return match launched {
             Launched::Active(run) => Err(ApplyError::Active {
                 job: launch.job.clone(),
                 run,
             }),
+            Launched::Full { cap, by } => Err(ApplyError::AtLimit { cap, by }),
+            Launched::NotItsTurn | Launched::TooLate => Err(not_its_turn(launch)),
             _ => Ok(launch.name.clone()),
         };
     }
@@ -222,12 +232,16 @@ async fn now_at_once(context: &Context, launch: &Launch, trigger: RunTrigger) ->
             run,
         }),
         Launched::Full { cap, by } => Err(ApplyError::AtLimit { cap, by }),
-        Launched::NotItsTurn | Launched::TooLate => Err(ApplyError::CannotArm(format!(
-            "another scheduler has started something that {} may not run beside: try again",
-            launch.job
-        ))),
+        Launched::NotItsTurn | Launched::TooLate => Err(not_its_turn(launch)),
         _ => Ok(launch.name.clone()),
     }
+}
+
+fn not_its_turn(launch: &Launch) -> ApplyError {
+    ApplyError::CannotArm(format!(
+        "another scheduler has started something that {} may not run beside: try again",
+        launch.job
+    ))
 }
 
 /// The container that all of a job's runs share, made (again) where it is missing or was made from

@@ -3,6 +3,7 @@
 //! Guarantees: an outcome is durable before its container may be pruned; a start is never repeated;
 //! a run of which nobody can say whether it ran is `unknown`, and it is neither started nor deleted.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -879,6 +880,32 @@ async fn stop_overdue(context: &Context, run: &Run, timeout: Duration) -> Result
         why,
     )
     .await
+}
+
+/// Stops a run that goes on for longer than it may, while another future of this process follows it. It goes on
+/// for ever.
+pub(super) async fn keep_time(context: &Context, id: &RunId, timeout: Option<Duration>) -> Infallible {
+    let Some(timeout) = timeout else {
+        return std::future::pending().await;
+    };
+    let mut began = None;
+    loop {
+        context.sleep(LOOK_AGAIN).await;
+        let run = match context.ledger.run(id) {
+            Ok(run) => run.filter(|run| run.outcome.is_none() && run.started_at.is_some()),
+            // Who follows the run meets it, too.
+            Err(_) => None,
+        };
+        let Some(run) = run else { continue };
+        let now = context.clock.monotonic();
+        if now.saturating_sub(*began.get_or_insert(now)) < timeout {
+            continue;
+        }
+        if let Err(error) = stop_overdue(context, &run, timeout).await {
+            let text = error.to_string();
+            context.say(Some(&run.job), What::Trouble { text });
+        }
+    }
 }
 
 /// Follows a run to its end and writes its outcome; returns it, or `None` when it was proven never

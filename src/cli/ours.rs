@@ -136,7 +136,7 @@ pub async fn rerun(app: &App, args: &rerun::Args) -> CommandResult {
         deadline: None,
         settled: None,
     };
-    let new = launch_now(&session.context, &launch, RunTrigger::Rerun)
+    let new = launch_now(&session.context, &launch, RunTrigger::Rerun, timeout)
         .await
         .map_err(|error| of_apply(&format!("run `{}` again", run.id), &error))?;
     print_line(new.as_str())?;

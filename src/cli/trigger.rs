@@ -56,7 +56,7 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     if job.container.exec_target().is_some() && !args.wait {
         talk("note: its output can be read by this process alone, so it is followed to its end");
     }
-    let run = launch_now(&session.context, &launch, RunTrigger::Manual)
+    let run = launch_now(&session.context, &launch, RunTrigger::Manual, job.policy.timeout)
         .await
         .map_err(|error| of_apply(&format!("start job `{}`", job.name), &error))?;
     if !args.logs {

@@ -454,9 +454,9 @@ fn check_for_crontab(
 fn lost_by_trigger(job: &Job, engine: EngineName, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
     let Policy {
         concurrency,
-        missed_fires: _,      // weaker
-        starting_deadline: _, // weaker
-        timeout,
+        missed_fires: _,       // weaker
+        starting_deadline: _,  // weaker
+        timeout: _,            // `trigger` keeps it
         success_exit_codes: _, // weaker
         suspend,
         history: _,      // weaker
@@ -515,12 +515,6 @@ fn lost_by_trigger(job: &Job, engine: EngineName, texts: &BTreeMap<&str, &str>) 
         "x-scheduler.group",
         "at the group's limit `trigger` refuses a start, and none waits",
         "",
-    );
-    lost(
-        timeout.is_some() && matches!(job.container.place, Place::Exec(_)),
-        "x-scheduler.timeout",
-        "`trigger` stops no command in another container",
-        "let the command end itself, as with `timeout 60 COMMAND`",
     );
     lost(*suspend, "x-scheduler.suspend", "it is suspended", "");
     found

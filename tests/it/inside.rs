@@ -202,6 +202,40 @@ fn a_command_whose_engine_dies_is_unknown_and_a_stopped_service_is_waited_for() 
     assert_eq!(watching.term(), 0);
 }
 
+/// Without a watch, nobody else is there to keep either.
+#[test]
+fn a_command_by_hand_keeps_its_timeout_and_its_limits() {
+    let rig = Rig::shared();
+    let scheduler = Scheduler::new(rig, "by-hand");
+    let target = service(rig, "timed");
+    let options = "every: 1h, timeout: 1s, group: narrow";
+    scheduler.manifest("a.yaml", &inside("timed", "echo begun; sleep 300", options));
+    scheduler.ok(&["apply"]);
+    let ended = scheduler.run(&["trigger", "timed.cron", "--wait"]);
+    assert_ne!(ended.code, 0, "{ended:?}");
+    let run = with_outcome(&scheduler, "timed_out")
+        .pop()
+        .expect("it was stopped");
+    assert_eq!(logs(&scheduler, &run), "begun\n");
+
+    let wide = format!(
+        "    image: {IMAGE}\n    pull_policy: never\n    network_mode: none\n    command: [sleep, '300']\n"
+    );
+    scheduler.manifest(
+        "b.yaml",
+        &manifest("wide", "long", &wide, "every: 1h, group: narrow"),
+    );
+    scheduler.ok(&["apply"]);
+    scheduler.ok(&["trigger", "wide.long"]);
+    let refused = scheduler.run(&["trigger", "timed.cron"]);
+    assert!(refused.code != 0 && refused.stdout.is_empty(), "{refused:?}");
+    assert!(refused.stderr.contains("narrow"), "{refused:?}");
+    assert_eq!(scheduler.history_of("timed.cron").len(), 1);
+    scheduler.ok(&["down"]);
+    let (status, answer) = rig.post(&format!("/containers/{target}/kill"), "");
+    assert_eq!(status, 204, "{answer}");
+}
+
 /// A line of an exported crontab, as cron runs it: with nothing but a home and its own path.
 #[test]
 fn a_line_of_an_exported_crontab_prints_the_output_alone() {

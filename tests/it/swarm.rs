@@ -120,7 +120,7 @@ async fn of_runs_that_exclude_each_other_as_many_begin_as_may() {
                 group: None,
                 settled: None,
             };
-            async move { apply::launch_now(&context, &launch, RunTrigger::Manual).await }
+            async move { apply::launch_now(&context, &launch, RunTrigger::Manual, None).await }
         });
         let ends = futures_util::future::join_all(racing).await;
         let begun = ends.iter().filter(|end| end.is_ok()).count();

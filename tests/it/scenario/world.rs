@@ -396,7 +396,7 @@ impl World {
             settled: None,
         };
         let task =
-            tokio::spawn(async move { apply::launch_now(&context, &launch, RunTrigger::Manual).await });
+            tokio::spawn(async move { apply::launch_now(&context, &launch, RunTrigger::Manual, None).await });
         self.drive(task).await
     }
 
