@@ -52,12 +52,16 @@ fn ages(text: &str) -> String {
                 && at + 1 < words.len()
                 && words[at + 1].starts_with(|c: char| c.is_ascii_digit())
             {
+                // Whole days have no hours.
+                let days_alone = words[at + 1].ends_with('d');
                 words[at + 1] = "N".to_owned();
                 if words
                     .get(at + 2)
                     .is_some_and(|word| word.starts_with(|c: char| c.is_ascii_digit()))
                 {
                     words[at + 2] = "units".to_owned();
+                } else if days_alone {
+                    words[at + 1] = "N units".to_owned();
                 }
             }
         }
