@@ -56,20 +56,6 @@ pub struct Args {
     pub(super) run: NameArg,
 }
 
-impl Args {
-    /// All of a run.
-    pub(super) fn of(run: NameArg) -> Args {
-        Args {
-            follow: false,
-            since: None,
-            until: None,
-            tail: None,
-            timestamps: false,
-            run,
-        }
-    }
-}
-
 /// Each is run by a test.
 const EXAMPLES: &str = r"Examples:
   docker-scheduler logs shop.backup

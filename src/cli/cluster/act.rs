@@ -84,8 +84,15 @@ pub async fn trigger(args: trigger::Args, app: &App) -> CommandResult {
 }
 
 async fn print_logs(run: &Run, app: &App) -> CommandResult {
-    let run = run.id.as_str().parse().map_err(CommandError::from)?;
-    super::logs::run(logs::Args::of(run), app).await
+    let all = logs::Args {
+        follow: false,
+        since: None,
+        until: None,
+        tail: None,
+        timestamps: false,
+        run: run.id.as_str().parse().map_err(CommandError::from)?,
+    };
+    super::logs::run(all, app).await
 }
 
 fn outcome_words(run: &Run) -> &'static str {
