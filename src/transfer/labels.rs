@@ -15,7 +15,7 @@ use super::docker_line::warn_of_secret;
 use super::draft::{Draft, Job, VARIABLE};
 use super::ofelia::{self, Edition, Globals, Home, Section, Setting};
 use super::report::Report;
-use super::when::{self, Dialect, Start, When, shown};
+use super::when::{self, Dialect, shown};
 use super::yaml::Yaml;
 use super::{Imported, Options, deck_chores};
 
@@ -36,7 +36,6 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
         let mut reader = Reader {
             project: &project,
             root,
-            zone: options.timezone.as_deref(),
             found: 0,
             variables_were_said: false,
             volumes_said: BTreeSet::new(),
@@ -107,8 +106,6 @@ pub(crate) struct Label {
 struct Reader<'a> {
     project: &'a str,
     root: &'a Node,
-    /// Of times that name none.
-    zone: Option<&'a str>,
     /// Services with a schedule.
     found: usize,
     variables_were_said: bool,
@@ -217,19 +214,14 @@ impl<'a> Reader<'a> {
                     report.changed(label.at.clone(), "it was not enabled, and is suspended now");
                     job.extend("suspend", Yaml::Bool(true));
                 }
-                "schedule" => match when::read(&label.value, Dialect::GoSeconds) {
-                    Ok(when) => {
-                        for note in &when.notes {
-                            report.changed(label.at.clone(), note.clone());
-                        }
-                        self.say_zone(&when, label.at.clone(), report);
-                        job.start(&when, None);
-                    }
-                    Err(error) => {
-                        report.refused(label.at.clone(), error.message).help = error.help;
+                "schedule" => {
+                    let Some(when) = when::read_at(&label.value, Dialect::GoSeconds, &label.at, report)
+                    else {
                         return;
-                    }
-                },
+                    };
+                    ofelia::say_zone(&when, &label.at, draft, report);
+                    job.start(&when, None);
+                }
                 "skip-running" => overlap = if on { "forbid" } else { "allow" },
                 // Logins are the docker command line's own here.
                 "registry-auth" | "query-registry" => {}
@@ -281,31 +273,15 @@ impl<'a> Reader<'a> {
             return;
         }
         for label in schedules {
-            match when::read(&label.value, Dialect::GoSeconds) {
-                Ok(when) => {
-                    for note in &when.notes {
-                        report.changed(label.at.clone(), note.clone());
-                    }
-                    if zone.is_none() {
-                        self.say_zone(&when, label.at.clone(), report);
-                    }
-                    job.start(&when, zone.as_deref());
-                }
-                Err(error) => {
-                    report.refused(label.at, error.message).help = error.help;
-                    return;
-                }
+            let Some(when) = when::read_at(&label.value, Dialect::GoSeconds, &label.at, report) else {
+                return;
+            };
+            if zone.is_none() {
+                ofelia::say_zone(&when, &label.at, draft, report);
             }
+            job.start(&when, zone.as_deref());
         }
         self.finish(service, job, draft, report);
-    }
-
-    /// Their scheduler's zone counted; here it is UTC.
-    fn say_zone(&self, when: &When, at: Range<usize>, report: &mut Report<'_>) {
-        let needs_one = when.timezone.is_none() && matches!(when.start, Start::Cron { .. });
-        if needs_one && self.zone.is_none() {
-            ofelia::say_zone(at, report);
-        }
     }
 
     fn finish(&self, service: &Entry, job: Job, draft: &mut Draft, report: &mut Report<'_>) {

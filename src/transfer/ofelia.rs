@@ -11,7 +11,7 @@ use super::docker_line::{Line, environment, network, volume, warn_of_secret};
 use super::draft::{Draft, Job, duration, literal, literals};
 use super::ini::{self, Read};
 use super::report::Report;
-use super::when::{self, Dialect, go_duration, shown};
+use super::when::{self, Dialect, Start, When, go_duration, shown};
 use super::yaml::Yaml;
 use super::{Imported, Options};
 
@@ -424,24 +424,11 @@ pub(crate) fn job(
         report.refused(at, "this job has no schedule");
         return;
     };
-    match when::read(&place.value, Dialect::GoSeconds) {
-        Ok(when) => {
-            for note in &when.notes {
-                report.changed(place.at.clone(), note.clone());
-            }
-            if when.timezone.is_none()
-                && matches!(when.start, when::Start::Cron { .. })
-                && draft.defaults.iter().all(|(key, _)| *key != "timezone")
-            {
-                say_zone(place.at.clone(), report);
-            }
-            job.start(&when, None);
-        }
-        Err(error) => {
-            report.refused(place.at.clone(), error.message).help = error.help;
-            return;
-        }
-    }
+    let Some(when) = when::read_at(&place.value, Dialect::GoSeconds, &place.at, report) else {
+        return;
+    };
+    say_zone(&when, &place.at, draft, report);
+    job.start(&when, None);
     let refused = settings(section, &mut job, draft, report) || !has_place(section, &mut job, report);
     if !refused {
         unsaid(section, edition, globals, &mut job, report);
@@ -449,14 +436,17 @@ pub(crate) fn job(
     }
 }
 
-/// Said once, not for each of them.
-pub(crate) fn say_zone(at: Range<usize>, report: &mut Report<'_>) {
-    if std::mem::replace(&mut report.zone_was_said, true) {
+/// Times of which nobody names the zone: said once, not for each of them.
+pub(crate) fn say_zone(when: &When, at: &Range<usize>, draft: &Draft, report: &mut Report<'_>) {
+    let needs_one = when.timezone.is_none()
+        && matches!(when.start, Start::Cron { .. })
+        && draft.defaults.iter().all(|(key, _)| *key != "timezone");
+    if !needs_one || std::mem::replace(&mut report.zone_was_said, true) {
         return;
     }
     report
         .changed(
-            at,
+            at.clone(),
             "these times were in the zone of the scheduler's container (`TZ`); without one they are UTC",
         )
         .help("name it: `--timezone Europe/Berlin`");

@@ -4,9 +4,11 @@
 //! equal is refused with the reason; what becomes slightly different says so.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::draft::VARIABLE;
+use super::report::Report;
 use crate::model::DayMatch;
 use crate::schedule::{CronErrorKind, check_every, check_timezone, parse_cron, parse_cron_matching};
 
@@ -54,6 +56,28 @@ fn no_equal(message: impl Into<String>, help: &str) -> NoEqual {
     NoEqual {
         message: message.into(),
         help: (!help.is_empty()).then(|| help.to_owned()),
+    }
+}
+
+/// Reads a schedule that stands at `at`. What is not quite the same is reported there, and so is why one has no
+/// equal: then it is `None`.
+pub(crate) fn read_at(
+    text: &str,
+    dialect: Dialect,
+    at: &Range<usize>,
+    report: &mut Report<'_>,
+) -> Option<When> {
+    match read(text, dialect) {
+        Ok(when) => {
+            for note in &when.notes {
+                report.changed(at.clone(), note.clone());
+            }
+            Some(when)
+        }
+        Err(error) => {
+            report.refused(at.clone(), error.message).help = error.help;
+            None
+        }
     }
 }
 

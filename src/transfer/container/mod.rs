@@ -245,18 +245,10 @@ impl<'f> Reader<'_, 'f> {
 
     fn times(&mut self, times: &Times, options: &Options) -> bool {
         for schedule in &times.schedules {
-            match when::read(schedule, Dialect::Vixie) {
-                Ok(when) => {
-                    for note in &when.notes {
-                        self.report.changed(0..0, note.clone());
-                    }
-                    self.job.start(&when, options.timezone.as_deref());
-                }
-                Err(error) => {
-                    self.report.refused(0..0, error.message).help = error.help;
-                    return false;
-                }
-            }
+            let Some(when) = when::read_at(schedule, Dialect::Vixie, &(0..0), self.report) else {
+                return false;
+            };
+            self.job.start(&when, options.timezone.as_deref());
         }
         if let Some(seconds) = times.every {
             self.job.extend("every", Yaml::Text(duration(seconds)));

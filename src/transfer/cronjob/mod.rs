@@ -258,17 +258,9 @@ impl Reader<'_, '_> {
 
     fn schedule(&mut self, node: &Node, zone: Option<&str>) {
         let text = scalar(node).unwrap_or_default();
-        match when::read(&text, Dialect::Go) {
-            Ok(when) => {
-                for note in &when.notes {
-                    self.report.changed(node.span.clone(), note.clone());
-                }
-                self.job.start(&when, zone);
-            }
-            Err(error) => {
-                self.report.refused(node.span.clone(), error.message).help = error.help;
-                self.refused = true;
-            }
+        match when::read_at(&text, Dialect::Go, &node.span, self.report) {
+            Some(when) => self.job.start(&when, zone),
+            None => self.refused = true,
         }
     }
 
