@@ -254,19 +254,26 @@ impl Draft {
 
     /// A volume that has this name on the engine. Returns its key.
     pub fn volume(&mut self, name: &str) -> String {
-        self.named("volumes", name, Yaml::map([("name", Yaml::text(name))]))
+        self.named("volumes", &[name], Yaml::map([("name", Yaml::text(name))]))
     }
 
     /// A network that has this name on the engine. Returns its key.
     pub fn network(&mut self, name: &str) -> String {
         let resource = Yaml::map([("name", Yaml::text(name)), ("external", Yaml::Bool(true))]);
-        self.named("networks", name, resource)
+        self.named("networks", &[name], resource)
     }
 
-    /// A resource under a key of its own: the name, unless something else has that key.
-    fn named(&mut self, section: &'static str, name: &str, resource: Yaml) -> String {
-        let more = (2..).map(|count| format!("{name}-{count}"));
-        let key = std::iter::once(name.to_owned()).chain(more).find(|key| {
+    /// A secret or config with this content. Returns its key.
+    pub fn file(&mut self, kind: FileKind, names: [&str; 2], content: &str) -> String {
+        let resource = Yaml::map([("content", literal(content))]);
+        self.named(kind.key(), &names, resource)
+    }
+
+    /// A resource under the first of these names that nothing else has, or the last one with a number.
+    fn named(&mut self, section: &'static str, names: &[&str], resource: Yaml) -> String {
+        let last = names.last().copied().unwrap_or_default();
+        let more = (2..).map(|count| format!("{last}-{count}"));
+        let key = (names.iter().map(|name| (*name).to_owned()).chain(more)).find(|key| {
             let declared = self.resources.get(section).and_then(|all| all.get(key));
             let kept = self.kept.get(&(section, key.clone()));
             [declared, kept]
@@ -282,19 +289,6 @@ impl Draft {
     /// Keeps a key for what the file that is read declares under it, whoever comes first.
     pub fn keep(&mut self, section: &'static str, key: &str, resource: Yaml) {
         self.kept.insert((section, key.to_owned()), resource);
-    }
-
-    /// A secret or config with this content, under the first of the names that is free, or has it already.
-    /// Returns the name.
-    pub fn file(&mut self, kind: FileKind, names: [&str; 2], content: &str) -> String {
-        let resource = Yaml::map([("content", literal(content))]);
-        let declared = self.resources.entry(kind.key()).or_default();
-        let more = (2..).map(|count| format!("{}-{count}", names[1]));
-        let name = (names.iter().map(|name| (*name).to_owned()).chain(more))
-            .find(|name| declared.get(name).is_none_or(|known| *known == resource))
-            .unwrap_or_default();
-        declared.insert(name.clone(), resource);
-        name
     }
 
     /// A resource under its own key, as its file declares it.

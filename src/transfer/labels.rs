@@ -4,7 +4,7 @@
 //! A label that runs something in its service becomes an `exec` job; a schedule of the service itself
 //! becomes a job with the service's own keys. Variables (`${TAG}`) stay variables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::manifest;
@@ -38,10 +38,9 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
             root,
             found: 0,
             variables_were_said: false,
-            volumes_said: BTreeSet::new(),
         };
         reader.keep_keys(&mut draft);
-        for entry in entries(root.get("services").map(|entry| &entry.value)) {
+        for entry in entries(get(root, &["services"])) {
             reader.service(entry, &mut draft, &mut report);
         }
         if reader.found == 0 {
@@ -109,16 +108,13 @@ struct Reader<'a> {
     /// Services with a schedule.
     found: usize,
     variables_were_said: bool,
-    /// Where a volume's key stands that was said.
-    volumes_said: BTreeSet<usize>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn service(&mut self, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
         let node = &service.value;
-        let labels = labels(node.get("labels").map(|entry| &entry.value));
-        let deploy = node.get("deploy").map(|entry| &entry.value);
-        let swarm = labels_of_swarm(deploy);
+        let swarm = labels(get(node, &["deploy", "labels"]));
+        let labels = labels(get(node, &["labels"]));
         let home = Home {
             service: service.key.text.clone(),
             project: self.project.to_owned(),
@@ -359,7 +355,7 @@ impl<'a> Reader<'a> {
             "com.docker.compose.",
             "docker-scheduler.",
         ];
-        for label in labels(service.value.get("labels").map(|entry| &entry.value)) {
+        for label in labels(get(&service.value, &["labels"])) {
             if !TAKEN.iter().any(|prefix| label.name.starts_with(prefix)) {
                 job.put("labels", &label.name, super::draft::literal(&label.value));
             }
@@ -368,8 +364,7 @@ impl<'a> Reader<'a> {
 
     /// `deploy.resources.limits`, in the words of a container.
     fn limits(&self, job: &mut Job, service: &Entry, report: &mut Report<'_>) {
-        let deploy = service.value.get("deploy").map(|entry| &entry.value);
-        for Entry { key, value } in entries(deploy) {
+        for Entry { key, value } in entries(get(&service.value, &["deploy"])) {
             match key.text.as_str() {
                 // What keeps a service from running by itself, and what this reads elsewhere.
                 "labels" | "mode" | "replicas" | "restart_policy" => {}
@@ -401,8 +396,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Networks and volumes of the application, by their names on the engine.
-    fn resources(&mut self, job: &mut Job, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
-        let networks = service.value.get("networks").map(|entry| &entry.value);
+    fn resources(&self, job: &mut Job, service: &Entry, draft: &mut Draft, report: &mut Report<'_>) {
+        let networks = get(&service.value, &["networks"]);
         let has_mode = service.value.get("network_mode").is_some();
         let mut used: Vec<String> = match networks.map(|node| &node.value) {
             Some(Value::Seq(items)) => items.iter().filter_map(scalar).collect(),
@@ -417,22 +412,21 @@ impl<'a> Reader<'a> {
             draft.declare("networks", &key, self.network(&key));
         }
         for key in volumes_used(&service.value) {
-            if let Some(top) = self.top("volumes", &key) {
-                let kept = ["name", "external", "labels"];
-                for entry in entries(Some(top)) {
-                    if !kept.contains(&entry.key.text.as_str())
-                        && self.volumes_said.insert(entry.key.span.start)
-                    {
-                        let message = format!(
-                            "`{}` of volume `{}` is not carried over: it must be there already",
-                            shown(&entry.key.text),
-                            shown(&key)
-                        );
-                        report.changed(entry.key.span.clone(), message);
+            let Some(top) = self.top("volumes", &key) else {
+                continue;
+            };
+            for entry in entries(Some(top)) {
+                let (name, volume) = (entry.key.text.as_str(), shown(&key));
+                let message = match name {
+                    "name" | "external" | "labels" => continue,
+                    "driver" | "driver_opts" => {
+                        format!("`{name}` of volume `{volume}` is not carried over: it must be there already")
                     }
-                }
-                draft.declare("volumes", &key, self.volume(&key));
+                    name => format!("`{}` of volume `{volume}` is not carried over", shown(name)),
+                };
+                report.changed(entry.key.span.clone(), message);
             }
+            draft.declare("volumes", &key, self.volume(&key));
         }
         for kind in [FileKind::Secret, FileKind::Config] {
             for key in files_used(&service.value, kind) {
@@ -450,14 +444,14 @@ impl<'a> Reader<'a> {
             ("networks", Self::network as fn(&Self, &str) -> Yaml),
             ("volumes", Self::volume),
         ] {
-            for entry in entries(self.root.get(section).map(|entry| &entry.value)) {
+            for entry in entries(get(self.root, &[section])) {
                 let key = &entry.key.text;
                 draft.keep(section, key, resource(self, key));
             }
         }
     }
 
-    fn top(&self, section: &str, key: &str) -> Option<&'a Node> {
+    fn top(&self, section: &str, key: &str) -> Option<&Node> {
         get(self.root, &[section, key])
     }
 
@@ -469,9 +463,9 @@ impl<'a> Reader<'a> {
 
     fn volume(&self, key: &str) -> Yaml {
         let mut resource = vec![(String::from("name"), Yaml::Text(self.engine_name("volumes", key)))];
-        let key_of = |name: &str| self.top("volumes", key).and_then(|top| top.get(name));
+        let key_of = |name: &str| get(self.root, &["volumes", key, name]);
         if let Some(external) = key_of("external") {
-            resource.push((String::from("external"), raw(&external.value)));
+            resource.push((String::from("external"), raw(external)));
         } else if key_of("driver").is_some() || key_of("driver_opts").is_some() {
             // A job would make a plain one in its place.
             resource.push((String::from("external"), Yaml::Bool(true)));
@@ -481,11 +475,7 @@ impl<'a> Reader<'a> {
 
     /// `name:` of a resource, else the project's prefix before its key.
     fn engine_name(&self, section: &str, key: &str) -> String {
-        let top = self.top(section, key);
-        let text = |name: &str| {
-            top.and_then(|top| top.get(name))
-                .and_then(|entry| scalar(&entry.value))
-        };
+        let text = |name: &str| get(self.root, &[section, key, name]).and_then(scalar);
         text("name").unwrap_or_else(|| match text("external").as_deref() {
             Some("true") => key.to_owned(),
             _ => format!("{}_{key}", self.project),
@@ -613,10 +603,7 @@ fn lost(label: &Label, report: &mut Report<'_>) {
 
 /// Keys of top-level volumes that a service mounts.
 fn volumes_used(service: &Node) -> Vec<String> {
-    let Some(Value::Seq(items)) = service.get("volumes").map(|entry| &entry.value.value) else {
-        return Vec::new();
-    };
-    items
+    items(get(service, &["volumes"]))
         .iter()
         .filter_map(|item| match &item.value {
             Value::Scalar(scalar) => {
@@ -627,14 +614,6 @@ fn volumes_used(service: &Node) -> Vec<String> {
             Value::Seq(_) => None,
         })
         .collect()
-}
-
-fn labels_of_swarm(deploy: Option<&Node>) -> Vec<Label> {
-    labels(
-        deploy
-            .and_then(|node| node.get("labels"))
-            .map(|entry| &entry.value),
-    )
 }
 
 /// Labels in either form, with variables marked.

@@ -114,10 +114,10 @@ impl Reader<'_, '_> {
     }
 
     fn environment(&mut self, container: &Node) {
-        for source in items(container.get("envFrom").map(|entry| &entry.value)) {
+        for source in items(get(container, &["envFrom"])) {
             self.environment_from(source);
         }
-        for variable in items(container.get("env").map(|entry| &entry.value)) {
+        for variable in items(get(container, &["env"])) {
             let Some(name) = text_at(variable, "name").filter(|name| !name.is_empty()) else {
                 continue;
             };

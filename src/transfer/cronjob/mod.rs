@@ -67,7 +67,7 @@ pub(crate) fn import(file: &str, text: &str, options: &Options) -> Imported {
 /// The document itself, or what the list in it holds.
 fn objects(root: &Node) -> impl Iterator<Item = &Node> {
     let is_list = text_at(root, "kind").as_deref() == Some("List");
-    let listed = items(root.get("items").map(|entry| &entry.value));
+    let listed = items(get(root, &["items"]));
     let (one, several) = if is_list {
         (None, listed)
     } else {

@@ -1,6 +1,6 @@
 //! What a container sees at a path: claims, folders of the node, memory, and files of ConfigMaps and Secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -42,7 +42,7 @@ struct Item {
 
 /// The volumes of a pod, by name.
 pub(super) fn volumes(spec: &Node) -> BTreeMap<String, &Node> {
-    items(spec.get("volumes").map(|entry| &entry.value))
+    items(get(spec, &["volumes"]))
         .iter()
         .filter_map(|volume| Some((text_at(volume, "name")?, volume)))
         .collect()
@@ -221,7 +221,6 @@ impl Reader<'_, '_> {
     /// Writes down the files, when all else of the job is known.
     pub(super) fn write_files(&mut self) {
         let is_read_only = self.job.get("read_only") == Some(&Yaml::Bool(true));
-        let mut told = BTreeSet::new();
         for file in std::mem::take(&mut self.files) {
             let File {
                 kind,
@@ -247,7 +246,8 @@ impl Reader<'_, '_> {
                 );
                 continue;
             }
-            if let Some(folder) = folder.filter(|folder| told.insert(folder.clone())) {
+            // The same for each file of a folder, so that it is said once.
+            if let Some(folder) = folder {
                 let message = format!(
                     "`{}` held these files alone; each is put beside what the image has there now",
                     shown(&folder)
