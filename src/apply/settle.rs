@@ -891,12 +891,13 @@ pub(super) async fn keep_time(context: &Context, id: &RunId, timeout: Option<Dur
     let mut began = None;
     loop {
         context.sleep(LOOK_AGAIN).await;
-        let run = match context.ledger.run(id) {
-            Ok(run) => run.filter(|run| run.outcome.is_none() && run.started_at.is_some()),
-            // Who follows the run meets it, too.
-            Err(_) => None,
+        // Who follows the run meets an error of the ledger, too.
+        let Ok(Some(run)) = context.ledger.run(id) else {
+            continue;
         };
-        let Some(run) = run else { continue };
+        if run.outcome.is_some() || run.started_at.is_none() {
+            continue;
+        }
         let now = context.clock.monotonic();
         if now.saturating_sub(*began.get_or_insert(now)) < timeout {
             continue;

@@ -67,15 +67,22 @@ pub async fn run(args: Args, app: &App) -> CommandResult {
     }
     let ended = end_of(&session.context, &run, job.policy.timeout).await?;
     if args.logs {
-        // An output that nobody can read any more is no reason to hide how the run ended.
-        if let Err(error) = super::logs::print_output(session.ledger(), &run, app).await {
-            error.report();
-        }
-        if exit_of(&ended) == Exit::OK {
-            return Ok(Exit::OK);
-        }
+        let printed = super::logs::print_output(session.ledger(), &run, app).await;
+        return Ok(tell_behind_output(printed, &ended));
     }
     Ok(tell_end(&ended))
+}
+
+/// Behind its output, how a run ended is told only when it failed.
+pub(super) fn tell_behind_output<T>(printed: Result<T, CommandError>, run: &Run) -> Exit {
+    // An output that nobody can read any more is no reason to hide how the run ended.
+    if let Err(error) = printed {
+        error.report();
+    }
+    match exit_of(run) {
+        Exit::OK => Exit::OK,
+        _ => tell_end(run),
+    }
 }
 
 /// Leaves a run that was started to itself. One that has ended already, such as by a refused start, has
@@ -97,7 +104,7 @@ pub fn leave(session: &Session, run: &RunId) -> CommandResult {
     Ok(Exit::OK)
 }
 
-fn tell_end(run: &Run) -> Exit {
+pub(super) fn tell_end(run: &Run) -> Exit {
     talk(&format!(
         "{}: {}",
         run.outcome.map_or("running", Outcome::as_str),

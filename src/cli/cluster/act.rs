@@ -13,7 +13,7 @@ use crate::model::{JobName, Outcome, Run};
 use super::super::args::{NameArg, check_filters, check_times, matches_filters, time_or_age};
 use super::super::error::{CommandError, CommandResult, ErrorKind, Exit};
 use super::super::output::{print_line, talk};
-use super::super::trigger::exit_of;
+use super::super::trigger::{exit_of, tell_behind_output, tell_end};
 use super::super::words::counted;
 use super::super::{App, args, cancel, logs, pause, prune, state, trigger, wait};
 use super::{Meant, inventory, meant, no_run, of_cluster, of_job, open};
@@ -71,16 +71,9 @@ pub async fn trigger(args: trigger::Args, app: &App) -> CommandResult {
     }
     let run = until_end(&cluster, app, name, !args.logs).await?;
     if args.logs {
-        // An output that nobody can read any more is no reason to hide how the run ended.
-        if let Err(error) = print_logs(&run, app).await {
-            error.report();
-        }
-        if exit_of(&run) == Exit::OK {
-            return Ok(Exit::OK);
-        }
+        return Ok(tell_behind_output(print_logs(&run, app).await, &run));
     }
-    talk(&format!("{}: {}", outcome_words(&run), run.reason));
-    Ok(exit_of(&run))
+    Ok(tell_end(&run))
 }
 
 async fn print_logs(run: &Run, app: &App) -> CommandResult {

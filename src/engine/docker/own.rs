@@ -82,17 +82,15 @@ fn rows(mountinfo: &str) -> impl Iterator<Item = (String, String, &str)> {
 
 /// Those of them that may be ours, never none of several: the one with our root file system, else those with
 /// most of our mounts, else all.
-pub(super) fn most_alike(containers: Vec<Value>, mountinfo: &str) -> Vec<Value> {
+pub(super) fn most_alike(mut containers: Vec<Value>, mountinfo: &str) -> Vec<Value> {
     let rank = |container: &Value| match has_our_root(container, mountinfo) {
         Some(true) => Some(usize::MAX),
         Some(false) => None,
         None => mounts_in_common(container, mountinfo),
     };
-    let best = containers.iter().filter_map(rank).max();
-    let (likely, others): (Vec<Value>, Vec<Value>) = containers
-        .into_iter()
-        .partition(|container| best.is_some() && rank(container) == best);
-    if likely.is_empty() { others } else { likely }
+    let best = containers.iter().map(rank).max().flatten();
+    containers.retain(|container| rank(container) == best);
+    containers
 }
 
 /// Whether this container, as the engine describes it, has the root file system that is seen here. `None`
