@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::kubernetes::{Contents, LARGEST};
 use crate::ledger::Ledger;
-use crate::manifest::reader::code;
 use crate::manifest::{self, Diagnostic, Files, Loaded};
-use crate::manifest::{Severity, at_key};
 use crate::model::{Desired, EngineName, Job, JobName, Removals};
 use crate::os;
 use crate::source::{self, DirState, LastGood, SourceError};
 use crate::swarm;
+use crate::transfer::placed;
 use crate::watch::Declared;
 
 use super::App;
@@ -95,24 +94,10 @@ fn unfit(engine: EngineName, desired: &Desired, files: &Files) -> Vec<(JobName, 
         let found = swarm::check(job, engine);
         found
             .into_iter()
-            .map(|finding| (job.name.clone(), placed(job, finding, &texts)))
+            .map(|finding| (job.name.clone(), placed(job, &finding, &texts)))
             .collect::<Vec<_>>()
     });
     found.collect()
-}
-
-/// A finding at its line.
-fn placed(job: &Job, finding: crate::model::Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
-    let (severity, code) = match finding.is_error {
-        true => (Severity::Error, code::UNSUPPORTED),
-        false => (Severity::Warning, code::CHANGED),
-    };
-    let file = job.origin.file.as_str();
-    let text = texts.get(file).copied().unwrap_or_default();
-    let message = format!("job `{}`: {}", job.name, finding.message);
-    let mut found = at_key(file, text, job.name.job(), finding.key, severity, code, &message);
-    found.help = finding.help;
-    found
 }
 
 /// What lies in the files that secrets and configs of these jobs are made from, where an engine takes

@@ -198,21 +198,17 @@ fn is_of_system(file: &Path) -> bool {
 fn one_file(source: Source, args: &OneFile, app: &App) -> CommandResult {
     let mut options = args.output.options(&args.file);
     if source == Source::Compose {
-        let folder = os::canonicalize(&args.file).ok();
-        let beside = folder
-            .as_deref()
-            .and_then(Path::parent)
-            .map(|folder| folder.join(".env"));
-        options.dot_env = match beside.map(fs::read_to_string) {
-            Some(Ok(text)) => Some(text),
-            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => None,
-            Some(Err(error)) => {
+        let real = os::canonicalize(&args.file).ok();
+        let beside = real.and_then(|file| Some(file.parent()?.join(".env")));
+        options.dot_env = match beside.map(fs::read_to_string).transpose() {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
                 talk(&format!(
                     "warning: cannot read the `.env` beside the file: {error}"
                 ));
                 None
             }
-            None => None,
         };
     }
     from_file(source, &args.file, &options, &args.output, app)

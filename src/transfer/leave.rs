@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::kubernetes::{self, Contents, Finding, NAME_DAYS, Target, as_cron, counts_days};
-use crate::manifest::reader::{Node, Sink, Value, code, parse};
+use crate::manifest::reader::{Node, Sink, code, parse};
 use crate::manifest::{Diagnostic, Severity, at_key};
 use crate::model::{
     Concurrency, DayMatch, EngineName, History, Job, JobName, MissedFires, OnNodeLoss, OnUnknown, Place,
     Policy, Trigger, Triggers,
 };
 
-use super::labels::{entries, raw};
+use super::labels::{entries, get, items, raw};
 use super::when::shown;
 use super::yaml::{Yaml, comment, document};
 
@@ -131,7 +131,8 @@ pub fn at_their_lines(
 }
 
 /// A finding at its line.
-pub(super) fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
+#[must_use]
+pub fn placed(job: &Job, finding: &Finding, texts: &BTreeMap<&str, &str>) -> Diagnostic {
     let severity = if finding.is_error {
         Severity::Error
     } else {
@@ -292,8 +293,7 @@ fn of_compose(jobs: &[&Job], texts: &BTreeMap<&str, &str>) -> String {
             continue;
         };
         for job in jobs.iter().filter(|job| job.origin.file == file) {
-            let keys = root.get("jobs").and_then(|all| all.value.get(job.name.job()));
-            let mut keys: Vec<(String, Yaml)> = entries(keys.map(|entry| &entry.value))
+            let mut keys: Vec<(String, Yaml)> = entries(get(&root, &["jobs", job.name.job()]))
                 .iter()
                 .filter(|entry| !matches!(entry.key.text.as_str(), "triggers" | "x-scheduler"))
                 .map(|entry| (entry.key.text.clone(), raw(&entry.value)))
@@ -302,7 +302,7 @@ fn of_compose(jobs: &[&Job], texts: &BTreeMap<&str, &str>) -> String {
             written.push((job.name.job().to_owned(), Yaml::Map(keys)));
         }
         for section in ["configs", "networks", "secrets", "volumes"] {
-            for entry in entries(root.get(section).map(|entry| &entry.value)) {
+            for entry in entries(get(&root, &[section])) {
                 let all = shared.entry(section).or_default();
                 if all.iter().all(|(known, _)| *known != entry.key.text) {
                     all.push((entry.key.text.clone(), raw(&entry.value)));
@@ -425,8 +425,14 @@ fn check_for_crontab(
     if schedule.is_empty() {
         found.push(error("triggers", "it has no schedule", ""));
     }
-    found.extend(lost_by_trigger(job, engine, texts));
-    found.extend(weaker_by_trigger(job, texts));
+    let text = texts.get(job.origin.file.as_str()).copied().unwrap_or_default();
+    // What is wrong with the text itself was said when it was loaded.
+    let root = parse(text, &mut Sink::new(&job.origin.file, text));
+    let own = root
+        .as_ref()
+        .and_then(|root| get(root, &["jobs", job.name.job()]));
+    found.extend(lost_by_trigger(job, engine, own));
+    found.extend(weaker_by_trigger(job, own, root.as_ref()));
     for trigger in schedule {
         match as_cron(trigger) {
             Err(refused) => found.push(error(
@@ -451,7 +457,7 @@ fn check_for_crontab(
 }
 
 /// What `trigger` does not do where a slot would have it: runs are lost, or go on.
-fn lost_by_trigger(job: &Job, engine: EngineName, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
+fn lost_by_trigger(job: &Job, engine: EngineName, own: Option<&Node>) -> Vec<Finding> {
     let Policy {
         concurrency,
         missed_fires: _,       // weaker
@@ -483,7 +489,7 @@ fn lost_by_trigger(job: &Job, engine: EngineName, texts: &BTreeMap<&str, &str>) 
     };
     lost(
         overlap.is_some(),
-        if is_in_schedule(job, texts, "concurrency") {
+        if is_in_schedule(own, "concurrency") {
             "triggers.schedule"
         } else {
             "x-scheduler.concurrency"
@@ -521,7 +527,7 @@ fn lost_by_trigger(job: &Job, engine: EngineName, texts: &BTreeMap<&str, &str>) 
 }
 
 /// What is written and is less there, though no run is lost.
-fn weaker_by_trigger(job: &Job, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
+fn weaker_by_trigger(job: &Job, own: Option<&Node>, root: Option<&Node>) -> Vec<Finding> {
     const OF_LEDGER: &str = "`trigger` takes it from the last `apply` or `watch`, not from the manifest";
     let policy = &job.policy;
     let mut found = Vec::new();
@@ -540,9 +546,9 @@ fn weaker_by_trigger(job: &Job, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
         "x-scheduler.jitter",
         "cron starts it at its time, without `jitter`",
     );
-    let in_schedule = is_in_schedule(job, texts, "missed_fires");
+    let in_schedule = is_in_schedule(own, "missed_fires");
     weaker(
-        policy.missed_fires != MissedFires::Skip && (in_schedule || is_written(job, texts, "missed_fires")),
+        policy.missed_fires != MissedFires::Skip && (in_schedule || is_written(own, root, "missed_fires")),
         if in_schedule {
             "triggers.schedule"
         } else {
@@ -566,7 +572,7 @@ fn weaker_by_trigger(job: &Job, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
         OF_LEDGER,
     );
     weaker(
-        is_written(job, texts, "history"),
+        is_written(own, root, "history"),
         "x-scheduler.history",
         "`trigger` keeps all finished containers: `docker-scheduler prune` deletes them",
     );
@@ -574,48 +580,18 @@ fn weaker_by_trigger(job: &Job, texts: &BTreeMap<&str, &str>) -> Vec<Finding> {
 }
 
 /// Whether an entry of its schedule has that key; it agrees with the job's own, and goes before the file's.
-fn is_in_schedule(job: &Job, texts: &BTreeMap<&str, &str>, key: &str) -> bool {
-    let Some(root) = root_of(job, texts) else {
-        return false;
-    };
-    let Some(own) = own_keys(&root, job) else {
-        return false;
-    };
-    let is_own = own
-        .get("x-scheduler")
-        .is_some_and(|extension| extension.value.get(key).is_some());
-    let schedule = own
-        .get("triggers")
-        .and_then(|triggers| triggers.value.get("schedule"));
-    let in_entry = match schedule.map(|schedule| &schedule.value.value) {
-        Some(Value::Seq(items)) => items.iter().any(|item| item.get(key).is_some()),
-        Some(Value::Map(_) | Value::Scalar(_)) | None => false,
-    };
-    in_entry && !is_own
+fn is_in_schedule(own: Option<&Node>, key: &str) -> bool {
+    let at = |path: &[&str]| own.and_then(|own| get(own, path));
+    let in_entry = items(at(&["triggers", "schedule"]))
+        .iter()
+        .any(|item| item.get(key).is_some());
+    in_entry && at(&["x-scheduler", key]).is_none()
 }
 
 /// Whether its `x-scheduler`, or that of its file, has that key.
-fn is_written(job: &Job, texts: &BTreeMap<&str, &str>, key: &str) -> bool {
-    let Some(root) = root_of(job, texts) else {
-        return false;
-    };
-    let has = |node: Option<&Node>| {
-        let extension = node.and_then(|node| node.get("x-scheduler"));
-        extension.is_some_and(|extension| extension.value.get(key).is_some())
-    };
-    has(own_keys(&root, job)) || has(Some(&root))
-}
-
-fn root_of(job: &Job, texts: &BTreeMap<&str, &str>) -> Option<Node> {
-    let file = job.origin.file.as_str();
-    let text = texts.get(file).copied()?;
-    // What is wrong with the text itself was said when it was loaded.
-    parse(text, &mut Sink::new(file, text))
-}
-
-fn own_keys<'a>(root: &'a Node, job: &Job) -> Option<&'a Node> {
-    let entry = root.get("jobs")?.value.get(job.name.job())?;
-    Some(&entry.value)
+fn is_written(own: Option<&Node>, root: Option<&Node>, key: &str) -> bool {
+    let mut either = [own, root].into_iter().flatten();
+    either.any(|node| get(node, &["x-scheduler", key]).is_some())
 }
 
 /// A file's default is a key of all its jobs, and one warning says it.

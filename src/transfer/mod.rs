@@ -37,7 +37,7 @@ mod yaml;
 use crate::manifest::Diagnostic;
 
 pub use container::{Times, import_container};
-pub use leave::{Destination, Exported, at_their_lines, check_for_kubernetes, export};
+pub use leave::{Destination, Exported, at_their_lines, check_for_kubernetes, export, placed};
 pub use portable::check_for_engine_jobs;
 
 /// What is read.

@@ -1,5 +1,6 @@
 //! What is asked of an engine is what the documentation says, for whoever puts a filter before it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::proxy::Proxy;
@@ -96,14 +97,14 @@ fn a_filter_of_the_documented_paths_stops_nothing() {
 fn the_examples_proxy_lets_the_documented_paths_through() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/compose/proxy.yaml");
     let text = std::fs::read_to_string(path).expect("the example");
-    let asked: std::collections::BTreeSet<String> = (documented().iter())
+    let asked: BTreeSet<String> = (documented().iter())
         .map(|(_, path)| {
             let first = path.trim_start_matches(['/', '_']).split('/').next();
             first.unwrap_or_default().to_uppercase()
         })
         .chain(["POST".to_owned()])
         .collect();
-    let let_through: std::collections::BTreeSet<String> = (text.lines())
+    let let_through: BTreeSet<String> = (text.lines())
         .filter_map(|line| line.strip_suffix(": 1"))
         .map(|name| name.trim().to_owned())
         .filter(|name| name != "DISABLE_IPV6")
