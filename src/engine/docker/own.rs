@@ -192,6 +192,10 @@ mod tests {
         let ours = described("/d/overlay2/580b/diff", &[("/srv/my jobs", "/jobs")]);
         let found = most_alike(vec![proxy.clone(), ours.clone()], SHARING);
         assert_eq!(found, std::slice::from_ref(&ours));
+        // Another root is another container, whatever is mounted there.
+        let twin = described("/d/overlay2/77aa/diff", &[("/srv/my jobs", "/jobs")]);
+        let untold = serde_json::json!({"Mounts": []});
+        assert_eq!(most_alike(vec![twin, untold.clone()], SHARING), [untold]);
         // Where the engine does not tell of its storage.
         let without = |mut container: Value| {
             container["GraphDriver"] = Value::Null;
